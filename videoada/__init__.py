@@ -1,0 +1,47 @@
+"""videoada: video diffusion with fewer noise predictions, decided for each prompt at each step.
+
+The public names load what they need when they are first used: `import videoada` imports neither torch nor diffusers.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from videoada.config import GenerationConfig as GenerationConfig
+    from videoada.config import SkipConfig as SkipConfig
+    from videoada.denoiser import skip_steps as skip_steps
+    from videoada.errors import VideoAdaError as VideoAdaError
+    from videoada.generate import generate as generate
+    from videoada.pipelines import load_pipeline as load_pipeline
+    from videoada.records import RunRecord as RunRecord
+    from videoada.trace import StepTrace as StepTrace
+    from videoada.video import Video as Video
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "GenerationConfig": "config",
+    "RunRecord": "records",
+    "SkipConfig": "config",
+    "StepTrace": "trace",
+    "Video": "video",
+    "VideoAdaError": "errors",
+    "generate": "generate",
+    "load_pipeline": "pipelines",
+    "skip_steps": "denoiser",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'videoada' has no attribute '{name}'")
+    # Stored in the module, so that `videoada.generate` stays the function when its module of that name is imported.
+    value = globals()[name] = getattr(import_module(f"videoada.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

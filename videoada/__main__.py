@@ -1,0 +1,5 @@
+"""`python -m videoada`."""
+
+from videoada.cli import main
+
+main()

@@ -1,0 +1,141 @@
+"""What a run is asked to do: small frozen models, one level deep, checked where they are made."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from videoada.errors import ConfigError
+
+POLICIES = ("none", "every-n", "mask", "third-order", "third-order-release")
+PREDICTORS = ("hold", "hold-output")
+SCHEDULERS = ("ddim", "dpm++", "dpm++-sde", "unipc", "euler", "euler-a")
+FORMATS = (".mp4", ".mkv")
+
+# Chosen on the 32 prompts of samples/prompts.txt by scripts/default_threshold.py; its output is in the README.
+DEFAULT_THRESHOLD = 0.15
+RELEASE_THRESHOLD = 0.01  # the released code's class default
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(_first_line(error, type(self))) from None
+
+
+class SkipConfig(_Frozen):
+    """When to skip and what to use instead. A field that its policy does not have must be left alone.
+
+    Fields left at None take the policy's own default: the threshold 0.15 (`third-order`) or 0.01
+    (`third-order-release`), the warm-up 3 or 4 steps, the protected final steps 1 or 0.
+    """
+
+    policy: str = "third-order"
+    predictor: str = "hold"
+    threshold: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    max_skip_steps: int | None = Field(default=None, ge=1)
+    warmup_steps: int | None = Field(default=None, ge=1)
+    final_steps: int | None = Field(default=None, ge=0)
+    every: int | None = Field(default=None, ge=1)
+    mask: tuple[bool, ...] | None = None
+    batch_decision: Literal["prompt", "mean"] = "prompt"
+
+    @field_validator("policy")
+    @classmethod
+    def _known_policy(cls, value: str) -> str:
+        return one_of("policy", value, POLICIES)
+
+    @field_validator("predictor")
+    @classmethod
+    def _known_predictor(cls, value: str) -> str:
+        return one_of("predictor", value, PREDICTORS)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, values: Any) -> Any:
+        """Refuse fields of other policies, then fill in the policy's own defaults."""
+        values = {k: v for k, v in dict(values).items() if v is not None}
+        policy = values.get("policy", "third-order")
+        own: dict[str, dict[str, Any]] = {
+            "none": {},
+            "every-n": {"every": 2},
+            "mask": {"mask": None},
+            "third-order": {
+                "threshold": DEFAULT_THRESHOLD, "max_skip_steps": 4, "warmup_steps": 3, "final_steps": 1
+            },
+            "third-order-release": {
+                "threshold": RELEASE_THRESHOLD, "max_skip_steps": 4, "warmup_steps": 4, "final_steps": 0
+            },
+        }  # fmt: skip
+        if policy in own:
+            for name in ("threshold", "max_skip_steps", "warmup_steps", "final_steps", "every", "mask"):
+                if name in values and name not in own[policy]:
+                    raise ValueError(f"policy '{policy}' has no {name.replace('_', '-')}")
+            values = own[policy] | values
+        if policy == "mask" and not values.get("mask"):
+            raise ValueError("policy 'mask' needs a mask: 0/1 for each step, 1 = compute")
+        if policy == "third-order-release":
+            if values.setdefault("predictor", "hold-output") != "hold-output":
+                raise ValueError("policy 'third-order-release' implies the predictor hold-output")
+        elif values.get("batch_decision", "prompt") != "prompt":
+            raise ValueError(f"policy '{policy}' decides for each prompt; batch-decision is third-order-release's")
+        return values
+
+    @model_validator(mode="after")
+    def _mask_begins(self) -> Self:
+        if self.mask and not self.mask[0]:
+            raise ValueError("a mask must begin with 1: at the first step there is no prediction to hold")
+        return self
+
+
+class GenerationConfig(_Frozen):
+    """One video. Sizes and frames left at None are the model's own."""
+
+    prompt: str
+    negative_prompt: str | None = None
+    num_inference_steps: int = Field(default=50, ge=1, le=1000)
+    guidance_scale: float = Field(default=9.0, ge=0, allow_inf_nan=False)
+    num_frames: int = Field(default=16, ge=1)
+    height: int | None = Field(default=None, ge=8)
+    width: int | None = Field(default=None, ge=8)
+    fps: int = Field(default=8, ge=1, le=240)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    scheduler: str = "ddim"
+
+    @field_validator("prompt")
+    @classmethod
+    def _says_something(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("the prompt is empty")
+        return value
+
+    @field_validator("scheduler")
+    @classmethod
+    def _known_scheduler(cls, value: str) -> str:
+        return one_of("scheduler", value, SCHEDULERS)
+
+
+def one_of(kind: str, value: str, options: tuple[str, ...]) -> str:
+    """`value`, or a ValueError that names the nearest option."""
+    if value in options:
+        return value
+    near = difflib.get_close_matches(value, options, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise ValueError(f"unknown {kind} '{value}'; {hint}choose from {', '.join(options)}")
+
+
+def _first_line(error: ValidationError, model: type[BaseModel]) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"][:1]).replace("_", "-")
+    if first["type"] == "extra_forbidden":
+        options = list(model.model_fields)
+        near = difflib.get_close_matches(str(first["loc"][0]), options, n=3) or options
+        return f"unknown option '{first['loc'][0]}'; the nearest are {', '.join(near)}"
+    message = first["msg"].removeprefix("Value error, ")
+    return message if first["type"] == "value_error" else f"{name}: {message}, got {first['input']!r}"

@@ -1,0 +1,23 @@
+"""Errors that a user can cause. The command line shows their one line, without a traceback, and exits with 2."""
+
+from __future__ import annotations
+
+
+class VideoAdaError(Exception):
+    """The request can't be met. The message says in one line what is wrong and what to do."""
+
+
+class ConfigError(VideoAdaError):
+    """An option is unknown, out of range, or contradicts another."""
+
+
+class PromptError(VideoAdaError):
+    """A prompt or a file of prompts can't be used."""
+
+
+class ModelError(VideoAdaError):
+    """A model can't be found, read, or used for what was asked."""
+
+
+class OutputError(VideoAdaError):
+    """A file can't be written where it was asked for."""

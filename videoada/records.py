@@ -1,0 +1,83 @@
+"""RunRecord: what ran, what was skipped and why, how long it took, with which versions. Schema 1 of the contract."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+
+class ModelInfo(BaseModel):
+    """Which weights drew the video."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    source: str
+    revision: str | None = None
+    weights_sha256: str | None = None
+    licence: str | None = None
+    embedded: bool = False
+
+
+class RunRecord(BaseModel):
+    """One video's run. `computed` and `signal` have one entry for each scheduler step; seconds are wall-clock."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: int = SCHEMA_VERSION
+    prompt: str
+    negative_prompt: str | None
+    image: str | None = None
+    model: ModelInfo
+    scheduler: str
+    num_inference_steps: int
+    guidance_scale: float
+    seed: int
+    num_frames: int
+    height: int
+    width: int
+    fps: int
+    policy: dict[str, Any]
+    predictor: dict[str, Any]
+    computed: list[bool]
+    signal: list[float | None]
+    signal_percentiles: dict[str, float] | None
+    num_predictions: int
+    unet_rows: int
+    unet_rows_full: int
+    seconds: dict[str, float]
+    peak_memory_bytes: int | None = None
+    fidelity: dict[str, Any] | None = None
+    coherence: dict[str, Any] | None = None
+    warnings: list[str] = Field(default_factory=list)
+    device: str
+    dtype: str
+    versions: dict[str, str] = Field(default_factory=lambda: package_versions())
+    created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def to_json(self, indent: int | None = None) -> str:
+        """JSON without infinities or NaN; raises ValueError if one slipped in."""
+        return json.dumps(self.model_dump(), indent=indent, allow_nan=False, ensure_ascii=False)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> RunRecord:
+        return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what shapes a result."""
+    found = {"python": platform.python_version(), "platform": sys.platform}
+    for name in ("videoada", "torch", "diffusers", "transformers", "accelerate", "av"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,129 @@
+"""When to call the denoiser: the protocol that every policy follows, and the policies that look at nothing.
+
+A policy sees a frozen SkipState and answers, for each prompt of the batch, compute or skip. It never sees a module, a
+pipeline or a device, and it holds nothing between calls.
+
+Shape letters: B prompts of the batch, N numbers of one prompt's latent (channels × frames × height × width).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from videoada.config import SkipConfig
+
+
+@dataclass(frozen=True)
+class SkipState:
+    """What is known before `step`, the step to decide about.
+
+    `latents` holds (B, N) latents, newest last: x after steps …, step − 2, step − 1, preceded by x_T while it is
+    recent enough; never more than the policy's `num_latents`.
+    """
+
+    step: int  # 0-based
+    num_steps: int
+    num_prompts: int
+    latents: tuple[Tensor, ...]
+    skipped_in_a_row: tuple[int, ...]  # for each prompt
+
+
+@dataclass(frozen=True)
+class Decision:
+    """For each prompt: call the denoiser at this step? And what the rule measured (None: no rule ran)."""
+
+    compute: tuple[bool, ...]
+    signal: tuple[float | None, ...]
+
+    @classmethod
+    def all(cls, state: SkipState, compute: bool = True) -> Decision:
+        return cls((compute,) * state.num_prompts, (None,) * state.num_prompts)
+
+
+class Policy(Protocol):
+    """The extension point: the fields of a policy are its settings."""
+
+    @property
+    def num_latents(self) -> int:
+        """How many of the last latents `decide` looks at."""
+
+    def decide(self, state: SkipState) -> Decision:
+        """Compute or skip, for each prompt, at `state.step`."""
+
+
+@dataclass(frozen=True)
+class Never:
+    """Skip nothing: the plain pipeline."""
+
+    num_latents = 0
+
+    def decide(self, state: SkipState) -> Decision:
+        return Decision.all(state)
+
+
+@dataclass(frozen=True)
+class EveryN:
+    """Compute at steps 0, every, 2·every, …"""
+
+    every: int
+    num_latents = 0
+
+    def decide(self, state: SkipState) -> Decision:
+        return Decision.all(state, state.step % self.every == 0)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Compute where the mask says so; a mask recorded from another policy replays it."""
+
+    mask: tuple[bool, ...]
+    num_latents = 0
+
+    def decide(self, state: SkipState) -> Decision:
+        return Decision.all(state, self.mask[state.step])
+
+
+def by_rule(
+    state: SkipState, change: Tensor, limit: Tensor, forced: tuple[bool, ...], compute_when_equal: bool
+) -> Decision:
+    """Compute where `change` > `limit` (or ≥), both (B,) and compared in their own dtype, or where forced.
+
+    The one place where numbers leave the device: a single transfer of both for the whole batch. A NaN computes.
+    """
+    numbers = torch.stack([change, limit, (change < limit) if compute_when_equal else (change <= limit)])
+    changes, limits, skips = numbers.double().cpu().tolist()
+    return Decision(
+        tuple(not skip or must for skip, must in zip(skips, forced, strict=True)),
+        tuple(c / m if m > 0 else None for c, m in zip(changes, limits, strict=True)),
+    )
+
+
+def build_policy(config: SkipConfig) -> Policy:
+    """The policy that a configuration names. Threshold 0 is `none`, before any rule is asked."""
+    from videoada.skip.third_order import ThirdOrder, ThirdOrderRelease
+
+    if config.threshold == 0:
+        return Never()
+    match config.policy:
+        case "every-n":
+            return EveryN(config.every or 1)
+        case "mask":
+            return Mask(config.mask or ())
+        case "third-order":
+            return ThirdOrder(
+                config.threshold or 0, config.max_skip_steps or 1, config.warmup_steps or 1, config.final_steps or 0
+            )
+        case "third-order-release":
+            return ThirdOrderRelease(
+                config.threshold or 0,
+                config.max_skip_steps or 1,
+                config.warmup_steps or 1,
+                config.final_steps or 0,
+                config.batch_decision,
+            )
+        case _:
+            return Never()
