@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from videoada.shapes import BACKGROUNDS, WORDS, Scene, measure, random_scene, render
+from videoada.shapes import BACKGROUNDS, WORDS, Scene, agreement, measure, random_scene, render
 
 SIZE, FRAMES, MAX_TOKENS = 64, 16, 40
 
@@ -211,15 +211,6 @@ def to_uint8(frames: Tensor) -> np.ndarray:
     return (frames.permute(0, 2, 3, 1) * 127.5 + 127.5).round().clamp(0, 255).byte().cpu().numpy()
 
 
-def agreement(wanted: Scene, found: Scene) -> dict[str, bool]:
-    """Does each attribute read back, all objects taken together?"""
-    result = {"background": wanted.background == found.background}
-    for name in ("colour", "shape", "motion"):
-        a, b = ([str(getattr(item, name)) for item in scene.objects] for scene in (wanted, found))
-        result[name] = sorted(a) == sorted(b)
-    return result
-
-
 # ---- the text encoder and the UNet ---------------------------------------------------------------------------------
 
 
@@ -331,7 +322,7 @@ def build_scheduler() -> DDIMScheduler:
 
 @torch.no_grad()
 def encode(run: Path, count: int) -> None:
-    """Encode `count` clips (three in ten with two objects) once; fold mean and deviation of each channel into the VAE."""
+    """Encode `count` clips once (three in ten of two objects); fold each channel's mean and deviation into the VAE."""
     if (run / "latents.safetensors").exists():
         return
     vae = build_vae().to(memory_format=torch.channels_last)
@@ -377,7 +368,7 @@ def launch(world: int, run: Path, *args: object) -> None:
 def train_unet(
     run: Path, stage: str, steps: int, batch: int, lr: float, begin_from: str | None, minutes: float
 ) -> None:
-    """Train on single frames or on clips; ε-loss weighted by min-SNR-5 (Hang et al., arXiv 2303.09556), 10 % empty prompts."""
+    """Train on frames or clips: ε-loss, min-SNR-5 weights (Hang, arXiv 2303.09556), 10 % empty prompts."""
     torch.manual_seed(2)
     tokenizer = build_tokenizer(run / "tokenizer")
     model = TextToNoise(len(tokenizer))
@@ -402,7 +393,10 @@ def train_unet(
             frame = torch.randint(FRAMES, (batch,), generator=rng)
             x0 = x0[torch.arange(batch), :, frame][:, :, None]
         pick[torch.rand(batch, generator=rng) < 0.1] = -1  # the empty prompt is the last row
-        t = torch.randint(1000, (batch,), generator=rng)
+        t = torch.rand(batch, generator=rng)
+        if stage == "clips":  # motion is settled at the noisy steps; frames taught the others
+            t = t.sqrt()
+        t = (1000 * t).long()
         noise = torch.randn(x0.shape, generator=rng)
         a = alpha_bar[t].view(-1, 1, 1, 1, 1)
         error = model(a.sqrt() * x0 + (1 - a).sqrt() * noise, t, ids[pick]) - noise
@@ -467,6 +461,8 @@ def export(run: Path, out: Path, stage: str) -> None:
     vae = AutoencoderKL.from_pretrained(run / "vae").half()
     pipe = TextToVideoSDPipeline(vae, model.text_encoder, tokenizer, model.unet.half(), build_scheduler())
     pipe.save_pretrained(out)
+    for file in out.rglob("*.safetensors"):
+        file.chmod(0o644)
 
 
 def main() -> None:

@@ -31,6 +31,5 @@ def draw(pipe, prompt=PROMPTS[0], seed=3, steps=12, num_frames=4, **options):
         num_inference_steps=steps,
         num_frames=num_frames,
         generator=generator,
-        output_type="np",
-        **{"guidance_scale": 9.0, **options},
+        **{"guidance_scale": 9.0, "output_type": "np", **options},
     ).frames

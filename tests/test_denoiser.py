@@ -195,6 +195,24 @@ def test_survives_model_offloading():
         assert (draw(pipe) == plain).all()
 
 
+def test_works_round_a_compiled_unet(pipe):
+    plain = draw(pipe, steps=6, num_frames=2)
+    with skip_steps(pipe, threshold=0.5) as trace:
+        skipped = draw(pipe, steps=6, num_frames=2)
+    computed, unet = trace.computed, pipe.unet
+    try:
+        pipe.unet = torch.compile(unet, backend="eager")
+        classes = type(pipe.unet), type(unet)
+        with skip_steps(pipe, threshold=0.5) as trace:
+            assert (type(pipe.unet).__mro__[1], type(unet)) == classes  # the wrapper is round what was compiled
+            np.testing.assert_allclose(draw(pipe, steps=6, num_frames=2), skipped, atol=1e-4)
+        assert trace.computed == computed
+        assert (type(pipe.unet), type(unet)) == classes
+    finally:
+        pipe.unet = unet
+    assert (draw(pipe, steps=6, num_frames=2) == plain).all()
+
+
 def test_keeps_no_latent_longer_than_needed(pipe):
     alive = []
     with skip_steps(pipe, threshold=0.3):

@@ -111,7 +111,7 @@ def generate(
     from videoada.config import GenerationConfig, SkipConfig
     from videoada.video import check_output, write_text
 
-    console = Console(stderr=True, quiet=quiet)
+    console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
     skip = SkipConfig(
         policy=policy, predictor=predictor, threshold=threshold, max_skip_steps=max_skip_steps,
         warmup_steps=warmup_steps, final_steps=final_steps, every=every,
@@ -138,9 +138,7 @@ def generate(
     load_seconds = time.perf_counter() - began
     info = model_info(pipe)
     if info.embedded:
-        console.print(
-            f"model: {info.name}, the small embedded model (64×64 shapes; see --model for real ones)", highlight=False
-        )
+        console.print(f"model: {info.name}, the small embedded model (64×64 shapes; see --model for real ones)")
     for request in requests:
         check_request(pipe, request, skip)
 
@@ -212,15 +210,15 @@ def _show(console: Console, record: RunRecord, path: Path) -> None:
     strip = "".join("[green]█[/]" if step else "[cyan]·[/]" for step in record.computed)
     share = 100 * (1 - record.num_predictions / record.num_inference_steps)
     stages = " · ".join(f"{name} {value:.2f}" for name, value in record.seconds.items() if name != "total")
-    console.print(strip, highlight=False)
+    console.print(strip)
     console.print(
         f"predictions {record.num_predictions}/{record.num_inference_steps} ({share:.0f} % skipped)   "
-        f"UNet rows {record.unet_rows}/{record.unet_rows_full}", highlight=False,
+        f"UNet rows {record.unet_rows}/{record.unet_rows_full}"
     )  # fmt: skip
-    console.print(f"seconds: {stages} · total {record.seconds['total']:.2f}", highlight=False)
+    console.print(f"seconds: {stages} · total {record.seconds['total']:.2f}")
     for warning in record.warnings:
-        console.print(f"[yellow]warning:[/] {warning}", highlight=False)
-    console.print(f"wrote {path} and {path.with_suffix('.json').name}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]warning:[/] {warning}")
+    console.print(f"wrote {path} and {path.with_suffix('.json').name}")
 
 
 def main(args: list[str] | None = None) -> None:

@@ -65,7 +65,7 @@ def load_pipeline(
     try:
         with _quiet():
             pipe = diffusers.DiffusionPipeline.from_pretrained(
-                source, torch_dtype=torch_dtype, use_safetensors=True, revision=revision
+                source, dtype=torch_dtype, use_safetensors=True, revision=revision
             )
     except (OSError, ValueError, KeyError, AttributeError, json.JSONDecodeError) as error:
         first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

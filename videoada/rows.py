@@ -22,7 +22,8 @@ def rows_of(compute: Sequence[bool], num_rows: int, device: torch.device) -> Ten
     """Row indices, in order, of the prompts to compute; `num_rows` is a multiple of the number of prompts."""
     prompts = len(compute)
     chosen = [i for i, needed in enumerate(compute) if needed]
-    return torch.tensor([half + i for half in range(0, num_rows, prompts) for i in chosen], device=device)
+    rows = torch.tensor([half + i for half in range(0, num_rows, prompts) for i in chosen])
+    return rows.to(device, non_blocking=True)  # no second synchronisation of this step
 
 
 def select_rows(
