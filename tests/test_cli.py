@@ -41,6 +41,13 @@ def test_a_video_with_its_record(tmp_path, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.json", "out.mkv"]
 
 
+def test_a_prompt_is_text_not_markup(tmp_path, capsys):
+    code, _, err = run(capsys, *QUICK[:2], "a [/red] [bold]zebra", *QUICK[3:], "--output", str(tmp_path / "[b].mp4"))
+    assert code == 0
+    assert "never seen: [/red], [bold]zebra" in err
+    assert (tmp_path / "[b].mp4").is_file()
+
+
 def test_several_videos_take_the_following_seeds(tmp_path, capsys):
     code, out, err = run(
         capsys,

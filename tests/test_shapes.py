@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -120,10 +122,10 @@ def test_measure_takes_floats_and_refuses_other_shapes():
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 4))
-def test_every_scene_stays_inside_the_frame(seed, count):
-    scene = random_scene(np.random.default_rng(seed), count)
-    clip = render(scene, seed=seed)
-    edge = np.concatenate([clip[:, 0], clip[:, -1], clip[:, :, 0], clip[:, :, -1]], axis=1)
-    background = np.array(BACKGROUNDS[scene.background])
-    assert np.abs(edge.astype(int) - background).sum(-1).max() <= 380  # at most an object's soft edge
+@given(st.integers(0, 2**32 - 1))
+def test_an_object_never_leaves_the_frame(seed):
+    """What moves keeps its area: nothing of it is cut off at an edge."""
+    scene = random_scene(np.random.default_rng(seed))
+    scene = Scene((replace(scene.objects[0], motion="moving down", speed="quickly"),), scene.background)
+    difference = np.abs(render(scene, seed=seed).astype(float) - BACKGROUNDS[scene.background]).sum((1, 2, 3))
+    assert difference.min() >= 0.97 * difference.max()

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 
 from videoada.errors import ConfigError, VideoAdaError
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
 
     from videoada.denoiser import StepCallback
     from videoada.records import RunRecord
+
+# Typer carries a click of its own in newer versions; this is the base of its usage errors in any version.
+_UsageProblem: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 app = typer.Typer(
     name="videoada",
@@ -107,6 +109,7 @@ def generate(
       videoada generate --prompt "…" --policy none --output full.mkv
     """
     from rich.console import Console
+    from rich.markup import escape
 
     from videoada.config import GenerationConfig, SkipConfig
     from videoada.video import check_output, write_text
@@ -133,7 +136,7 @@ def generate(
     from videoada.pipelines import load_pipeline, model_info
 
     began = time.perf_counter()
-    with console.status(f"loading {model} …"):
+    with console.status(f"loading {escape(model)} …"):
         pipe = load_pipeline(model, device=device, dtype=dtype)
     load_seconds = time.perf_counter() - began
     info = model_info(pipe)
@@ -207,6 +210,8 @@ def step_bar(console: Console, num_steps: int) -> Iterator[StepCallback | None]:
 
 
 def _show(console: Console, record: RunRecord, path: Path) -> None:
+    from rich.markup import escape
+
     strip = "".join("[green]█[/]" if step else "[cyan]·[/]" for step in record.computed)
     share = 100 * (1 - record.num_predictions / record.num_inference_steps)
     stages = " · ".join(f"{name} {value:.2f}" for name, value in record.seconds.items() if name != "total")
@@ -217,8 +222,8 @@ def _show(console: Console, record: RunRecord, path: Path) -> None:
     )  # fmt: skip
     console.print(f"seconds: {stages} · total {record.seconds['total']:.2f}")
     for warning in record.warnings:
-        console.print(f"[yellow]warning:[/] {warning}")
-    console.print(f"wrote {path} and {path.with_suffix('.json').name}")
+        console.print(f"[yellow]warning:[/] {escape(warning)}")
+    console.print(escape(f"wrote {path} and {path.with_suffix('.json').name}"))
 
 
 def main(args: list[str] | None = None) -> None:
@@ -229,10 +234,11 @@ def main(args: list[str] | None = None) -> None:
     except VideoAdaError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         code = 2
-    except click.ClickException as error:
-        print(f"error: {' '.join(error.format_message().split())} (see --help)", file=sys.stderr)
+    except _UsageProblem as error:
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        print(f"error: {' '.join(message.split())} (see --help)", file=sys.stderr)
         code = 2
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("interrupted; nothing half-written was left", file=sys.stderr)
         code = 130
     except BrokenPipeError:  # whoever read stdout has left
