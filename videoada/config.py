@@ -14,7 +14,7 @@ PREDICTORS = ("hold", "hold-output")
 SCHEDULERS = ("ddim", "dpm++", "dpm++-sde", "unipc", "euler", "euler-a")
 FORMATS = (".mp4", ".mkv")
 
-# Chosen on the 32 prompts of samples/prompts.txt by scripts/default_threshold.py; its output is in the README.
+# Measured on the 32 prompts of samples/prompts.txt by scripts/measure_default.py; its output is in the README.
 DEFAULT_THRESHOLD = 0.15
 RELEASE_THRESHOLD = 0.01  # the released code's class default
 
