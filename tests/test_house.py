@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,15 @@ def test_embedded_models_are_small_safetensors(name):
     assert sum(f.stat().st_size for f in files) <= 16e6
     assert {f.suffix for f in files} <= {".json", ".safetensors", ".txt", ".md"}
     assert (ASSETS / name / "README.md").is_file()
+
+
+def test_generate_is_the_function_whatever_was_imported_first():
+    code = (
+        "from videoada.generate import check_request\nimport videoada.cli, videoada\n"
+        "assert videoada.generate.__name__ == 'generate' and check_request and callable(videoada.generate)\n"
+        "from videoada import generate\nassert callable(generate)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_public_names_are_all_there():

@@ -5,7 +5,9 @@ The public names load what they need when they are first used: `import videoada`
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,10 +40,20 @@ __all__ = sorted(_HOME)
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'videoada' has no attribute '{name}'")
-    # Stored in the module, so that `videoada.generate` stays the function when its module of that name is imported.
-    value = globals()[name] = getattr(import_module(f"videoada.{_HOME[name]}"), name)
-    return value
+    return getattr(import_module(f"videoada.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_HOME])
+
+
+class _Package(ModuleType):
+    """`videoada.generate` is the function, also after Python's import has put the module of that name in its place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _HOME and isinstance(value, ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
