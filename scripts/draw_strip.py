@@ -45,8 +45,8 @@ def step_strip(computed: list[bool], width: int) -> NDArray[np.uint8]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompt", default="a yellow triangle moving up on a black background")
-    parser.add_argument("--seed", type=int, default=4)
+    parser.add_argument("--prompt", default="a blue square moving left slowly on a gray background")
+    parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--output", type=Path, default=Path("samples/strip.png"))
     args = parser.parse_args()
     pipe = videoada.load_pipeline("tiny-t2v", device="cpu")
