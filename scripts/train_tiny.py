@@ -2,7 +2,7 @@
 
     python scripts/train_tiny.py all --run runs/tiny-t2v --out videoada/assets/tiny-t2v
 
-The stages (`vae`, `encode`, `frames`, `clips`, `motion`, `export`) can be run one by one. Each is seeded, saves a
+The stages (`vae`, `encode`, `frames`, `clips`, `export`) can be run one by one. Each is seeded, saves a
 checkpoint every few minutes and goes on from it when started again; logs and sample sheets appear in the run folder.
 """
 
@@ -365,25 +365,6 @@ def launch(world: int, run: Path, *args: object) -> None:
     torch.multiprocessing.spawn(in_processes, (world, run, *args), nprocs=world)
 
 
-def draw_timesteps(stage: str, batch: int, rng: torch.Generator) -> Tensor:
-    """Uniform for frames; for clips more of the noisy steps, where motion is settled; for motion most of all."""
-    t = torch.rand(batch, generator=rng)
-    if stage == "clips":
-        t = t.sqrt()
-    elif stage == "motion":
-        t = torch.where(torch.rand(batch, generator=rng) < 0.7, 0.7 + 0.3 * t, t)
-    return (1000 * t).long()
-
-
-def loss_weight(stage: str, snr: Tensor) -> Tensor:
-    """Weight of the ε-loss: min-SNR-5; for motion that of the x₀-loss, up to 30.
-
-    A clip of 1,024 latent pixels shows its motion through all but the strongest noise, so the prompt's word for it is
-    of use only where the ε-loss hardly looks.
-    """
-    return (1 / snr).clamp(max=30) if stage == "motion" else snr.clamp(max=5) / snr
-
-
 def train_unet(
     run: Path, stage: str, steps: int, batch: int, lr: float, begin_from: str | None, minutes: float
 ) -> None:
@@ -412,12 +393,15 @@ def train_unet(
             frame = torch.randint(FRAMES, (batch,), generator=rng)
             x0 = x0[torch.arange(batch), :, frame][:, :, None]
         pick[torch.rand(batch, generator=rng) < 0.1] = -1  # the empty prompt is the last row
-        t = draw_timesteps(stage, batch, rng)
+        t = torch.rand(batch, generator=rng)
+        if stage == "clips":  # motion is settled at the noisy steps; frames taught the others
+            t = t.sqrt()
+        t = (1000 * t).long()
         noise = torch.randn(x0.shape, generator=rng)
         a = alpha_bar[t].view(-1, 1, 1, 1, 1)
         error = model(a.sqrt() * x0 + (1 - a).sqrt() * noise, t, ids[pick]) - noise
         snr = (a / (1 - a)).flatten()
-        loss = (error.square().mean((1, 2, 3, 4)) * loss_weight(stage, snr)).mean()
+        loss = (error.square().mean((1, 2, 3, 4)) * snr.clamp(max=5) / snr).mean()
         training.update(loss, training.step / steps)
         losses.append(loss.item())
         training.save(every_seconds=180)
@@ -483,13 +467,12 @@ def export(run: Path, out: Path, stage: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("all", "vae", "encode", "frames", "clips", "motion", "export"))
+    parser.add_argument("stage", choices=("all", "vae", "encode", "frames", "clips", "export"))
     parser.add_argument("--run", type=Path, default=Path("runs/tiny-t2v"))
     parser.add_argument("--out", type=Path, default=Path("videoada/assets/tiny-t2v"))
     parser.add_argument("--vae-steps", type=int, default=3600)
     parser.add_argument("--frame-steps", type=int, default=2200)
     parser.add_argument("--clip-steps", type=int, default=2000)
-    parser.add_argument("--motion-steps", type=int, default=1500)
     parser.add_argument("--num-clips", type=int, default=3200)
     parser.add_argument("--evaluate-minutes", type=float, default=10, help="minutes between sample sheets")
     parser.add_argument("--processes", type=int, default=2, help="share each UNet batch among this many processes")
@@ -504,10 +487,8 @@ def main() -> None:
         launch(args.processes, args.run, "frames", args.frame_steps, 64 // args.processes, 1e-3, None, minutes)
     if args.stage in ("all", "clips"):
         launch(args.processes, args.run, "clips", args.clip_steps, 8 // args.processes, 1e-3, "frames", minutes)
-    if args.stage in ("all", "motion"):
-        launch(args.processes, args.run, "motion", args.motion_steps, 8 // args.processes, 1e-3, "clips", minutes)
     if args.stage in ("all", "export"):
-        export(args.run, args.out, "motion")
+        export(args.run, args.out, "clips")
 
 
 if __name__ == "__main__":
