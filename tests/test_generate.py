@@ -7,7 +7,6 @@ import threading
 
 import numpy as np
 import pytest
-import torch
 from conftest import PROMPTS, draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
