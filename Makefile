@@ -23,7 +23,7 @@ lint: $(READY)
 	$(BIN)/python -m pytest tests/test_house.py -k downwards
 
 bench: $(READY)
-	$(BIN)/python scripts/measure_default.py
+	$(BIN)/videoada benchmark --prompts samples/prompts.txt --pairs 9
 
 # torch first and by its exact version: a range would bring several GB of CUDA packages on machines without a GPU.
 $(READY): pyproject.toml constraints.txt

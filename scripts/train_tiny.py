@@ -286,6 +286,29 @@ class TextToNoise(nn.Module):
                 for layer in module.modules():
                     if isinstance(layer, nn.Dropout):
                         layer.p = 0.0
+        # diffusers' temporal layers have no positions: which frame is the first shows only in the padding of their
+        # convolutions. In training, a linear reading of the frame's place behind each makes them carry it.
+        convolutions = [m for m in self.temporal_modules() if isinstance(m, TemporalConvLayer)]
+        self.clocks = nn.ModuleList(nn.Linear(m.conv4[-1].out_channels, 3) for m in convolutions)
+        self.clock_errors: list[Tensor] = []
+
+    def read_clocks(self) -> None:
+        """Have each forward leave in `clock_errors` how badly the frame's place reads behind each temporal layer."""
+
+        def error(clock: nn.Linear, hidden: Tensor, num_frames: int) -> Tensor:
+            u = torch.linspace(-1, 1, num_frames)
+            place = torch.stack((u, torch.cos(math.pi * u), torch.sin(math.pi * u)), 1)  # (F, 3)
+            read = clock(hidden.flatten(2).transpose(1, 2)).unflatten(0, (-1, num_frames))  # (B, F, H·W, 3)
+            return (read - place[:, None]).square().mean()
+
+        convolutions = [m for m in self.temporal_modules() if isinstance(m, TemporalConvLayer)]
+        for module, clock in zip(convolutions, self.clocks, strict=True):
+            module.register_forward_hook(
+                lambda module, args, kwargs, output, clock=clock: self.clock_errors.append(
+                    error(clock, output, kwargs["num_frames"])
+                ),
+                with_kwargs=True,
+            )
 
     def temporal_modules(self) -> list[nn.Module]:
         return [m for m in self.unet.modules() if isinstance(m, (TransformerTemporalModel, TemporalConvLayer))]
@@ -374,17 +397,21 @@ def train_unet(
     model = TextToNoise(len(tokenizer))
     if begin_from and not (run / f"{stage}.safetensors").exists():
         saved = load_file(run / f"{begin_from}.safetensors")
-        model.load_state_dict({k.removeprefix("ema."): v for k, v in saved.items() if k.startswith("ema.")})
+        averaged = {k.removeprefix("ema."): v for k, v in saved.items() if k.startswith("ema.")}
+        model.load_state_dict(averaged, strict=False)
     model.fast_time()
     if stage == "frames":
         model.skip_time()
+    else:
+        model.read_clocks()
     training = Training(run, stage, model, lr=lr, ema_decay=0.998, seed=3)
     latents = load_file(run / "latents.safetensors")["latents"]  # (N, 4, F, 8, 8)
     prompts = json.loads((run / "scenes.json").read_text())
     ids = torch.tensor(tokenizer([*prompts, ""], padding="max_length").input_ids)
     alpha_bar = build_scheduler().alphas_cumprod
     started = evaluated = time.monotonic()
-    losses = []
+    losses: list[float] = []
+    clocks: list[float] = []
     while training.step < steps:
         rng = training.rng
         pick = torch.randint(len(latents), (batch,), generator=rng)
@@ -395,19 +422,30 @@ def train_unet(
         pick[torch.rand(batch, generator=rng) < 0.1] = -1  # the empty prompt is the last row
         t = torch.rand(batch, generator=rng)
         if stage == "clips":  # motion is settled at the noisy steps; frames taught the others
-            t = t.sqrt()
+            t = t ** (1 / 3)
         t = (1000 * t).long()
         noise = torch.randn(x0.shape, generator=rng)
         a = alpha_bar[t].view(-1, 1, 1, 1, 1)
         error = model(a.sqrt() * x0 + (1 - a).sqrt() * noise, t, ids[pick]) - noise
         snr = (a / (1 - a)).flatten()
-        loss = (error.square().mean((1, 2, 3, 4)) * snr.clamp(max=5) / snr).mean()
-        training.update(loss, training.step / steps)
+        weight = snr.clamp(max=5) / snr
+        if stage == "clips":  # half-way from the loss in ε to that in x̂0, whose motion is lost in ε's
+            weight = weight * snr.clamp(max=1).rsqrt()
+        loss = (error.square().mean((1, 2, 3, 4)) * weight).mean()
         losses.append(loss.item())
+        if model.clock_errors:
+            clock = torch.stack(model.clock_errors).mean()
+            model.clock_errors.clear()
+            clocks.append(clock.item())
+            loss = loss + 0.05 * clock
+        training.update(loss, training.step / steps)
         training.save(every_seconds=180)
         if training.step % 100 == 0:
-            training.log(loss=round(float(np.mean(losses)), 4), seconds=round(time.monotonic() - started))
+            clock_error = {"clock": round(float(np.mean(clocks)), 4)} if clocks else {}
+            seconds = round(time.monotonic() - started)
+            training.log(loss=round(float(np.mean(losses)), 4), **clock_error, seconds=seconds)
             losses.clear()
+            clocks.clear()
         if training.rank == 0 and time.monotonic() - evaluated > minutes * 60:
             training.log(**unet_gate(run, training, tokenizer, num_frames=1 if stage == "frames" else FRAMES))
             evaluated = time.monotonic()
@@ -444,6 +482,7 @@ def unet_gate(
     iio.imwrite(run / f"{training.file.stem}-{training.step:05d}.png", np.concatenate(sheet))
     training.model.load_state_dict(own)
     training.model.train()
+    training.model.clock_errors.clear()
     return {k: round(v / count, 3) for k, v in right.items()}
 
 
@@ -453,7 +492,8 @@ def export(run: Path, out: Path, stage: str) -> None:
     tokenizer = build_tokenizer(run / "tokenizer")
     model = TextToNoise(len(tokenizer)).eval()
     saved = load_file(run / f"{stage}.safetensors")
-    model.load_state_dict({k.removeprefix("ema."): v for k, v in saved.items() if k.startswith("ema.")})
+    averaged = {k.removeprefix("ema."): v for k, v in saved.items() if k.startswith("ema.")}
+    model.load_state_dict(averaged, strict=False)
     whole = {tokenizer.convert_tokens_to_ids(w + "</w>") for w in WORDS} | {0, 1}
     with torch.no_grad():  # pieces of words were never trained: let an unknown word say nothing
         for index in set(range(len(tokenizer))) - whole:
@@ -475,6 +515,7 @@ def main() -> None:
     parser.add_argument("--clip-steps", type=int, default=2000)
     parser.add_argument("--num-clips", type=int, default=3200)
     parser.add_argument("--evaluate-minutes", type=float, default=10, help="minutes between sample sheets")
+    parser.add_argument("--clips-from", default="frames", help="stage of the run folder whose weights clips begin from")
     parser.add_argument("--processes", type=int, default=2, help="share each UNet batch among this many processes")
     args = parser.parse_args()
     minutes = args.evaluate_minutes
@@ -486,7 +527,7 @@ def main() -> None:
     if args.stage in ("all", "frames"):
         launch(args.processes, args.run, "frames", args.frame_steps, 64 // args.processes, 1e-3, None, minutes)
     if args.stage in ("all", "clips"):
-        launch(args.processes, args.run, "clips", args.clip_steps, 8 // args.processes, 1e-3, "frames", minutes)
+        launch(args.processes, args.run, "clips", args.clip_steps, 8 // args.processes, 1e-3, args.clips_from, minutes)
     if args.stage in ("all", "export"):
         export(args.run, args.out, "clips")
 

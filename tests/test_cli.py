@@ -11,9 +11,10 @@ import time
 
 import pytest
 
-from videoada.cli import main, read_mask
+from videoada.cli import main
 from videoada.errors import ConfigError
 from videoada.records import RunRecord
+from videoada.settings import read_mask
 from videoada.video import Video
 
 PROMPT = "a blue square moving left slowly on a gray background"
@@ -102,7 +103,8 @@ def test_what_is_no_mask(text):
         (["--policy", "every-n", "--threshold", "0.1"], "no threshold"),
         (["--policy", "mask", "--mask", "110"], "3 entries but the run has 6"),
         (["--predictor", "guess"], "unknown predictor"),
-        (["--scheduler", "pndm"], "unknown scheduler"),
+        (["--scheduler", "pndm"], "more than once a step"),
+        (["--scheduler", "ddmi"], "did you mean 'ddim'"),
         (["--model", "tiny-t3v"], "unknown model"),
         (["--height", "33"], "multiple of 8"),
         (["--device", "cuda:9"], "--device cpu"),
@@ -141,15 +143,26 @@ def test_help_and_version_need_no_torch(capsys):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
-def test_ctrl_c_leaves_no_partial_file(tmp_path):
+@pytest.mark.parametrize("moment", ["importing", "loading", "denoising"])
+def test_ctrl_c_leaves_no_partial_file(moment, tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "videoada", "generate", "--prompt", PROMPT, "--steps", "900", "--output", "clip.mp4"],
+        [
+            sys.executable, "-X", "importtime" if moment == "importing" else "utf8", "-m", "videoada",
+            "generate", "--prompt", PROMPT, "--steps", "900", "--output", "clip.mp4",
+        ],
         cwd=tmp_path, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert "embedded" in process.stderr.readline()  # the model is loaded: the run begins
-    time.sleep(1)
+    if moment == "importing":
+        while "typer" not in process.stderr.readline():
+            pass
+    elif moment == "denoising":
+        assert "embedded" in process.stderr.readline()  # the model is loaded: the run begins
+        time.sleep(1)
+    else:
+        time.sleep(4)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "Traceback" not in err
+    assert "interrupted" in err
     assert list(tmp_path.iterdir()) == []

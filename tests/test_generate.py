@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import videoada
+from videoada.catalogue import ASSETS
 from videoada.errors import ConfigError, ModelError, OutputError
 from videoada.metrics import paired_fidelity
-from videoada.pipelines import ASSETS, unknown_words
+from videoada.outputs import written_aside
+from videoada.pipelines import unknown_words
 from videoada.records import RunRecord
-from videoada.video import Video, written_aside
+from videoada.video import Video
 
 SMALL = {"num_inference_steps": 8, "num_frames": 4}
 

@@ -10,18 +10,20 @@ from pathlib import Path
 import pytest
 
 import videoada
-from videoada.pipelines import ASSETS, EMBEDDED
+from videoada.catalogue import ASSETS, EMBEDDED
 
 PACKAGE = Path(videoada.__file__).parent
 # Each layer may import from itself and from those below.
 STAIRCASE = [
     {"errors"},
     {"config"},
+    {"settings", "catalogue", "outputs"},
     {"records", "video"},
     {"shapes", "skip", "metrics"},
-    {"rows", "schedule", "trace"},
+    {"inspect", "rows", "schedule", "trace", "doctor"},
     {"pipelines", "denoiser"},
     {"generate"},
+    {"compare", "benchmark"},
     {"cli"},
     {"__main__", "__init__"},
 ]
@@ -72,3 +74,16 @@ def test_public_names_are_all_there():
         assert getattr(videoada, name).__doc__
     with pytest.raises(AttributeError, match="no attribute"):
         _ = videoada.nothing
+
+
+def test_what_is_generated_is_fresh():
+    """README's table of flags and the record's JSON Schema: python scripts/write_reference.py writes both."""
+    scripts = PACKAGE.parent / "scripts"
+    sys.path.insert(0, str(scripts))
+    try:
+        import write_reference
+    finally:
+        sys.path.remove(str(scripts))
+    readme = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
+    assert write_reference.with_flags(readme) == readme
+    assert (PACKAGE / "run-record.schema.json").read_text(encoding="utf-8") == write_reference.schema()

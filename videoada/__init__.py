@@ -11,6 +11,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from videoada.benchmark import benchmark as benchmark
+    from videoada.compare import compare as compare
     from videoada.config import GenerationConfig as GenerationConfig
     from videoada.config import SkipConfig as SkipConfig
     from videoada.denoiser import skip_steps as skip_steps
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "benchmark": "benchmark",
+    "compare": "compare",
     "GenerationConfig": "config",
     "RunRecord": "records",
     "SkipConfig": "config",

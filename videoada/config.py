@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -12,14 +13,17 @@ from videoada.errors import ConfigError
 POLICIES = ("none", "every-n", "mask", "third-order", "third-order-release")
 PREDICTORS = ("hold", "hold-output")
 SCHEDULERS = ("ddim", "dpm++", "dpm++-sde", "unipc", "euler", "euler-a")
-FORMATS = (".mp4", ".mkv")
+SEVERAL_CALLS = ("pndm", "heun", "kdpm2", "kdpm2-a", "dpm-sde")  # these call the network more than once a step
+FORMATS = (".mp4", ".mkv", ".gif", ".webp")  # and a folder of PNG frames, a name without an ending
 
 # Measured on the 32 prompts of samples/prompts.txt by scripts/measure_default.py; its output is in the README.
 DEFAULT_THRESHOLD = 0.15
 RELEASE_THRESHOLD = 0.01  # the released code's class default
 
 
-class _Frozen(BaseModel):
+class FrozenConfig(BaseModel):
+    """Unchangeable, without unknown keys; what does not fit is a ConfigError of one line."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def __init__(self, **values: Any) -> None:
@@ -28,8 +32,18 @@ class _Frozen(BaseModel):
         except ValidationError as error:
             raise ConfigError(_first_line(error, type(self))) from None
 
+    @field_validator("scheduler", check_fields=False)
+    @classmethod
+    def _known_scheduler(cls, value: str) -> str:
+        if value.lower() in SEVERAL_CALLS:
+            raise ValueError(
+                f"scheduler '{value}' calls the network more than once a step, which step skipping can't count; "
+                f"choose from {', '.join(SCHEDULERS)}"
+            )
+        return one_of("scheduler", value, SCHEDULERS)
 
-class SkipConfig(_Frozen):
+
+class SkipConfig(FrozenConfig):
     """When to skip and what to use instead. A field that its policy does not have must be left alone.
 
     Fields left at None take the policy's own default: the threshold 0.15 (`third-order`) or 0.01
@@ -94,7 +108,7 @@ class SkipConfig(_Frozen):
         return self
 
 
-class GenerationConfig(_Frozen):
+class GenerationConfig(FrozenConfig):
     """One video. Sizes and frames left at None are the model's own."""
 
     prompt: str
@@ -115,11 +129,6 @@ class GenerationConfig(_Frozen):
             raise ValueError("the prompt is empty")
         return value
 
-    @field_validator("scheduler")
-    @classmethod
-    def _known_scheduler(cls, value: str) -> str:
-        return one_of("scheduler", value, SCHEDULERS)
-
 
 def one_of(kind: str, value: str, options: tuple[str, ...]) -> str:
     """`value`, or a ValueError that names the nearest option."""
@@ -135,7 +144,10 @@ def _first_line(error: ValidationError, model: type[BaseModel]) -> str:
     name = ".".join(str(part) for part in first["loc"][:1]).replace("_", "-")
     if first["type"] == "extra_forbidden":
         options = list(model.model_fields)
-        near = difflib.get_close_matches(str(first["loc"][0]), options, n=3) or options
-        return f"unknown option '{first['loc'][0]}'; the nearest are {', '.join(near)}"
+        unknown = str(first["loc"][0])[:60]
+        near = difflib.get_close_matches(unknown, options, n=3, cutoff=0.4)
+        return f"unknown key '{unknown}'; " + (
+            f"the nearest are {', '.join(near)}" if near else f"choose from {', '.join(options)}"
+        )
     message = first["msg"].removeprefix("Value error, ")
-    return message if first["type"] == "value_error" else f"{name}: {message}, got {first['input']!r}"
+    return message if first["type"] == "value_error" else f"{name}: {message}, got {reprlib.repr(first['input'])}"

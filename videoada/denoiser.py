@@ -11,6 +11,7 @@ denoiser may be called once with both guidance halves, or once for each: every c
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,9 +22,10 @@ from torch import Tensor
 from videoada.config import SkipConfig
 from videoada.errors import ConfigError, ModelError
 from videoada.rows import rows_of, sample_of, select_rows, take_output
-from videoada.schedule import latent_scales, noise_levels
+from videoada.schedule import calls_twice, latent_scales, noise_levels, one_for_each_row
+from videoada.skip.level import Level
 from videoada.skip.policy import Decision, Never, Policy, SkipState, build_policy
-from videoada.skip.predictors import PREDICTORS, Level, Memory, PredictionType, Predictor
+from videoada.skip.predictors import PREDICTORS, Memory, PredictionType, Predictor
 from videoada.trace import StepTrace
 
 StepCallback = Callable[[int, int, tuple[bool, ...]], None]  # step, number of steps, computed for each prompt
@@ -40,8 +42,9 @@ def skip_steps(
     (`threshold=0.15`, `max_skip_steps=4`, …), or a SkipConfig. Any diffusers pipeline with one denoiser and a scheduler
     that calls it once a step will do. `on_step` is called after each step.
 
-    Raises ConfigError for settings that do not fit and ModelError for a pipeline without a denoiser. When the block is
-    left, also by an exception, the pipeline is as before.
+    Raises ConfigError for settings that do not fit, also for a scheduler that calls the network more than once a step,
+    and ModelError for a pipeline without a denoiser. When the block is left, also by an exception, the pipeline is as
+    before.
     """
     if isinstance(policy, SkipConfig):
         if predictor is not None or fields:
@@ -53,6 +56,11 @@ def skip_steps(
     denoisers = [m for m in (getattr(pipe, n, None) for n in ("unet", "transformer", "transformer_2")) if m is not None]
     if not denoisers or not hasattr(pipe, "scheduler"):
         raise ModelError(f"{type(pipe).__name__} has no unet or transformer with a scheduler; nothing to skip")
+    if calls_twice(pipe.scheduler):
+        raise ConfigError(
+            f"{type(pipe.scheduler).__name__} calls the network more than once a step, which step skipping can't "
+            "count; use DDIM, DPM++, UniPC or Euler"
+        )
     observed = [*denoisers, pipe.scheduler]
     if any(getattr(type(item), "_skip_run", None) for item in observed):
         raise ConfigError("skip_steps is on already for this pipeline; leave the outer block first")
@@ -61,8 +69,8 @@ def skip_steps(
     originals = [type(item) for item in observed]
     try:
         for denoiser in denoisers:
-            _replace(denoiser, run, __call__=run.on_denoiser_call)
-        _replace(pipe.scheduler, run, set_timesteps=run.on_set_timesteps, step=run.on_scheduler_step)
+            _replace(denoiser, run, __call__=run.timed(run.on_denoiser_call))
+        _replace(pipe.scheduler, run, set_timesteps=run.on_set_timesteps, step=run.timed(run.on_scheduler_step))
         yield run.trace
     finally:
         for item, original in zip(observed, originals, strict=True):
@@ -101,6 +109,7 @@ class _Run:
         self.step = 0
         self.num_prompts = 0  # unknown until the first scheduler step
         self.latents: list[Tensor] = []  # (B, N), newest last, at most policy.num_latents
+        self.latent_levels: list[Level] = []
         self.memories: dict[int, Memory] = {}  # of the n-th denoiser call of a step
         self.dtypes: dict[int, torch.dtype] = {}
         self.rebuild: dict[int, Callable[[Tensor], Any]] = {}  # puts a tensor into what that call returned
@@ -111,6 +120,30 @@ class _Run:
         self.levels: list[Level] = []
         self.scales: list[float] = []
         self.kind: PredictionType = "epsilon"
+
+    def timed(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """`method`, whose own time (all but the inherited call's) adds to the trace."""
+
+        def measured(inherited: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            inside = 0.0
+
+            def outside(*args: Any, **kwargs: Any) -> Any:
+                nonlocal inside
+                began = time.perf_counter()
+                result = inherited(*args, **kwargs)
+                if self.trace.synchronize and torch.cuda.is_available():
+                    torch.cuda.synchronize()
+                inside += time.perf_counter() - began
+                return result
+
+            began = time.perf_counter()
+            result = method(outside, *args, **kwargs)
+            self.trace.own_seconds += time.perf_counter() - began - inside
+            if method == self.on_denoiser_call:
+                self.trace.denoiser_seconds += inside
+            return result
+
+        return measured
 
     # ---- the scheduler ----
 
@@ -133,12 +166,12 @@ class _Run:
         if self.step == 0:
             self.num_prompts = self._count_prompts(model_output)
             self._observe(sample, 0)
+        if isinstance(kwargs.get("generator"), list):
+            kwargs["generator"] = one_for_each_row(kwargs["generator"], len(sample))
         result = inherited(model_output, timestep, sample, *args, **kwargs)
         self._observe(result[0] if isinstance(result, tuple) else result.prev_sample, self.step + 1)
         decision = self.decision or Decision.all(self._state())
-        if (
-            len(decision.compute) != self.num_prompts
-        ):  # the first step decided before it knew how many prompts there are
+        if len(decision.compute) != self.num_prompts:  # the first step did not know yet how many prompts there are
             decision = Decision.all(self._state())
         self.trace.add(decision, rows_full=self.rows * self.calls)
         self.step += 1
@@ -157,7 +190,9 @@ class _Run:
             flat = latents.detach().reshape(self.num_prompts, -1)
             scale = self.scales[index]
             self.latents.append(flat if scale == 1 else flat / scale)
-            del self.latents[: -self.policy.num_latents]
+            # after the last step there is no level, and no decision either
+            self.latent_levels.append(self.levels[min(index, len(self.levels) - 1)])
+            del self.latents[: -self.policy.num_latents], self.latent_levels[: -self.policy.num_latents]
 
     # ---- the denoiser ----
 
@@ -198,5 +233,10 @@ class _Run:
     def _state(self) -> SkipState:
         prompts = self.num_prompts or 1
         return SkipState(
-            self.step, len(self.levels), prompts, tuple(self.latents), self.trace.skipped_in_a_row(prompts)
+            self.step,
+            len(self.levels),
+            prompts,
+            tuple(self.latents),
+            self.trace.skipped_in_a_row(prompts),
+            tuple(self.latent_levels),
         )

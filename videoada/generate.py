@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +13,7 @@ import torch
 
 from videoada.config import GenerationConfig, SkipConfig
 from videoada.denoiser import StepCallback, skip_steps
-from videoada.errors import ConfigError
+from videoada.errors import ConfigError, ModelError
 from videoada.pipelines import model_info, scheduler_of, unknown_words
 from videoada.records import RunRecord
 from videoada.trace import StepTrace
@@ -24,32 +27,43 @@ def generate(
     requests: Sequence[GenerationConfig] | None = None,
     *,
     skip: SkipConfig | None = None,
+    batch_size: int = 1,
     on_step: StepCallback | None = None,
     on_video: Callable[[Video, RunRecord], None] | None = None,
     **fields: Any,
 ) -> list[tuple[Video, RunRecord]]:
     """Draw one video for each request, skipping as `skip` says (default: the shipped policy).
 
-    Give `requests`, or the fields of a single one: `generate(pipe, prompt="…", seed=7)`. `on_step(step, num_steps,
-    computed)` is called after each step, `on_video` after each video. Each video uses one CPU generator with its own
-    seed for everything random in it. Raises ConfigError for a request that can't be met.
+    Give `requests`, or the fields of a single one: `generate(pipe, prompt="…", seed=7)`. Up to `batch_size` neighbours
+    that differ only in prompt, negative prompt and seed run as one batch, still with one decision for each. `on_step(
+    step, num_steps, computed)` is called after each step, `on_video` after each video. Each video uses one CPU
+    generator with its own seed for everything random in it, so the batch size changes nothing but rounding. A record's
+    seconds are its share of the batch's. Raises ConfigError for a request that can't be met.
     """
     if requests is None:
         requests = [GenerationConfig(**fields)]
     elif fields:
         raise ConfigError("give requests or the fields of one, not both")
+    if batch_size < 1:
+        raise ConfigError(f"the batch size must be at least 1, got {batch_size}")
+    skip = skip or SkipConfig()
     for request in requests:
-        check_request(pipe, request, skip or SkipConfig())
-    results = []
-    for request in requests:
-        results.append(_generate_one(pipe, request, skip or SkipConfig(), on_step))
-        if on_video:
-            on_video(*results[-1])
+        check_request(pipe, request, skip)
+    results: list[tuple[Video, RunRecord]] = []
+    for _, alike in itertools.groupby(requests, key=_settings):
+        waiting = list(alike)
+        for first in range(0, len(waiting), batch_size):
+            for video, record in _generate_batch(pipe, waiting[first : first + batch_size], skip, on_step):
+                results.append((video, record))
+                if on_video:
+                    on_video(video, record)
     return results
 
 
 def check_request(pipe: Any, request: GenerationConfig, skip: SkipConfig) -> None:
-    """Raises ConfigError if this pipeline can't draw the request."""
+    """Raises ConfigError if this pipeline can't draw the request, ModelError if it draws no videos at all."""
+    if not {"prompt", "num_frames"} <= set(inspect.signature(type(pipe).__call__).parameters):
+        raise ModelError(f"{type(pipe).__name__} does not draw videos from prompts; use a text-to-video model")
     factor = getattr(pipe, "vae_scale_factor", 8)
     for name, value in (("height", request.height), ("width", request.width)):
         if value is not None and value % factor:
@@ -58,39 +72,77 @@ def check_request(pipe: Any, request: GenerationConfig, skip: SkipConfig) -> Non
         raise ConfigError(f"the mask has {len(skip.mask)} entries but the run has {request.num_inference_steps} steps")
 
 
-def _generate_one(
-    pipe: Any, request: GenerationConfig, skip: SkipConfig, on_step: StepCallback | None
-) -> tuple[Video, RunRecord]:
-    started = time.perf_counter()
-    with scheduler_of(pipe, request.scheduler), skip_steps(pipe, skip, on_step=on_step) as trace:
-        output = pipe(
-            prompt=request.prompt,
-            negative_prompt=request.negative_prompt,
-            num_inference_steps=request.num_inference_steps,
-            guidance_scale=request.guidance_scale,
-            num_frames=request.num_frames,
-            height=request.height,
-            width=request.width,
-            generator=torch.Generator("cpu").manual_seed(request.seed),
-            output_type="np",
-        )
-    video = Video.from_float(output.frames[0], request.fps)
-    finished = time.perf_counter()
+def _settings(request: GenerationConfig) -> str:
+    return request.model_dump_json(exclude={"prompt", "negative_prompt", "seed"})
+
+
+def draw_batch(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Video], float]:
+    """Call the pipeline, as it stands, once for requests that differ only in prompt, negative prompt and seed.
+
+    Answers the videos and the seconds from the prompt to the decoded frames.
+    """
+    began = time.perf_counter()
+    request, alone = batch[0], len(batch) == 1
+    generators = [torch.Generator("cpu").manual_seed(r.seed) for r in batch]
+    output = pipe(
+        prompt=request.prompt if alone else [r.prompt for r in batch],
+        negative_prompt=request.negative_prompt if alone else [r.negative_prompt or "" for r in batch],
+        num_inference_steps=request.num_inference_steps,
+        guidance_scale=request.guidance_scale,
+        num_frames=request.num_frames,
+        height=request.height,
+        width=request.width,
+        generator=generators[0] if alone else generators,
+        output_type="np",
+    )
+    return [Video.from_float(frames, request.fps) for frames in output.frames], time.perf_counter() - began
+
+
+def _generate_batch(
+    pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig, on_step: StepCallback | None
+) -> list[tuple[Video, RunRecord]]:
+    if pipe.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(pipe.device)
+    with scheduler_of(pipe, batch[0].scheduler), skip_steps(pipe, skip, on_step=on_step) as trace:
+        started = time.perf_counter()
+        videos, total = draw_batch(pipe, batch)
     seconds = {
         "load": 0.0,
         "encode": trace.started - started,
         "denoise": trace.finished - trace.started,
-        "decode": finished - trace.finished,
+        "decode": started + total - trace.finished,
         "write": 0.0,
-        "total": finished - started,
+        "total": total,
     }
-    return video, _record(pipe, request, skip, trace, video, seconds)
+    seconds = {name: value / len(batch) for name, value in seconds.items()}
+    return [
+        (video, _record(pipe, each, skip, trace, index, video, seconds))
+        for index, (each, video) in enumerate(zip(batch, videos, strict=True))
+    ]
+
+
+def _peak_memory(pipe: Any) -> int | None:
+    """Most bytes held: of the GPU during this run, or of the whole process so far on a CPU."""
+    if pipe.device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(pipe.device))
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
 
 
 def _record(
-    pipe: Any, request: GenerationConfig, skip: SkipConfig, trace: StepTrace, video: Video, seconds: dict[str, float]
+    pipe: Any,
+    request: GenerationConfig,
+    skip: SkipConfig,
+    trace: StepTrace,
+    index: int,
+    video: Video,
+    seconds: dict[str, float],
 ) -> RunRecord:
-    predictions = trace.num_predictions[0]
+    predictions = trace.num_predictions[index]
     rows = trace.rows_per_prediction
     warnings = []
     if unknown := unknown_words(pipe, f"{request.prompt} {request.negative_prompt or ''}"):
@@ -121,13 +173,14 @@ def _record(
         fps=request.fps,
         policy={"name": skip.policy, **policy},
         predictor={"name": skip.predictor},
-        computed=trace.computed[0],
-        signal=trace.signal[0],
-        signal_percentiles=trace.signal_percentiles(),
+        computed=trace.computed[index],
+        signal=trace.signal[index],
+        signal_percentiles=trace.signal_percentiles(index),
         num_predictions=predictions,
         unet_rows=rows * predictions,
         unet_rows_full=rows * trace.num_steps,
         seconds={name: round(value, 4) for name, value in seconds.items()},
+        peak_memory_bytes=_peak_memory(pipe),
         warnings=warnings,
         device=str(pipe.device),
         dtype=str(getattr(pipe, "unet", pipe).dtype).removeprefix("torch."),

@@ -6,7 +6,9 @@ The only module that imports diffusers' pipelines and schedulers.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
+import inspect
 import json
 import logging
 import re
@@ -15,19 +17,12 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from videoada.catalogue import DEFAULT_MODEL, KNOWN, known_model
 from videoada.config import SCHEDULERS, one_of
 from videoada.errors import ConfigError, ModelError
 from videoada.records import ModelInfo
 from videoada.shapes import WORDS
 
-EMBEDDED = ("tiny-t2v",)
-ASSETS = Path(__file__).parent / "assets"
-HUB = {"modelscope-t2v": "ali-vilab/text-to-video-ms-1.7b"}
-LICENCES = {
-    "tiny-t2v": "Apache-2.0",
-    "ali-vilab/text-to-video-ms-1.7b": "CC-BY-NC-4.0",
-}
-DEFAULT_MODEL = "tiny-t2v"
 HASHED_BYTES = 256 * 2**20  # weights above this size are not read a second time only to name them
 
 _SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -54,32 +49,51 @@ def load_pipeline(
     torch_device, torch_dtype = resolve_device(device, dtype)
     import diffusers
 
-    source = str(ASSETS / model) if model in EMBEDDED else HUB.get(model, model)
-    is_folder = Path(source).is_dir()
-    if is_folder and not (Path(source) / "model_index.json").is_file():
-        raise ModelError(f"{source} is not a diffusers folder: it has no model_index.json")
-    if not is_folder and not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+    known = known_model(model)
+    source = known.location if known else model
+    folder = Path(source) if Path(source).is_dir() else None
+    if folder:
+        check_folder(folder)
+    elif not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+        near = difflib.get_close_matches(model, KNOWN, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
         raise ModelError(
-            f"unknown model '{model}'; choose {', '.join([*EMBEDDED, *HUB])}, a diffusers folder or a hub id owner/name"
+            f"unknown model '{model}'; {hint}choose {', '.join(KNOWN)}, a diffusers folder or a hub id owner/name"
         )
     try:
         with _quiet():
             pipe = diffusers.DiffusionPipeline.from_pretrained(
                 source, dtype=torch_dtype, use_safetensors=True, revision=revision
             )
-    except (OSError, ValueError, KeyError, AttributeError, json.JSONDecodeError) as error:
+    except Exception as error:  # a broken folder can break the loaders anywhere
         first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         raise ModelError(f"can't load '{model}': {first}") from None
     pipe.set_progress_bar_config(disable=True)
     _INFO[pipe] = ModelInfo(
         name=model,
-        source="embedded" if model in EMBEDDED else source,
+        source="embedded" if known and known.embedded else source,
         revision=revision,
-        weights_sha256=_weights_hash(Path(source)) if is_folder else None,
-        licence=LICENCES.get(model, LICENCES.get(source)),
-        embedded=model in EMBEDDED,
+        weights_sha256=_weights_hash(folder) if folder else None,
+        licence=known.licence if known else None,
+        embedded=bool(known and known.embedded),
     )
     return pipe.to(torch_device)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises ModelError for a folder that is no diffusers pipeline, or one that draws no videos."""
+    import diffusers
+
+    try:
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{folder} is not a diffusers folder: it has no model_index.json") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"can't read {folder / 'model_index.json'}: {error}") from None
+    name = index.get("_class_name") if isinstance(index, dict) else None
+    kind = getattr(diffusers, str(name), None)
+    if not isinstance(kind, type) or "num_frames" not in inspect.signature(kind.__call__).parameters:
+        raise ModelError(f"{folder} holds a {name}, which does not draw videos; a TextToVideoSDPipeline does")
 
 
 def resolve_device(device: str = "auto", dtype: str = "auto") -> tuple[Any, Any]:

@@ -6,15 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from videoada.skip.predictors import Level
+from videoada.skip.level import Level
 
 
 def noise_levels(scheduler: Any, timesteps: list[float]) -> list[Level]:
     """α and σ of what the network is given at each timestep: √ᾱ_t and √(1 − ᾱ_t), interpolated between timesteps.
 
-    Schedulers without ᾱ (flow matching) get x = (1 − σ)·x₀ + σ·ε with σ = t / num_train_timesteps.
+    Schedulers that carry x₀ + σ·ε (Euler) say σ themselves, also between timesteps: the network is given that over
+    √(1 + σ²). Schedulers without ᾱ (flow matching) get x = (1 − σ)·x₀ + σ·ε with σ = t / num_train_timesteps.
     """
     t = np.asarray(timesteps, dtype=np.float64)
+    if _carries_plain_sum(scheduler):
+        return [
+            Level(float(1 / np.hypot(1, s)), float(s / np.hypot(1, s))) for s in scheduler.sigmas.tolist()[: len(t)]
+        ]
     if getattr(scheduler, "alphas_cumprod", None) is not None:
         alpha_bar = scheduler.alphas_cumprod.double().cpu().numpy()
         at_step = np.interp(t, np.arange(len(alpha_bar)), alpha_bar)
@@ -28,6 +33,28 @@ def latent_scales(scheduler: Any, num_steps: int) -> list[float]:
 
     √(1 + σ²) for schedulers that carry x₀ + σ·ε (Euler), 1 for those that carry α·x₀ + σ·ε.
     """
-    if float(scheduler.init_noise_sigma) == 1.0 or not hasattr(scheduler, "sigmas"):
+    if not _carries_plain_sum(scheduler):
         return [1.0] * (num_steps + 1)
     return [float(np.sqrt(1 + float(s) ** 2)) for s in scheduler.sigmas]
+
+
+def _carries_plain_sum(scheduler: Any) -> bool:
+    """Euler and its kin start at σ_max times the noise; flow-matching and variance-preserving ones at 1."""
+    return hasattr(scheduler, "sigmas") and float(getattr(scheduler, "init_noise_sigma", 1.0)) != 1.0
+
+
+def calls_twice(scheduler: Any) -> bool:
+    """PNDM, Heun, KDPM2, DPM-SDE: more than one network call for a step, or a step that comes twice."""
+    return getattr(scheduler, "order", 1) > 1 or type(scheduler).__name__.startswith("PNDM")
+
+
+def one_for_each_row(generators: list[Any], num_rows: int) -> list[Any]:
+    """Generators of B videos for a scheduler that is given B·F rows, F frames of each video in turn.
+
+    Drawn row by row from its video's generator, the noise is that of the video alone (exactly, where a row holds a
+    multiple of 16 numbers: frames whose sides are multiples of 16 pixels).
+    """
+    frames = num_rows // len(generators)
+    if len(generators) == 1 or frames <= 1:
+        return generators
+    return [generator for generator in generators for _ in range(frames)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +24,13 @@ class StepTrace:
     unet_rows_full: int = 0  # rows that the full run takes
     started: float = 0.0  # time.perf_counter() when the timesteps were set
     finished: float = 0.0  # … and after the last scheduler step
+    own_seconds: float = 0.0  # that deciding, remembering and predicting took
+    denoiser_seconds: float = 0.0  # that the network took
+    synchronize: bool = False  # wait for the GPU after each call, so that the two are told apart; for benchmarks
 
     def begin(self, num_steps: int) -> None:
         self.num_steps, self.decisions, self.unet_rows, self.unet_rows_full = num_steps, [], 0, 0
+        self.own_seconds = self.denoiser_seconds = 0.0
         self.started = self.finished = time.perf_counter()
 
     def add(self, decision: Decision, rows_full: int) -> None:
@@ -40,6 +46,12 @@ class StepTrace:
     def signal(self) -> list[list[float | None]]:
         """What the rule measured, in units of its threshold; None where no rule ran."""
         return [list(steps) for steps in zip(*(d.signal for d in self.decisions), strict=True)]
+
+    @property
+    def schedule_signal(self) -> list[list[float | None]]:
+        """What the rule would have measured, had the latents moved by the noise schedule alone; None where no rule
+        ran. Where a prompt's `signal` is no larger, a held prediction would have given the same decision."""
+        return [list(steps) for steps in zip(*(d.schedule_signal for d in self.decisions), strict=True)]
 
     @property
     def num_predictions(self) -> list[int]:
@@ -68,21 +80,43 @@ class StepTrace:
             return None
         return {f"p{q}": float(np.percentile(values, q)) for q in (10, 25, 50, 75, 90)}
 
+    def table(self, prompt: int = 0) -> list[dict[str, Any]]:
+        """One row for each step of a prompt: step, computed, signal, threshold, schedule_signal."""
+        columns = self.computed[prompt], self.signal[prompt], self.schedule_signal[prompt]
+        return [
+            {"step": i, "computed": c, "signal": s, "threshold": self.config.threshold, "schedule_signal": path}
+            for i, (c, s, path) in enumerate(zip(*columns, strict=True))
+        ]
+
     def summary(self) -> str:
         """What happened, in plain English."""
         if not self.decisions:
             return "No generation has run yet."
         lines = []
         for i, steps in enumerate(self.computed):
-            strip = "".join("█" if step else "·" for step in steps)
-            saved = 100 * (1 - sum(steps) / len(steps))
-            lines.append(f"prompt {i}: {sum(steps)} of {len(steps)} predictions ({saved:.0f} % skipped)  {strip}")
+            lines.append(
+                f"prompt {i}: {sum(steps)} of {len(steps)} predictions "
+                f"({100 * (1 - sum(steps) / len(steps)):.0f} % skipped)  {strip(steps)}"
+            )
             if spread := self.signal_percentiles(i):
                 lines.append(
-                    f"  signal: median {spread['p50']:.3g}, four fifths between {spread['p10']:.3g} and "
-                    f"{spread['p90']:.3g}; threshold {self.config.threshold:g}"
+                    f"  the signal was {spread['p50']:.3g} in the middle, four fifths of it between "
+                    f"{spread['p10']:.3g} and {spread['p90']:.3g}; a step is skipped below the threshold, "
+                    f"{self.config.threshold:g}"
                 )
+            both = [(s, p) for s, p in zip(self.signal[i], self.schedule_signal[i], strict=True) if s and p]
+            if both:
+                share = float(np.median([p / s for s, p in both]))
+                lines.append(f"  of it, the noise schedule alone explains {share:.0%} (median over the steps)")
+            if self.config.policy != "none" and all(steps) and len(steps) > 1:
+                lines.append("  nothing was skipped: raise the threshold to skip more")
         lines.append(
-            f"UNet rows: {self.unet_rows} of {self.unet_rows_full}; {self.finished - self.started:.2f} s of denoising."
+            f"UNet rows: {self.unet_rows} of {self.unet_rows_full}; {self.finished - self.started:.2f} s of denoising, "
+            f"{self.own_seconds:.3f} s of it for deciding and predicting."
         )
         return "\n".join(lines)
+
+
+def strip(computed: Sequence[bool]) -> str:
+    """One character for each step: computed █, skipped ·."""
+    return "".join("█" if step else "·" for step in computed)

@@ -1,20 +1,26 @@
-"""Video: frames and their rate; files written whole or not at all, and read back."""
+"""Video: frames and their rate; written to and read from .mp4, .mkv, .gif, .webp and folders of PNG frames.
+
+What a run was told and did travels inside the file as its metadata: a JSON text under `comment`, and the prompt and the
+seed under their own names where the format has names.
+"""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from videoada.config import FORMATS
 from videoada.errors import OutputError
+from videoada.outputs import FRAME_NAME, check_output, is_frame_folder, written_aside
+
+EXIF_DESCRIPTION = 0x010E  # ImageDescription
+MOST_REPEATS = 10_000  # frames that one frame of an animation may stand for
+MOST_METADATA = 2**20  # characters that are read back: files come from anywhere
 
 
 @dataclass(frozen=True)
@@ -33,72 +39,66 @@ class Video:
         """From (F, H, W, 3) floats in [0, 1]; rounded, not truncated."""
         return cls(np.rint(np.clip(frames, 0, 1) * 255).astype(np.uint8), fps)
 
-    def write(self, path: str | Path) -> None:
-        """Write `.mp4` (H.264, yuv420p, crf 17, odd sizes padded) or `.mkv` (FFV1, lossless).
+    def write(self, path: str | Path, metadata: str | None = None) -> None:
+        """Write the file whole, or none; `metadata` is a JSON object that `read_metadata` finds again.
 
-        Raises OutputError for another ending, or when the file can't be written; then no file is left.
+        `.mp4` is H.264 (yuv420p, crf 17, odd sizes padded), `.mkv` FFV1 and `.webp` WebP (both lossless), `.gif` has
+        256 colours and times in hundredths of a second; a name without an ending is a folder of PNG frames. Raises
+        OutputError for another ending, or when the file can't be written.
         """
         check_output(path)
         with written_aside(path) as aside:
-            _encode(self, aside)
+            self.encode(aside, metadata)
+
+    def encode(self, path: Path, metadata: str | None = None) -> None:
+        """Write to `path` directly, in the format of its ending. Raises OSError or OutputError."""
+        match path.suffix.lower():
+            case ".mp4" | ".mkv":
+                _encode_film(self, path, metadata)
+            case ".gif" | ".webp":
+                _encode_animation(self, path, metadata)
+            case _:
+                _encode_folder(self, path, metadata)
 
     @classmethod
     def read(cls, path: str | Path) -> Video:
-        """Decode every frame of a file. Raises OutputError when it is not a readable video."""
+        """Decode every frame of a file or folder. Raises OutputError when it is not a readable video."""
         import av
 
+        path = Path(path)
         try:
+            if path.is_dir():
+                return _decode_folder(path)
+            if path.suffix.lower() in (".gif", ".webp"):
+                return _decode_animation(path)
             with av.open(str(path)) as container:
                 stream = container.streams.video[0]
                 frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
-                rate = stream.average_rate or 8
-            return cls(np.stack(frames), round(rate))
-        except (av.FFmpegError, IndexError, ValueError, OSError) as error:
+                return cls(np.stack(frames), round(stream.average_rate or 8))
+        except (av.FFmpegError, IndexError, ValueError, OSError, SyntaxError) as error:
             raise OutputError(f"can't read a video from {path}: {error}") from None
 
 
-def check_output(path: str | Path) -> Path:
-    """The path, if a video may be written there. Raises OutputError naming what is wrong."""
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise OutputError(f"can't tell the format of '{path.name}': end it in {' or '.join(FORMATS)}")
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; name a file in it")
-    parent = path.parent
-    if not parent.is_dir():
-        raise OutputError(f"the folder {parent} does not exist; make it first")
-    if not os.access(parent, os.W_OK):
-        raise OutputError(f"the folder {parent} can't be written to")
-    return path
+def read_metadata(path: str | Path) -> str | None:
+    """The JSON text that `write` put into the file, or None. Raises OutputError when the file can't be read."""
+    import av
 
-
-@contextmanager
-def written_aside(path: str | Path) -> Iterator[Path]:
-    """Give a temporary name in the same folder; rename it to `path` on success, remove it on any failure."""
     path = Path(path)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise OutputError(f"can't write {path}: {error.strerror}") from None
-    os.close(handle)
-    try:
-        yield Path(name)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # mkstemp's 0600 would hide the file from the people it is for
-        os.replace(name, path)
-    except OSError as error:
-        raise OutputError(f"can't write {path}: {error.strerror or error}") from None
-    finally:
-        Path(name).unlink(missing_ok=True)
+        if path.is_dir() or path.suffix.lower() in (".gif", ".webp", ".png"):
+            text = _animation_metadata(path)
+        else:
+            with av.open(str(path)) as container:
+                text = next((v for k, v in container.metadata.items() if k.lower() == "comment"), None)
+    except (av.FFmpegError, IndexError, ValueError, OSError, SyntaxError) as error:
+        raise OutputError(f"can't read {path}: {error}") from None
+    return text if text and len(text) <= MOST_METADATA and text.lstrip().startswith("{") else None
 
 
-def write_text(path: str | Path, text: str) -> None:
-    with written_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+# ---- films: PyAV ---------------------------------------------------------------------------------------------------
 
 
-def _encode(video: Video, path: Path) -> None:
+def _encode_film(video: Video, path: Path, metadata: str | None) -> None:
     import av
 
     lossless = path.suffix.lower() == ".mkv"
@@ -106,13 +106,119 @@ def _encode(video: Video, path: Path) -> None:
     if not lossless:  # 4:2:0 needs even sizes: repeat the last row and column, never rescale
         _, height, width, _ = frames.shape
         frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    options = {} if lossless else {"movflags": "+faststart"}
-    with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream("ffv1" if lossless else "libx264", rate=video.fps)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "bgr0" if lossless else "yuv420p"
-        if not lossless:
-            stream.options = {"crf": "17", "preset": "medium"}
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
-        container.mux(stream.encode())
+    options = {} if lossless else {"movflags": "+faststart+use_metadata_tags"}  # else only FFmpeg's own tags are kept
+    try:
+        with av.open(str(path), "w", options=options) as container:
+            for name, value in _tags(metadata).items():
+                container.metadata[name] = value
+            stream = container.add_stream("ffv1" if lossless else "libx264", rate=video.fps)
+            stream.height, stream.width = frames.shape[1:3]
+            stream.pix_fmt = "bgr0" if lossless else "yuv420p"
+            if not lossless:
+                # with mbtree, x264's AVX-512 code gives other files from the same frames now and then
+                stream.options = {"crf": "17", "preset": "medium", "x264-params": "mbtree=0"}
+            for i, pixels in enumerate(frames):
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+                frame.pts, frame.time_base = i, Fraction(1, video.fps)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+    except av.FFmpegError as error:
+        raise OutputError(f"can't write the video: {error.strerror or error}") from None
+
+
+def _tags(metadata: str | None) -> dict[str, str]:
+    if metadata is None:
+        return {}
+    values = json.loads(metadata)
+    return {"comment": metadata} | {name: str(values[name]) for name in ("prompt", "seed") if name in values}
+
+
+# ---- animations and frames: imageio ---------------------------------------------------------------------------------
+
+
+def _encode_animation(video: Video, path: Path, metadata: str | None) -> None:
+    import imageio.v3 as iio
+    from PIL import Image
+
+    options: dict[str, Any] = {"loop": 0}
+    if path.suffix.lower() == ".gif":
+        options |= {"duration": round(100 / video.fps) * 10 or 10}
+        if metadata is not None:
+            options["comment"] = _ascii(metadata)
+    else:
+        options |= {"duration": round(1000 / video.fps), "lossless": True, "method": 4}
+        if metadata is not None:
+            exif = Image.Exif()
+            exif[EXIF_DESCRIPTION] = _ascii(metadata).decode()
+            options["exif"] = exif.tobytes()
+    iio.imwrite(path, video.frames, plugin="pillow", **options)
+
+
+def _ascii(metadata: str) -> bytes:
+    return json.dumps(json.loads(metadata), ensure_ascii=True).encode("ascii")
+
+
+def _decode_animation(path: Path) -> Video:
+    """Encoders join equal frames into one that lasts longer: give each its frames back."""
+    from PIL import Image, ImageSequence
+
+    frames, durations = [], []
+    with Image.open(path) as image:  # not imageio: it tells the first frame's duration only
+        for frame in ImageSequence.Iterator(image):
+            frames.append(np.asarray(frame.convert("RGB")))
+            durations.append(float(frame.info.get("duration") or 0))
+    text = _animation_metadata(path)
+    fps = _number(text, "fps", 240) or round(1000 / (min(durations) or 125)) or 1
+    unit = round(100 / fps) * 10 if path.suffix.lower() == ".gif" else round(1000 / fps)
+    counts = [min(max(round(duration / (unit or 10)), 1), MOST_REPEATS) for duration in durations]
+    if len(frames) == 1:  # a clip that stands still becomes a picture, whose duration is not kept
+        counts = [_number(text, "num_frames", MOST_REPEATS) or counts[0]]
+    return Video(np.repeat(np.stack(frames), counts, axis=0), fps)
+
+
+def _number(metadata: str | None, name: str, most: int) -> int | None:
+    """A whole number from 1 to `most` in the metadata, or None: files come from anywhere."""
+    try:
+        value = json.loads(metadata or "{}").get(name)
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return value if type(value) is int and 1 <= value <= most else None
+
+
+def _animation_metadata(path: Path) -> str | None:
+    from PIL import Image
+
+    if path.is_dir():
+        path = path / FRAME_NAME.format(0)
+        if not path.is_file():
+            return None
+    with Image.open(path) as image:
+        text = image.getexif().get(EXIF_DESCRIPTION) if image.format == "WEBP" else image.info.get("comment")
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+
+
+def _encode_folder(video: Video, path: Path, metadata: str | None) -> None:
+    import imageio.v3 as iio
+    from PIL.PngImagePlugin import PngInfo
+
+    path.mkdir()
+    for i, frame in enumerate(video.frames):
+        options = {}
+        if i == 0 and metadata is not None:
+            options["pnginfo"] = PngInfo()
+            for name, value in _tags(metadata).items():
+                options["pnginfo"].add_itxt(name, value)
+        iio.imwrite(path / FRAME_NAME.format(i), frame, plugin="pillow", **options)
+
+
+def _decode_folder(path: Path) -> Video:
+    import imageio.v3 as iio
+
+    if not is_frame_folder(path):
+        raise ValueError("the folder holds more than PNG frames")
+    files = sorted(path.iterdir())
+    if not files:
+        raise ValueError("the folder is empty")
+    return Video(
+        np.stack([iio.imread(f, mode="RGB") for f in files]), _number(_animation_metadata(path), "fps", 240) or 8
+    )

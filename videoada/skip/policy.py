@@ -8,6 +8,7 @@ Shape letters: B prompts of the batch, N numbers of one prompt's latent (channel
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from videoada.config import SkipConfig
+from videoada.skip.level import Level
 
 
 @dataclass(frozen=True)
@@ -30,18 +32,25 @@ class SkipState:
     num_prompts: int
     latents: tuple[Tensor, ...]
     skipped_in_a_row: tuple[int, ...]  # for each prompt
+    levels: tuple[Level, ...] = ()  # of the latents; may be left out
 
 
 @dataclass(frozen=True)
 class Decision:
-    """For each prompt: call the denoiser at this step? And what the rule measured (None: no rule ran)."""
+    """For each prompt: call the denoiser at this step? And what the rule measured (None: no rule ran).
+
+    `schedule_signal` is what the rule would have measured had the latents moved by the noise schedule alone, on the
+    path of a held prediction: where the two agree, the rule has learned nothing of the prompt.
+    """
 
     compute: tuple[bool, ...]
     signal: tuple[float | None, ...]
+    schedule_signal: tuple[float | None, ...] = ()
 
     @classmethod
     def all(cls, state: SkipState, compute: bool = True) -> Decision:
-        return cls((compute,) * state.num_prompts, (None,) * state.num_prompts)
+        nothing = (None,) * state.num_prompts
+        return cls((compute,) * state.num_prompts, nothing, nothing)
 
 
 class Policy(Protocol):
@@ -88,18 +97,26 @@ class Mask:
 
 
 def by_rule(
-    state: SkipState, change: Tensor, limit: Tensor, forced: tuple[bool, ...], compute_when_equal: bool
-) -> Decision:
-    """Compute where `change` > `limit` (or ≥), both (B,) and compared in their own dtype, or where forced.
+    change: Tensor, scale: Tensor, threshold: float, forced: tuple[bool, ...], *, compute_when_equal: bool,
+    of_schedule: tuple[Tensor, Tensor] | None = None,
+) -> Decision:  # fmt: skip
+    """Compute where `change` > `threshold`·`scale` (or ≥), both (B,) and compared in their own dtype, or where forced.
 
-    The one place where numbers leave the device: a single transfer of both for the whole batch. A NaN computes.
+    The signal is change ÷ scale; `of_schedule` is (change, scale) of the schedule's own path. The one place where
+    numbers leave the device: a single transfer for the whole batch. A NaN computes.
     """
-    numbers = torch.stack([change, limit, (change < limit) if compute_when_equal else (change <= limit)])
-    changes, limits, skips = numbers.double().cpu().tolist()
+    limit = threshold * scale
+    columns = [change, scale, (change < limit) if compute_when_equal else (change <= limit), *(of_schedule or ())]
+    changes, scales, skips, *schedule = torch.stack([c.double() for c in columns]).cpu().tolist()
     return Decision(
         tuple(not skip or must for skip, must in zip(skips, forced, strict=True)),
-        tuple(c / m if m > 0 else None for c, m in zip(changes, limits, strict=True)),
+        _ratios(changes, scales),
+        _ratios(*schedule) if schedule else (None,) * len(changes),
     )
+
+
+def _ratios(changes: list[float], scales: list[float]) -> tuple[float | None, ...]:
+    return tuple(c / s if s > 0 and math.isfinite(c / s) else None for c, s in zip(changes, scales, strict=True))
 
 
 def build_policy(config: SkipConfig) -> Policy:

@@ -16,16 +16,10 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
+from videoada.skip.level import Level
+
 Memory = tuple[Tensor, ...]
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
-
-
-@dataclass(frozen=True)
-class Level:
-    """The noise level of one step: x = α·x₀ + σ·ε."""
-
-    alpha: float
-    sigma: float
 
 
 class Predictor(Protocol):

@@ -6,10 +6,11 @@ Notation: x_k is the latent after step k, x_{-1} = x_T, Δx_k = x_k − x_{k−1
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
+from videoada.skip.level import path_of_schedule
 from videoada.skip.policy import Decision, SkipState, by_rule
 
 
@@ -31,11 +32,23 @@ class ThirdOrder:
         if state.step < max(self.warmup_steps, 3):
             return Decision.all(state)
         x0, x1, x2, x3 = (x.float() for x in state.latents)
-        change, scale = third_difference(x0, x1, x2, x3).norm(dim=1), (x2 - x1).norm(dim=1)
         last = state.step >= state.num_steps - self.final_steps
-        forced = tuple(last or run >= self.max_skip_steps for run in state.skipped_in_a_row)
-        decision = by_rule(state, change, self.threshold * scale, forced, compute_when_equal=True)
-        return Decision(decision.compute, scaled(decision.signal, self.threshold))
+        return by_rule(
+            third_difference(x1 - x0, x2 - x1, x3 - x2).norm(dim=1),
+            (x2 - x1).norm(dim=1),
+            self.threshold,
+            forced=tuple(last or run >= self.max_skip_steps for run in state.skipped_in_a_row),
+            compute_when_equal=True,
+            of_schedule=self._of_schedule(x2, x3, state),
+        )
+
+    def _of_schedule(self, x2: Tensor, x3: Tensor, state: SkipState) -> tuple[Tensor, Tensor] | None:
+        path = path_of_schedule(state.levels) if state.levels else None
+        if path is None:
+            return None
+        step = x3 - x2
+        p, q = (third_difference(*numbers) for numbers in zip(*path, strict=True))
+        return (p * step + q * x3).norm(dim=1), (path[-2][0] * step + path[-2][1] * x3).norm(dim=1)
 
 
 @dataclass(frozen=True)
@@ -58,24 +71,30 @@ class ThirdOrderRelease:
         if state.step < max(self.warmup_steps, 4):
             return Decision.all(state)
         x0, x1, x2, x3 = state.latents
-        d1, d2, d3 = (self._distance(b, a) for a, b in ((x0, x1), (x1, x2), (x2, x3)))
         armed = state.step - max(self.warmup_steps, 4) > 4  # decisions so far
         last = state.step >= state.num_steps - self.final_steps
-        forced = tuple(last or (armed and run >= self.max_skip_steps) for run in state.skipped_in_a_row)
-        decision = by_rule(state, ((d3 + d1) / 2 - d2).abs(), d2 * self.threshold, forced, compute_when_equal=False)
-        return Decision(decision.compute, scaled(decision.signal, self.threshold))
+        return by_rule(
+            *self._change(x1 - x0, x2 - x1, x3 - x2),
+            self.threshold,
+            forced=tuple(last or (armed and run >= self.max_skip_steps) for run in state.skipped_in_a_row),
+            compute_when_equal=False,
+            of_schedule=self._of_schedule(x2, x3, state),
+        )
 
-    def _distance(self, a: Tensor, b: Tensor) -> Tensor:
+    def _change(self, *steps: Tensor) -> tuple[Tensor, Tensor]:
+        d1, d2, d3 = (self._distance(step) for step in steps)
+        return ((d3 + d1) / 2 - d2).abs(), d2
+
+    def _of_schedule(self, x2: Tensor, x3: Tensor, state: SkipState) -> tuple[Tensor, Tensor] | None:
+        path = path_of_schedule(state.levels) if state.levels else None
+        return None if path is None else self._change(*(p * (x3 - x2) + q * x3 for p, q in path))
+
+    def _distance(self, step: Tensor) -> Tensor:
         if self.batch_decision == "mean":
-            return (a - b).abs().mean().expand(len(a))
-        return (a - b).abs().mean(dim=1)
+            return step.abs().mean().expand(len(step))
+        return step.abs().mean(dim=1)
 
 
-def third_difference(x0: Tensor, x1: Tensor, x2: Tensor, x3: Tensor) -> Tensor:
-    """Δx_3 − 2Δx_2 + Δx_1 of four latents in a row, oldest first."""
-    return (x3 - x2) - 2 * (x2 - x1) + (x1 - x0)
-
-
-def scaled(signal: tuple[float | None, ...], threshold: float) -> tuple[float | None, ...]:
-    """From multiples of the limit to the units of the threshold, in which it is shown."""
-    return tuple(None if s is None else s * threshold for s in signal)
+def third_difference(first: Any, second: Any, third: Any) -> Any:
+    """Δ_3 − 2Δ_2 + Δ_1 of three steps in a row, oldest first; the change of the change of the change of x."""
+    return third - 2 * second + first

@@ -1,0 +1,55 @@
+"""Write what is generated: the README's table of flags and the run record's JSON Schema.
+
+    python scripts/write_reference.py
+
+A test compares both with the code, so that they can't fall behind.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import typer
+
+from videoada.cli import app
+from videoada.records import RunRecord
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- flags: written by scripts/write_reference.py -->\n", "<!-- end of flags -->"
+
+
+def flags() -> str:
+    """One table for each command: its options, what they do, their defaults."""
+    group = typer.main.get_command(app)
+    sections = []
+    for name, command in sorted(group.commands.items()):  # type: ignore[attr-defined]
+        rows = []
+        for parameter in command.params:
+            default = getattr(parameter, "show_default", None)
+            if not isinstance(default, str):
+                default = "" if parameter.default in (None, False) else str(parameter.default)
+            text = (getattr(parameter, "help", "") or "").replace("|", "\\|")
+            is_option = parameter.param_type_name == "option"
+            shown = ", ".join(f"`{opt}`" for opt in parameter.opts) if is_option else f"`{parameter.name.upper()}`"
+            rows.append(f"| {shown} | {text} | {default} |")
+        rows = [row for row in rows if "`--help`" not in row]
+        table = "\n".join(["| option | what | default |", "|---|---|---|", *rows])
+        sections.append(f"#### `videoada {name}`\n\n{command.help.strip().splitlines()[0]}\n\n{table}\n")
+    return "\n".join(sections)
+
+
+def schema() -> str:
+    """JSON Schema of a run record, schema version 1 of the contract."""
+    return json.dumps(RunRecord.model_json_schema(), indent=2) + "\n"
+
+
+def with_flags(readme: str) -> str:
+    before, rest = readme.split(BEGIN)
+    return before + BEGIN + "\n" + flags() + "\n" + END + rest.split(END)[1]
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    readme.write_text(with_flags(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    (ROOT / "videoada" / "run-record.schema.json").write_text(schema(), encoding="utf-8")

@@ -1,0 +1,128 @@
+"""benchmark(): full and skipped runs in interleaved pairs, and how close the time saved comes to the ideal."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from videoada.config import GenerationConfig, SkipConfig
+from videoada.denoiser import skip_steps
+from videoada.errors import ConfigError
+from videoada.generate import check_request, draw_batch
+from videoada.metrics import paired_fidelity
+from videoada.pipelines import model_info, scheduler_of
+from videoada.records import package_versions
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A full run and a skipped run of one batch, one after the other. Times in seconds, rows of the UNet's batch."""
+
+    full: float
+    skipped: float
+    denoiser: float  # of the full run
+    rows_full: int
+    rows: int
+    own: float  # that the skipped run spent deciding and predicting
+    steps: int
+    psnr: float | None
+
+    @property
+    def call(self) -> float:
+        """One UNet call of the full run."""
+        return self.denoiser / self.steps
+
+    @property
+    def ideal(self) -> float:
+        """The full time less what the skipped rows would have taken: skipping that costs nothing."""
+        return self.full - (self.rows_full - self.rows) * self.denoiser / self.rows_full
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """Medians over pairs. `efficiency` = ideal ÷ measured time; `policy_share` = own time a step ÷ one UNet call."""
+
+    model: str
+    embedded: bool
+    policy: str
+    device: str
+    dtype: str
+    batch_size: int
+    pairs: int
+    num_inference_steps: int
+    predictions: float
+    speedup: float
+    ideal_speedup: float
+    efficiency: float
+    policy_share: float
+    psnr: float | None
+    versions: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def benchmark(
+    pipe: Any,
+    requests: Sequence[GenerationConfig],
+    *,
+    skip: SkipConfig | None = None,
+    batch_size: int = 1,
+    pairs: int = 9,
+    on_pair: Callable[[int, Pair], None] | None = None,
+) -> BenchmarkResult:
+    """Time `pairs` pairs of runs over the requests in turn, the order within a pair alternating, after one warm-up.
+
+    A run is timed from the prompt to the decoded frames. Raises ConfigError for requests that can't be met.
+    """
+    skip = skip or SkipConfig()
+    if pairs < 1 or len(requests) < batch_size:
+        raise ConfigError(f"a benchmark needs a pair or more and {batch_size} prompts a batch, got {len(requests)}")
+    for request in requests:
+        check_request(pipe, request, skip)
+    batches = [list(requests[i : i + batch_size]) for i in range(0, len(requests) - batch_size + 1, batch_size)]
+    _pair(pipe, batches[0], skip, full_first=True)
+    measured = []
+    for i in range(pairs):
+        measured.append(_pair(pipe, batches[i % len(batches)], skip, full_first=i % 2 == 0))
+        if on_pair:
+            on_pair(i, measured[-1])
+    info = model_info(pipe)
+    median = statistics.median
+    psnrs = [p.psnr for p in measured if p.psnr is not None]
+    return BenchmarkResult(
+        model=info.name,
+        embedded=info.embedded,
+        policy=skip.policy,
+        device=str(pipe.device),
+        dtype=str(pipe.unet.dtype).removeprefix("torch."),
+        batch_size=batch_size,
+        pairs=pairs,
+        num_inference_steps=requests[0].num_inference_steps,
+        predictions=statistics.fmean(p.steps * p.rows / p.rows_full for p in measured),
+        speedup=median(p.full / p.skipped for p in measured),
+        ideal_speedup=median(p.full / p.ideal for p in measured),
+        efficiency=median(p.ideal / p.skipped for p in measured),
+        policy_share=median(p.own / p.steps / p.call for p in measured),
+        psnr=statistics.fmean(psnrs) if psnrs else None,
+        versions=package_versions(),
+    )
+
+
+def _pair(pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig, full_first: bool) -> Pair:
+    runs = {}
+    for name in ("full", "skipped") if full_first else ("skipped", "full"):
+        config = skip if name == "skipped" else SkipConfig(policy="none")
+        with scheduler_of(pipe, batch[0].scheduler), skip_steps(pipe, config) as trace:
+            trace.synchronize = True
+            frames, seconds = draw_batch(pipe, batch)
+        runs[name] = (frames, seconds, trace)
+    (full_frames, full, full_trace), (frames, skipped, trace) = runs["full"], runs["skipped"]
+    psnrs = [paired_fidelity(a.frames, b.frames).psnr for a, b in zip(frames, full_frames, strict=True)]
+    finite = [p for p in psnrs if p is not None]
+    return Pair(
+        full, skipped, full_trace.denoiser_seconds, full_trace.unet_rows, trace.unet_rows, trace.own_seconds,
+        trace.num_steps, statistics.fmean(finite) if finite else None,
+    )  # fmt: skip

@@ -1,0 +1,56 @@
+"""The models that videoada knows by name: where they come from, under which licence, and what they need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ASSETS = Path(__file__).parent / "assets"
+DEFAULT_MODEL = "tiny-t2v"
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """`source` is a folder name under assets/ for an embedded model, a hub id otherwise. Sizes in bytes."""
+
+    name: str
+    task: str
+    source: str
+    licence: str
+    needs: str
+    size: str
+    embedded: bool = False
+
+    @property
+    def location(self) -> str:
+        return str(ASSETS / self.source) if self.embedded else self.source
+
+
+KNOWN = {
+    model.name: model
+    for model in (
+        KnownModel(
+            "tiny-t2v", "text to video", "tiny-t2v", "Apache-2.0",
+            needs="nothing: it is inside the package and runs on a CPU", size="64×64, 16 frames", embedded=True,
+        ),
+        KnownModel(
+            "modelscope-t2v", "text to video", "ali-vilab/text-to-video-ms-1.7b", "CC-BY-NC-4.0",
+            needs="4 GB of download; a GPU to be quick", size="256×256, 16 frames",
+        ),
+    )
+}  # fmt: skip
+EMBEDDED = tuple(model.name for model in KNOWN.values() if model.embedded)
+
+
+def known_model(name: str) -> KnownModel | None:
+    """The entry of that name or hub id."""
+    return next((m for m in KNOWN.values() if name in (m.name, m.source)), None)
+
+
+def is_cached(model: KnownModel) -> bool:
+    """Whether the model can be loaded without a network."""
+    if model.embedded:
+        return (ASSETS / model.source / "model_index.json").is_file()
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(model.source, "model_index.json"), str)

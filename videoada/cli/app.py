@@ -1,0 +1,63 @@
+"""The application, its one-line errors and its exit codes.
+
+People's output goes to stderr; with --json, stdout holds one JSON object a line and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from videoada.errors import VideoAdaError
+
+# Typer carries a click of its own in newer versions; this is the base of its usage errors in any version.
+_UsageProblem: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+app = typer.Typer(
+    name="videoada",
+    help="Video diffusion with fewer noise predictions, decided for each prompt at each step.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from videoada import __version__
+
+        print(f"videoada {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None: ...
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line: one-line errors, the contract's exit codes."""
+    code = 0
+    try:
+        code = app(args=args, prog_name="videoada", standalone_mode=False) or 0
+    except VideoAdaError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        code = 2
+    except _UsageProblem as error:
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        print(f"error: {' '.join(message.split())} (see --help)", file=sys.stderr)
+        code = 2
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted; nothing half-written was left", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # whoever read stdout has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)

@@ -1,0 +1,226 @@
+"""videoada generate."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from videoada.cli.app import app
+from videoada.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from videoada.config import SkipConfig
+    from videoada.records import RunRecord
+    from videoada.settings import RunSettings
+    from videoada.video import Video
+
+EXAMPLES = """
+Examples:
+
+  videoada generate --prompt "a red circle moving right on a black background"
+
+  videoada generate --prompt "…" --threshold 0.3 --seed 7 --output fast.mkv --json
+
+  videoada generate --prompt "…" --compare --output clip.webp
+
+  videoada generate --prompt "…" --num-videos 8 --batch-size 4 --output frames/clip
+
+  videoada generate --config configs/example.yaml --seed 5
+
+  videoada generate --from-record clip.mp4 --output again.mkv
+"""
+
+
+def option(text: str, default: str | None = None, **extra: Any) -> Any:
+    """An option that is None when not given, so that a configuration's value shows through; help tells the default."""
+    return typer.Option(help=text, show_default=default or False, **extra)
+
+
+@app.command(epilog=EXAMPLES)
+def generate(
+    prompt: Annotated[str | None, option("What to draw.")] = None,
+    negative_prompt: Annotated[str | None, option("What to keep away from.")] = None,
+    model: Annotated[
+        str | None, option("A name that `videoada models` lists, a diffusers folder, or a hub id.", "tiny-t2v")
+    ] = None,
+    steps: Annotated[int | None, option("Scheduler steps of the full run.", "50")] = None,
+    guidance_scale: Annotated[float | None, option("Classifier-free guidance; 1 turns it off.", "9.0")] = None,
+    num_frames: Annotated[int | None, option("Frames of the video.", "16")] = None,
+    height: Annotated[int | None, option("Pixels.", "the model's own")] = None,
+    width: Annotated[int | None, option("Pixels.", "the model's own")] = None,
+    fps: Annotated[int | None, option("Frames a second of the file.", "8")] = None,
+    seed: Annotated[int | None, option("Seed of the first video; video i uses seed + i.", "0")] = None,
+    num_videos: Annotated[int | None, option("How many videos of the prompt.", "1")] = None,
+    batch_size: Annotated[
+        int | None, option("How many of them at once, still with one decision for each.", "1")
+    ] = None,
+    scheduler: Annotated[str | None, option("ddim, dpm++, dpm++-sde, unipc, euler or euler-a.", "ddim")] = None,
+    policy: Annotated[
+        str | None, option("When to skip: none, every-n, mask, third-order or third-order-release.", "third-order")
+    ] = None,
+    predictor: Annotated[
+        str | None, option("What stands in on a skipped step: hold or hold-output.", "the policy's own")
+    ] = None,
+    threshold: Annotated[
+        float | None, option("Skip more with a larger one; 0 skips nothing.", "the policy's own")
+    ] = None,
+    max_skip_steps: Annotated[int | None, option("Most skips in a row.", "4")] = None,
+    warmup_steps: Annotated[int | None, option("First steps that always compute.", "the policy's own")] = None,
+    final_steps: Annotated[int | None, option("Last steps that always compute.", "the policy's own")] = None,
+    every: Annotated[int | None, option("For every-n: compute each n-th step.", "2")] = None,
+    mask: Annotated[
+        str | None, option("For mask: 0/1 for each step (1 = compute), or a file with them, or a record.")
+    ] = None,
+    batch_decision: Annotated[
+        str | None, option("For third-order-release: prompt, or mean as the released code does.", "prompt")
+    ] = None,
+    device: Annotated[str | None, option("auto, cpu, cuda or cuda:N.", "auto")] = None,
+    dtype: Annotated[str | None, option("auto, float32, float16 or bfloat16.", "auto")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file with any of the options above; flags win over it.")
+    ] = None,
+    from_record: Annotated[
+        Path | None, typer.Option(help="Repeat the run of this record, or of the video that holds it; flags win.")
+    ] = None,
+    output: Annotated[
+        Path,
+        typer.Option(help="The video: .mp4, .mkv (lossless), .gif, .webp (lossless), or a folder of PNG frames."),
+    ] = Path("video.mp4"),
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also run in full; measure fidelity and show both side by side.")
+    ] = False,
+    no_metadata: Annotated[
+        bool, typer.Option("--no-metadata", help="Keep the run record out of the video file.")
+    ] = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print what would run as YAML, and leave.")
+    ] = False,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print the records on stdout, one JSON object a line.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No bar and no summary.")] = False,
+) -> None:
+    """Draw a video from a prompt, with fewer noise predictions."""
+    given = {k: v for k, v in locals().items() if v is not None and k not in NOT_SETTINGS}
+    from rich.console import Console
+
+    from videoada.outputs import check_output
+
+    settings = effective_settings(given, config, from_record)
+    skip = settings.skip()
+    if print_config:
+        if settings.prompt is not None:
+            settings.requests()
+        print(settings.to_yaml(), end="")
+        return
+    count = len(settings.requests())
+    paths = [output] if count == 1 else [output.with_stem(f"{output.stem}-{i:03d}") for i in range(count)]
+    for path in paths:
+        check_output(path)
+        if compare:
+            check_output(compared_path(path))
+    console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    weights = None
+    if from_record:
+        from videoada.inspect import find_record
+
+        weights = find_record(from_record).model.weights_sha256
+    _run(console, settings, skip, paths, compare, not no_metadata, json_output, weights)
+
+
+NOT_SETTINGS = ("config", "from_record", "output", "compare", "no_metadata", "print_config", "json_output", "quiet")
+
+
+def effective_settings(given: dict[str, Any], config: Path | None, from_record: Path | None) -> RunSettings:
+    """Flags over the configuration or the record over the defaults. Raises ConfigError."""
+    from videoada.settings import RunSettings, read_settings
+
+    if config and from_record:
+        raise ConfigError("give --config or --from-record, not both")
+    values: dict[str, Any] = {}
+    if config:
+        values = read_settings(config)
+    elif from_record:
+        from videoada.inspect import find_record, settings_of
+
+        values = settings_of(find_record(from_record))
+        if given.keys() & {"policy"}:  # another policy has no use for the recorded one's fields
+            for name in ("predictor", "threshold", "max_skip_steps", "warmup_steps", "final_steps", "every", "mask"):
+                values.pop(name, None)
+    return RunSettings(**(values | given))
+
+
+def compared_path(path: Path) -> Path:
+    """Where the side-by-side video goes: NAME-compare.ext."""
+    return path.with_stem(f"{path.stem}-compare")
+
+
+def _run(
+    console: Console, settings: RunSettings, skip: SkipConfig, paths: list[Path], compare: bool, metadata: bool,
+    json_output: bool, weights: str | None,
+) -> None:  # fmt: skip
+    from rich.markup import escape
+
+    from videoada.cli.show import show_record, step_bar
+    from videoada.generate import check_request
+    from videoada.generate import generate as draw
+    from videoada.pipelines import load_pipeline, model_info
+
+    began = time.perf_counter()
+    with console.status(f"loading {escape(settings.model)} …"):
+        pipe = load_pipeline(settings.model, device=settings.device, dtype=settings.dtype)
+    load_seconds = time.perf_counter() - began
+    if (info := model_info(pipe)).embedded:
+        console.print(
+            f"model: {info.name}, the small embedded model (64×64 shapes; see `videoada models` for real ones)"
+        )
+    if weights and info.weights_sha256 and weights != info.weights_sha256:
+        console.print("[yellow]warning:[/] the record was made with other weights; the video will differ")
+    requests = settings.requests()
+    for request in requests:
+        check_request(pipe, request, skip)
+
+    for first in range(0, len(requests), settings.batch_size):
+        batch = requests[first : first + settings.batch_size]
+        with step_bar(console, settings.steps) as on_step:
+            if compare:
+                from videoada.compare import compare as run_both
+                from videoada.compare import side_by_side
+
+                comparisons = run_both(pipe, batch, skip=skip, batch_size=settings.batch_size, on_step=on_step)
+                results = [(c.video, c.record) for c in comparisons]
+            else:
+                comparisons = []
+                results = draw(pipe, batch, skip=skip, batch_size=settings.batch_size, on_step=on_step)
+        for i, (video, record) in enumerate(results):
+            path = paths[first + i]
+            record = write(video, record, path, load_seconds, metadata)
+            load_seconds = 0.0
+            if comparisons:
+                side_by_side(comparisons[i]).write(compared_path(path))
+            if json_output:
+                print(record.to_json(), flush=True)
+            show_record(console, record, path)
+            if comparisons:
+                console.print(escape(f"wrote {compared_path(path)}"))
+
+
+def write(video: Video, record: RunRecord, path: Path, load_seconds: float, metadata: bool) -> RunRecord:
+    """Write the video and its record, both or neither; the record with the time it took."""
+    from videoada.outputs import record_path, written_aside
+
+    began = time.perf_counter()
+    seconds = record.seconds | {"load": round(load_seconds, 4)}
+    with written_aside(record_path(path)) as record_aside, written_aside(path) as aside:
+        video.encode(aside, json.dumps(record.model_dump(), allow_nan=False) if metadata else None)
+        seconds["write"] = round(time.perf_counter() - began, 4)
+        seconds["total"] = round(sum(v for k, v in seconds.items() if k != "total"), 4)
+        record = record.model_copy(update={"seconds": seconds})
+        record_aside.write_text(record.to_json(indent=2) + "\n", encoding="utf-8")
+    return record

@@ -1,0 +1,51 @@
+"""videoada inspect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from videoada.cli.app import app
+
+
+@app.command(epilog="Examples:\n\n  videoada inspect clip.mp4\n\n  videoada inspect clip.json --steps")
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A video, a folder of frames, or a record.")],
+    steps: Annotated[
+        bool, typer.Option("--steps", help="Also each step: computed or skipped, and its signal.")
+    ] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the record as JSON and nothing else.")] = False,
+) -> None:
+    """Show the run record found in or beside a video: what ran, what was skipped, how to repeat it."""
+    from videoada.inspect import find_record
+
+    record = find_record(file)
+    if json_output:
+        print(record.to_json())
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    from videoada.cli.show import show_record
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(escape(record.prompt))
+    embedded = " (small embedded model)" if record.model.embedded else ""
+    policy = ", ".join(f"{k} {v}" for k, v in record.policy.items() if k not in ("name", "mask"))
+    for name, value in (
+        ("model", f"{record.model.name}{embedded}"),
+        ("size", f"{record.num_frames} frames of {record.width}×{record.height} at {record.fps} a second"),
+        ("run", f"{record.scheduler}, guidance {record.guidance_scale:g}, seed {record.seed}, "
+                f"{record.device} {record.dtype}"),
+        ("policy", f"{record.policy.get('name')}{f' ({policy})' if policy else ''}, {record.predictor.get('name')}"),
+        ("created", record.created),
+    ):  # fmt: skip
+        console.print(f"{name}: {escape(str(value))}")
+    show_record(console, record)
+    if steps:
+        for step, (computed, signal) in enumerate(zip(record.computed, record.signal, strict=False)):
+            shown = "" if signal is None else f"  signal {signal:.4f}"
+            console.print(f"{step:4d}  {'computed' if computed else 'skipped '}{shown}")
+    console.print(escape(f"repeat it: videoada generate --from-record {file} --output again.mkv"))

@@ -1,0 +1,75 @@
+"""What people see on stderr: the bar, the step strip, the summary of a run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from videoada.denoiser import StepCallback
+    from videoada.records import RunRecord
+
+
+@contextlib.contextmanager
+def step_bar(console: Console, num_steps: int) -> Iterator[StepCallback | None]:
+    """A bar that shows computed and skipped steps as they happen; nothing where nobody looks."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    if console.quiet or not console.is_terminal:
+        yield None
+        return
+    columns = (
+        TextColumn("denoising"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[counts]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=num_steps, counts="")
+        done = [0, 0]
+
+        def on_step(step: int, total: int, computed: tuple[bool, ...]) -> None:
+            if step == 0:
+                done[:] = [0, 0]
+            done[0] += computed.count(False)
+            done[1] += computed.count(True)
+            progress.update(
+                task, completed=step + 1, total=total, counts=f"[green]{done[1]} computed[/] [cyan]{done[0]} skipped[/]"
+            )
+
+        yield on_step
+
+
+def colour_strip(computed: Sequence[bool]) -> str:
+    """One character for each step, in colour."""
+    return "".join("[green]█[/]" if step else "[cyan]·[/]" for step in computed)
+
+
+def show_record(console: Console, record: RunRecord, path: Path | None = None) -> None:
+    """The step strip, what was saved, what it cost in fidelity, and where the time went."""
+    from rich.markup import escape
+
+    from videoada.outputs import record_path
+
+    share = 100 * (1 - record.num_predictions / max(record.num_inference_steps, 1))
+    stages = " · ".join(f"{name} {value:.2f}" for name, value in record.seconds.items() if name != "total")
+    console.print(colour_strip(record.computed))
+    console.print(
+        f"predictions {record.num_predictions}/{record.num_inference_steps} ({share:.0f} % skipped)   "
+        f"UNet rows {record.unet_rows}/{record.unet_rows_full}"
+    )
+    if fidelity := record.fidelity:
+        likeness = "identical" if fidelity.get("identical") else f"PSNR {fidelity['psnr']:.1f} dB"
+        console.print(
+            f"against the full run: {likeness}, SSIM {fidelity['ssim']:.4f}, {fidelity['speedup']:.2f}× as fast"
+        )
+    console.print(f"seconds: {stages} · total {record.seconds.get('total', 0):.2f}")
+    for warning in record.warnings:
+        console.print(f"[yellow]warning:[/] {escape(warning)}")
+    if path:
+        console.print(escape(f"wrote {path} and {record_path(path).name}"))

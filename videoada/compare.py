@@ -1,0 +1,100 @@
+"""compare(): the skipped run beside the full run of the same prompt and seed, and a video that shows both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videoada.config import GenerationConfig, SkipConfig
+from videoada.denoiser import StepCallback
+from videoada.generate import generate
+from videoada.metrics import paired_fidelity
+from videoada.records import RunRecord
+from videoada.video import Video
+
+PANEL = 256  # pixels that the shorter side of each half has at least
+MARGIN, LINE, STRIP = 8, 22, 14  # pixels
+COMPUTED, SKIPPED, PAPER, INK = (46, 160, 67), (208, 215, 222), (255, 255, 255), (31, 35, 40)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A skipped run, whose record holds its `fidelity`, and the full run it was measured against."""
+
+    video: Video
+    record: RunRecord
+    full: Video
+    full_record: RunRecord
+
+
+def compare(
+    pipe: Any,
+    requests: Sequence[GenerationConfig],
+    *,
+    skip: SkipConfig | None = None,
+    batch_size: int = 1,
+    on_step: StepCallback | None = None,
+) -> list[Comparison]:
+    """Draw each request twice in one process, skipping and in full, and measure the one against the other.
+
+    `record.fidelity["speedup"]` is the full run's time ÷ the skipped run's, from the prompt to the decoded frames,
+    after a warm-up of two steps at the same size. Raises ConfigError for a request that can't be met.
+    """
+    for request in requests[:1]:
+        generate(pipe, [request.model_copy(update={"num_inference_steps": 2})], skip=SkipConfig(policy="none"))
+    comparisons = []
+    for first in range(0, len(requests), batch_size):
+        batch = requests[first : first + batch_size]
+        skipped = generate(pipe, batch, skip=skip, batch_size=batch_size, on_step=on_step)
+        full = generate(pipe, batch, skip=SkipConfig(policy="none"), batch_size=batch_size, on_step=on_step)
+        for (video, record), (full_video, full_record) in zip(skipped, full, strict=True):
+            fidelity = paired_fidelity(video.frames, full_video.frames).as_dict()
+            fidelity["speedup"] = round(full_record.seconds["total"] / record.seconds["total"], 4)
+            record = record.model_copy(update={"fidelity": fidelity})
+            comparisons.append(Comparison(video, record, full_video, full_record))
+    return comparisons
+
+
+def side_by_side(comparison: Comparison) -> Video:
+    """The full run left, the skipped run right, and below them the steps that were computed and those skipped."""
+    record = comparison.record
+    scale = max(1, -(-PANEL // min(comparison.video.frames.shape[1:3])))
+    left, right = (v.frames.repeat(scale, axis=1).repeat(scale, axis=2) for v in (comparison.full, comparison.video))
+    num_frames, height, width, _ = left.shape
+    canvas = np.empty((num_frames, height + 3 * MARGIN + LINE + STRIP, 2 * width + 3 * MARGIN, 3), np.uint8)
+    canvas[:] = PAPER
+    steps, fidelity = record.num_inference_steps, record.fidelity or {}
+    quality = "identical" if fidelity.get("psnr") is None else f"{fidelity['psnr']:.1f} dB"
+    _write(canvas, f"full {steps}/{steps}", MARGIN, LINE - 4)
+    skipped = f"{record.num_predictions}/{steps}  {fidelity.get('speedup', 1):.2f}x  {quality}"
+    _write(canvas, skipped, 2 * MARGIN + width, LINE - 4)
+    top = LINE + MARGIN // 2
+    canvas[:, top : top + height, MARGIN : MARGIN + width] = left
+    canvas[:, top : top + height, 2 * MARGIN + width : 2 * MARGIN + 2 * width] = right
+    bottom = top + height + MARGIN
+    canvas[:, bottom : bottom + STRIP, MARGIN:-MARGIN] = step_strip(record.computed, STRIP, 2 * width + MARGIN)
+    return Video(canvas, comparison.video.fps)
+
+
+def step_strip(computed: Sequence[bool], height: int, width: int) -> NDArray[np.uint8]:
+    """A picture (height, width, 3) of the steps from left to right: green where the network ran, grey where not."""
+    edges = np.linspace(0, width, len(computed) + 1).round().astype(int)
+    strip = np.empty((height, width, 3), np.uint8)
+    strip[:] = PAPER
+    for step, start, stop in zip(computed, edges, edges[1:], strict=False):
+        gap = 1 if stop - start > 2 else 0
+        strip[:, start : stop - gap] = COMPUTED if step else SKIPPED
+    return strip
+
+
+def _write(canvas: NDArray[np.uint8], text: str, x: int, y: int) -> None:
+    """Draw the text on every frame of (F, H, W, 3)."""
+    import cv2
+
+    first = np.ascontiguousarray(canvas[0])
+    cv2.putText(first, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.5, INK, 1, cv2.LINE_AA)
+    canvas[:] = first

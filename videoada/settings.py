@@ -1,0 +1,136 @@
+"""Settings: everything that a run can be told, flat, under the command line's names; read from and shown as YAML."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, field_validator
+
+from videoada.config import FrozenConfig, GenerationConfig, SkipConfig
+from videoada.errors import ConfigError
+
+MOST_BYTES = 2**20  # of a configuration file
+
+
+class RunSettings(FrozenConfig):
+    """One run of the command line. What is left at None is the model's or the policy's own.
+
+    `skip()` and `requests()` turn it into what `generate` takes, and check it as they do. Raises ConfigError.
+    """
+
+    model: str = "tiny-t2v"
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    steps: int = 50
+    guidance_scale: float = 9.0
+    num_frames: int = 16
+    height: int | None = None
+    width: int | None = None
+    fps: int = 8
+    seed: int = 0
+    num_videos: int = Field(default=1, ge=1, le=100_000)
+    batch_size: int = Field(default=1, ge=1)
+    scheduler: str = "ddim"
+    policy: str = "third-order"
+    predictor: str | None = None
+    threshold: float | None = None
+    max_skip_steps: int | None = None
+    warmup_steps: int | None = None
+    final_steps: int | None = None
+    every: int | None = None
+    mask: tuple[bool, ...] | None = None
+    batch_decision: Literal["prompt", "mean"] | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+
+    @field_validator("mask", mode="before")
+    @classmethod
+    def _mask_in_any_form(cls, value: Any) -> Any:
+        return read_mask(value) if isinstance(value, str) else value
+
+    def skip(self) -> SkipConfig:
+        """When to skip, with the policy's own defaults filled in."""
+        names = (
+            "policy", "predictor", "threshold", "max_skip_steps", "warmup_steps", "final_steps", "every", "mask",
+            "batch_decision",
+        )  # fmt: skip
+        return SkipConfig(**{name: value for name in names if (value := getattr(self, name)) is not None})
+
+    def requests(self) -> list[GenerationConfig]:
+        """One request for each video: video i takes the seed `seed + i`."""
+        if self.prompt is None:
+            raise ConfigError("there is no prompt: give --prompt, or a configuration that has one")
+        return [
+            GenerationConfig(
+                prompt=self.prompt, negative_prompt=self.negative_prompt, num_inference_steps=self.steps,
+                guidance_scale=self.guidance_scale, num_frames=self.num_frames, height=self.height, width=self.width,
+                fps=self.fps, seed=self.seed + i, scheduler=self.scheduler,
+            )
+            for i in range(self.num_videos)
+        ]  # fmt: skip
+
+    def to_yaml(self) -> str:
+        """YAML that reads back as these settings; what is None is left out."""
+        values = {k: v for k, v in self.model_dump(mode="json").items() if v is not None}
+        if self.mask is not None:
+            values["mask"] = "".join("1" if step else "0" for step in self.mask)
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Safe YAML without aliases, which can make ten lines into gigabytes, and without keys that stand twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not allowed")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [getattr(key, "value", None) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key '{str(key)[:60]}' stands twice")
+        return super().construct_mapping(node, deep)
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """The keys and values of a YAML file, keys with underscores. Raises ConfigError for what is no such file."""
+    path = Path(path)
+    try:
+        if path.is_file() and path.stat().st_size > MOST_BYTES:
+            raise ConfigError(f"{path} is too large for a configuration ({path.stat().st_size} bytes)")
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)  # a SafeLoader
+    except OSError as error:
+        raise ConfigError(f"can't read the configuration {path}: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError, OverflowError, MemoryError) as error:
+        text = str(error) if not isinstance(error, RecursionError) else "it is nested too deeply"
+        raise ConfigError(f"can't read the configuration {path}: {' '.join(text.split())[:200]}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ConfigError(f"{path} must hold 'key: value' lines, as `videoada generate --print-config` prints them")
+    return {key.replace("-", "_"): value for key, value in values.items()}
+
+
+def read_mask(text: str) -> tuple[bool, ...]:
+    """0/1 for each step, from '1,1,0', '110', a JSON list, a file that holds one, or a run record's `computed`."""
+    source = text
+    try:
+        if Path(text).is_file():
+            text = Path(text).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):  # not a path at all, or not text
+        pass
+    try:
+        values = json.loads(text) if text.lstrip()[:1] in ("[", "{") else [c for c in text if c not in ", \n\r\t"]
+    except (ValueError, RecursionError):
+        values = None
+    if isinstance(values, dict):
+        values = values.get("computed")
+    if not values or not isinstance(values, list) or any(str(v) not in ("0", "1", "True", "False") for v in values):
+        raise ConfigError(
+            f"can't read a mask from '{source[:60]}': give 0/1 for each step, a file with them, or a record"
+        )
+    return tuple(str(v) in ("1", "True") for v in values)
