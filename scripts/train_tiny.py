@@ -21,12 +21,13 @@ import torch
 import torch.distributed as dist
 from diffusers import AutoencoderKL, DDIMScheduler, TextToVideoSDPipeline, UNet3DConditionModel
 from diffusers.models.resnet import TemporalConvLayer
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from videoada.shapes import BACKGROUNDS, WORDS, Scene, agreement, measure, random_scene, render
+from videoada.shapes import BACKGROUNDS, MOTIONS, WORDS, Scene, agreement, measure, parse, random_scene, render
 
 SIZE, FRAMES, MAX_TOKENS = 64, 16, 40
 
@@ -287,28 +288,47 @@ class TextToNoise(nn.Module):
                     if isinstance(layer, nn.Dropout):
                         layer.p = 0.0
         # diffusers' temporal layers have no positions: which frame is the first shows only in the padding of their
-        # convolutions. In training, a linear reading of the frame's place behind each makes them carry it.
-        convolutions = [m for m in self.temporal_modules() if isinstance(m, TemporalConvLayer)]
-        self.clocks = nn.ModuleList(nn.Linear(m.conv4[-1].out_channels, 3) for m in convolutions)
+        # convolutions. And what says "right" apart from "left" is a product of the frame's place and the word, which
+        # is never found while both are faint. In training, directions of unit length read the place and the motion
+        # word from the normalised hidden states, so that these carry both as loudly as all else.
+        self.clocks = nn.ModuleList(nn.Linear(m.conv4[-1].out_channels, 3, bias=False) for m in self.convolutions())
+        self.echoes = nn.ModuleList(nn.Linear(m.in_channels, len(MOTIONS), bias=False) for m in self.attentions())
         self.clock_errors: list[Tensor] = []
+        self.echo_errors: list[Tensor] = []
+        self.motion = torch.zeros(0, dtype=torch.long)  # of the clips at hand; -1 where there is no single one
 
-    def read_clocks(self) -> None:
-        """Have each forward leave in `clock_errors` how badly the frame's place reads behind each temporal layer."""
+    def convolutions(self) -> list[TemporalConvLayer]:
+        return [m for m in self.unet.modules() if isinstance(m, TemporalConvLayer)]
 
-        def error(clock: nn.Linear, hidden: Tensor, num_frames: int) -> Tensor:
-            u = torch.linspace(-1, 1, num_frames)
+    def attentions(self) -> list[Transformer2DModel]:
+        return [m for m in self.unet.modules() if isinstance(m, Transformer2DModel)]
+
+    def read_hidden_states(self) -> None:
+        """Have each forward leave in `clock_errors` and `echo_errors` how badly place and motion word can be read."""
+
+        def read(reader: nn.Linear, hidden: Tensor) -> Tensor:  # (B·F, C, H, W) → (B·F, H·W, readings)
+            hidden = nn.functional.layer_norm(hidden.flatten(2).transpose(1, 2), hidden.shape[1:2])
+            return nn.functional.linear(hidden, nn.functional.normalize(reader.weight, dim=1))
+
+        def on_convolution(module: nn.Module, args: tuple, kwargs: dict, output: Tensor, clock: nn.Linear) -> None:
+            u = torch.linspace(-1, 1, kwargs["num_frames"])
             place = torch.stack((u, torch.cos(math.pi * u), torch.sin(math.pi * u)), 1)  # (F, 3)
-            read = clock(hidden.flatten(2).transpose(1, 2)).unflatten(0, (-1, num_frames))  # (B, F, H·W, 3)
-            return (read - place[:, None]).square().mean()
+            readings = read(clock, output).unflatten(0, (-1, len(u)))  # (B, F, H·W, 3)
+            self.clock_errors.append((readings - place[:, None]).square().mean())
 
-        convolutions = [m for m in self.temporal_modules() if isinstance(m, TemporalConvLayer)]
-        for module, clock in zip(convolutions, self.clocks, strict=True):
-            module.register_forward_hook(
-                lambda module, args, kwargs, output, clock=clock: self.clock_errors.append(
-                    error(clock, output, kwargs["num_frames"])
-                ),
-                with_kwargs=True,
-            )
+        def on_attention(module: nn.Module, args: tuple, output: tuple[Tensor], echo: nn.Linear) -> None:
+            if not len(self.motion):  # sampling
+                return
+            readings = 3 * read(echo, output[0]).unflatten(0, (len(self.motion), -1)).flatten(1, 2)  # (B, F·H·W, 8)
+            target = self.motion[:, None].expand(readings.shape[:2])
+            one = target >= 0
+            error = nn.functional.cross_entropy(readings.mT, target.clamp(min=0), reduction="none")
+            self.echo_errors.append((error * one).sum() / one.sum().clamp(min=1))
+
+        for convolution, clock in zip(self.convolutions(), self.clocks, strict=True):
+            convolution.register_forward_hook(functools.partial(on_convolution, clock=clock), with_kwargs=True)
+        for attention, echo in zip(self.attentions(), self.echoes, strict=True):
+            attention.register_forward_hook(functools.partial(on_attention, echo=echo))
 
     def temporal_modules(self) -> list[nn.Module]:
         return [m for m in self.unet.modules() if isinstance(m, (TransformerTemporalModel, TemporalConvLayer))]
@@ -403,15 +423,19 @@ def train_unet(
     if stage == "frames":
         model.skip_time()
     else:
-        model.read_clocks()
+        model.read_hidden_states()
     training = Training(run, stage, model, lr=lr, ema_decay=0.998, seed=3)
     latents = load_file(run / "latents.safetensors")["latents"]  # (N, 4, F, 8, 8)
     prompts = json.loads((run / "scenes.json").read_text())
     ids = torch.tensor(tokenizer([*prompts, ""], padding="max_length").input_ids)
+    scenes = [parse(prompt) for prompt in prompts]
+    motions = torch.tensor([MOTIONS.index(s.objects[0].motion) if len(s.objects) == 1 else -1 for s in scenes] + [-1])
     alpha_bar = build_scheduler().alphas_cumprod
     started = evaluated = time.monotonic()
     losses: list[float] = []
     clocks: list[float] = []
+    echoes: list[float] = []
+    first: list[float] = []
     while training.step < steps:
         rng = training.rng
         pick = torch.randint(len(latents), (batch,), generator=rng)
@@ -425,27 +449,43 @@ def train_unet(
             t = t ** (1 / 3)
         t = (1000 * t).long()
         noise = torch.randn(x0.shape, generator=rng)
+        # A sampler begins with pure noise where training's last timestep still shows x0, dimly but enough to tell a
+        # clip's direction without the text (Lin et al., arXiv 2305.08891). So some clips begin as a sampler does.
+        begins = (torch.rand(batch, generator=rng) < 0.3) & (torch.tensor(stage == "clips"))
+        t = torch.where(begins, torch.randint(950, 1000, (batch,), generator=rng), t)
+        model.motion = motions[pick]
         a = alpha_bar[t].view(-1, 1, 1, 1, 1)
-        error = model(a.sqrt() * x0 + (1 - a).sqrt() * noise, t, ids[pick]) - noise
+        x_t = torch.where(begins.view(-1, 1, 1, 1, 1), noise, a.sqrt() * x0 + (1 - a).sqrt() * noise)
+        target = (x_t - a.sqrt() * x0) / (1 - a).sqrt()
+        error = model(x_t, t, ids[pick]) - target
         snr = (a / (1 - a)).flatten()
         weight = snr.clamp(max=5) / snr
         if stage == "clips":  # half-way from the loss in ε to that in x̂0, whose motion is lost in ε's
-            weight = weight * snr.clamp(max=1).rsqrt()
+            weight = torch.where(begins, 0.15 / snr, weight * snr.clamp(max=1).rsqrt())
         loss = (error.square().mean((1, 2, 3, 4)) * weight).mean()
         losses.append(loss.item())
-        if model.clock_errors:
-            clock = torch.stack(model.clock_errors).mean()
+        if begins.any():  # in units of x0, whose mean square is 1
+            first.append(float((error.square().mean((1, 2, 3, 4)) / snr)[begins].mean().detach()))
+        if stage == "clips":
+            clock, echo = torch.stack(model.clock_errors).mean(), torch.stack(model.echo_errors).mean()
             model.clock_errors.clear()
+            model.echo_errors.clear()
             clocks.append(clock.item())
-            loss = loss + 0.05 * clock
+            echoes.append(echo.item())
+            loss = loss + 0.05 * clock + 0.02 * echo
         training.update(loss, training.step / steps)
         training.save(every_seconds=180)
         if training.step % 100 == 0:
-            clock_error = {"clock": round(float(np.mean(clocks)), 4)} if clocks else {}
+            read = (
+                {"clock": round(float(np.mean(clocks)), 4), "echo": round(float(np.mean(echoes)), 4)} if clocks else {}
+            )
             seconds = round(time.monotonic() - started)
-            training.log(loss=round(float(np.mean(losses)), 4), **clock_error, seconds=seconds)
+            begin_error = {"begin": round(float(np.mean(first)), 4)} if first else {}
+            training.log(loss=round(float(np.mean(losses)), 4), **read, **begin_error, seconds=seconds)
+            first.clear()
             losses.clear()
             clocks.clear()
+            echoes.clear()
         if training.rank == 0 and time.monotonic() - evaluated > minutes * 60:
             training.log(**unet_gate(run, training, tokenizer, num_frames=1 if stage == "frames" else FRAMES))
             evaluated = time.monotonic()
@@ -462,6 +502,7 @@ def unet_gate(
     own = {k: v.clone() for k, v in training.model.state_dict().items()}
     training.model.load_state_dict(training.ema)
     training.model.eval()
+    training.model.motion = torch.zeros(0, dtype=torch.long)
     vae = AutoencoderKL.from_pretrained(run / "vae")
     pipe = TextToVideoSDPipeline(vae, training.model.text_encoder, tokenizer, training.model.unet, build_scheduler())
     pipe.set_progress_bar_config(disable=True)
@@ -483,6 +524,7 @@ def unet_gate(
     training.model.load_state_dict(own)
     training.model.train()
     training.model.clock_errors.clear()
+    training.model.echo_errors.clear()
     return {k: round(v / count, 3) for k, v in right.items()}
 
 
@@ -515,6 +557,7 @@ def main() -> None:
     parser.add_argument("--clip-steps", type=int, default=2000)
     parser.add_argument("--num-clips", type=int, default=3200)
     parser.add_argument("--evaluate-minutes", type=float, default=10, help="minutes between sample sheets")
+    parser.add_argument("--clip-lr", type=float, default=1e-3)
     parser.add_argument("--clips-from", default="frames", help="stage of the run folder whose weights clips begin from")
     parser.add_argument("--processes", type=int, default=2, help="share each UNet batch among this many processes")
     args = parser.parse_args()
@@ -527,7 +570,8 @@ def main() -> None:
     if args.stage in ("all", "frames"):
         launch(args.processes, args.run, "frames", args.frame_steps, 64 // args.processes, 1e-3, None, minutes)
     if args.stage in ("all", "clips"):
-        launch(args.processes, args.run, "clips", args.clip_steps, 8 // args.processes, 1e-3, args.clips_from, minutes)
+        clips = args.clip_steps, 8 // args.processes, args.clip_lr, args.clips_from
+        launch(args.processes, args.run, "clips", *clips, minutes)
     if args.stage in ("all", "export"):
         export(args.run, args.out, "clips")
 

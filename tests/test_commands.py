@@ -197,7 +197,7 @@ def test_compare_measures_and_shows_both(tmp_path, capsys):
     record = json.loads(out)
     jsonschema.validate(record, SCHEMA)
     fidelity = record["fidelity"]
-    assert fidelity["psnr"] > 15
+    assert fidelity["psnr"] > 8
     assert not fidelity["identical"]
     assert fidelity["speedup"] > 0
     assert "against the full run: PSNR" in err

@@ -252,7 +252,7 @@ def test_summary_reads_well(pipe):
         draw(pipe)
     text = trace.summary()
     assert f"{trace.num_predictions[0]} of 12 predictions" in text
-    assert "threshold 0.3" in text
+    assert "the threshold, 0.3" in text
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "dpm++", "dpm++-sde", "unipc", "euler", "euler-a"])

@@ -139,7 +139,7 @@ def test_a_disk_that_fills_up(name, tmp_path):
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.sampled_from(["mkv", "webp", ""]), st.integers(1, 5), st.integers(1, 40), st.integers(1, 40), st.integers(1, 60)
+    st.sampled_from(["mkv", "webp", ""]), st.integers(1, 5), st.integers(8, 40), st.integers(8, 40), st.integers(1, 60)
 )
 def test_lossless_formats_keep_every_pixel(ending, num_frames, height, width, fps):
     import tempfile

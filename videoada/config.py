@@ -115,9 +115,9 @@ class GenerationConfig(FrozenConfig):
     negative_prompt: str | None = None
     num_inference_steps: int = Field(default=50, ge=1, le=1000)
     guidance_scale: float = Field(default=9.0, ge=0, allow_inf_nan=False)
-    num_frames: int = Field(default=16, ge=1)
-    height: int | None = Field(default=None, ge=8)
-    width: int | None = Field(default=None, ge=8)
+    num_frames: int = Field(default=16, ge=1, le=4096)
+    height: int | None = Field(default=None, ge=8, le=16384)
+    width: int | None = Field(default=None, ge=8, le=16384)
     fps: int = Field(default=8, ge=1, le=240)
     seed: int = Field(default=0, ge=0, lt=2**63)
     scheduler: str = "ddim"
@@ -145,7 +145,7 @@ def _first_line(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "extra_forbidden":
         options = list(model.model_fields)
         unknown = str(first["loc"][0])[:60]
-        near = difflib.get_close_matches(unknown, options, n=3, cutoff=0.4)
+        near = difflib.get_close_matches(unknown, options, n=3, cutoff=0.5)
         return f"unknown key '{unknown}'; " + (
             f"the nearest are {', '.join(near)}" if near else f"choose from {', '.join(options)}"
         )

@@ -91,7 +91,8 @@ def check_folder(folder: Path) -> None:
     except (OSError, ValueError) as error:
         raise ModelError(f"can't read {folder / 'model_index.json'}: {error}") from None
     name = index.get("_class_name") if isinstance(index, dict) else None
-    kind = getattr(diffusers, str(name), None)
+    with _quiet():  # importing some pipelines warns
+        kind = getattr(diffusers, str(name), None)
     if not isinstance(kind, type) or "num_frames" not in inspect.signature(kind.__call__).parameters:
         raise ModelError(f"{folder} holds a {name}, which does not draw videos; a TextToVideoSDPipeline does")
 

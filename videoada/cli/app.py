@@ -47,6 +47,8 @@ def main(args: list[str] | None = None) -> None:
     code = 0
     try:
         code = app(args=args, prog_name="videoada", standalone_mode=False) or 0
+        if code == 130:  # Typer may answer Ctrl-C itself
+            raise KeyboardInterrupt
     except VideoAdaError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         code = 2
