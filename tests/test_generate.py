@@ -37,7 +37,7 @@ def test_policy_none_is_plain_diffusers_loaded_by_diffusers(pipe):
 
 def test_the_record_says_what_ran(pipe):
     [(video, record)] = videoada.generate(
-        pipe, prompt=PROMPTS[2], seed=5, skip=videoada.SkipConfig(threshold=1.0), **SMALL
+        pipe, prompt=PROMPTS[2], seed=5, skip=videoada.SkipConfig(threshold=3.0), **SMALL
     )
     assert video.frames.shape == (4, 64, 64, 3)
     assert record.num_predictions == sum(record.computed) < 8 == len(record.computed) == len(record.signal)
@@ -45,7 +45,7 @@ def test_the_record_says_what_ran(pipe):
     assert record.model.embedded
     assert len(record.model.weights_sha256) == 64
     assert record.policy == {
-        "name": "third-order", "threshold": 1.0, "max_skip_steps": 4, "warmup_steps": 3, "final_steps": 1
+        "name": "third-order", "threshold": 3.0, "max_skip_steps": 4, "warmup_steps": 3, "final_steps": 1
     }  # fmt: skip
     assert set(record.seconds) == {"load", "encode", "denoise", "decode", "write", "total"}
     assert any("nothing, else" in w for w in record.warnings)
