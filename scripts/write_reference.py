@@ -23,7 +23,7 @@ def flags() -> str:
     """One table for each command: its options, what they do, their defaults."""
     group = typer.main.get_command(app)
     sections = []
-    for name, command in sorted(group.commands.items()):  # type: ignore[attr-defined]
+    for name, command in sorted(group.commands.items()):
         rows = []
         for parameter in command.params:
             default = getattr(parameter, "show_default", None)

@@ -115,10 +115,14 @@ def test_a_record_that_can_not_be_written_stops_before_the_video(tmp_path):
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path):
-    for make in ("file", "folder"):
-        with pytest.raises(KeyboardInterrupt), written_aside(tmp_path / "x") as aside:  # noqa: PT012
-            aside.write_text("half") if make == "file" else aside.mkdir()
+    def interrupted(make):
+        with written_aside(tmp_path / "x") as aside:
+            make(aside)
             raise KeyboardInterrupt
+
+    for make in (lambda aside: aside.write_text("half"), lambda aside: aside.mkdir()):
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(make)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,7 +11,7 @@ DEFAULT_MODEL = "tiny-t2v"
 
 @dataclass(frozen=True)
 class KnownModel:
-    """`source` is a folder name under assets/ for an embedded model, a hub id otherwise. Sizes in bytes."""
+    """`source` is a folder name under assets/ for an embedded model, a hub id otherwise; `size` is its videos'."""
 
     name: str
     task: str

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from videoada.errors import ConfigError
 
@@ -16,9 +16,21 @@ SCHEDULERS = ("ddim", "dpm++", "dpm++-sde", "unipc", "euler", "euler-a")
 SEVERAL_CALLS = ("pndm", "heun", "kdpm2", "kdpm2-a", "dpm-sde")  # these call the network more than once a step
 FORMATS = (".mp4", ".mkv", ".gif", ".webp")  # and a folder of PNG frames, a name without an ending
 
-# Measured on the 32 prompts of samples/prompts.txt by scripts/measure_default.py; its output is in the README.
+# What it gives on prompts of samples/prompts.txt is measured by scripts/measure_default.py and told in the README.
 DEFAULT_THRESHOLD = 0.15
 RELEASE_THRESHOLD = 0.01  # the released code's class default
+
+
+def _known_scheduler(value: str) -> str:
+    if value.lower() in SEVERAL_CALLS:
+        raise ValueError(
+            f"scheduler '{value}' calls the network more than once a step, which step skipping can't count; "
+            f"choose from {', '.join(SCHEDULERS)}"
+        )
+    return one_of("scheduler", value, SCHEDULERS)
+
+
+SchedulerName = Annotated[str, AfterValidator(_known_scheduler)]
 
 
 class FrozenConfig(BaseModel):
@@ -31,16 +43,6 @@ class FrozenConfig(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             raise ConfigError(_first_line(error, type(self))) from None
-
-    @field_validator("scheduler", check_fields=False)
-    @classmethod
-    def _known_scheduler(cls, value: str) -> str:
-        if value.lower() in SEVERAL_CALLS:
-            raise ValueError(
-                f"scheduler '{value}' calls the network more than once a step, which step skipping can't count; "
-                f"choose from {', '.join(SCHEDULERS)}"
-            )
-        return one_of("scheduler", value, SCHEDULERS)
 
 
 class SkipConfig(FrozenConfig):
@@ -120,7 +122,7 @@ class GenerationConfig(FrozenConfig):
     width: int | None = Field(default=None, ge=8, le=16384)
     fps: int = Field(default=8, ge=1, le=240)
     seed: int = Field(default=0, ge=0, lt=2**63)
-    scheduler: str = "ddim"
+    scheduler: SchedulerName = "ddim"
 
     @field_validator("prompt")
     @classmethod

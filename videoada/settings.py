@@ -9,7 +9,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, field_validator
 
-from videoada.config import FrozenConfig, GenerationConfig, SkipConfig
+from videoada.catalogue import DEFAULT_MODEL
+from videoada.config import FrozenConfig, GenerationConfig, SchedulerName, SkipConfig
 from videoada.errors import ConfigError
 
 MOST_BYTES = 2**20  # of a configuration file
@@ -21,7 +22,7 @@ class RunSettings(FrozenConfig):
     `skip()` and `requests()` turn it into what `generate` takes, and check it as they do. Raises ConfigError.
     """
 
-    model: str = "tiny-t2v"
+    model: str = DEFAULT_MODEL
     prompt: str | None = None
     negative_prompt: str | None = None
     steps: int = 50
@@ -33,7 +34,7 @@ class RunSettings(FrozenConfig):
     seed: int = 0
     num_videos: int = Field(default=1, ge=1, le=100_000)
     batch_size: int = Field(default=1, ge=1)
-    scheduler: str = "ddim"
+    scheduler: SchedulerName = "ddim"
     policy: str = "third-order"
     predictor: str | None = None
     threshold: float | None = None
