@@ -1,11 +1,20 @@
-"""benchmark(): full and skipped runs in interleaved pairs, and how close the time saved comes to the ideal."""
+"""benchmark(): full and skipped runs in interleaved pairs, and how close the time saved comes to the ideal.
+
+The two runs of a pair take turns, step by step, so that whatever else slows the machine slows both alike: on a shared
+machine a network call may take 125 ms now and 200 ms a few seconds later.
+"""
 
 from __future__ import annotations
 
+import copy
 import statistics
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import torch
 
 from videoada.config import GenerationConfig, SkipConfig
 from videoada.denoiser import skip_steps
@@ -18,7 +27,7 @@ from videoada.records import package_versions
 
 @dataclass(frozen=True)
 class Pair:
-    """A full run and a skipped run of one batch, one after the other. Times in seconds, rows of the UNet's batch."""
+    """A full run and a skipped run of one batch, in turns. Times in seconds, rows of the UNet's batch."""
 
     full: float
     skipped: float
@@ -73,9 +82,9 @@ def benchmark(
     pairs: int = 9,
     on_pair: Callable[[int, Pair], None] | None = None,
 ) -> BenchmarkResult:
-    """Time `pairs` pairs of runs over the requests in turn, the order within a pair alternating, after one warm-up.
+    """Time `pairs` pairs of runs over the requests in turn, after one warm-up.
 
-    A run is timed from the prompt to the decoded frames. Raises ConfigError for requests that can't be met.
+    A run is timed from the prompt to the decoded frames, while it has its turn; which of a pair begins alternates. Raises ConfigError for requests that can't be met.
     """
     skip = skip or SkipConfig()
     if pairs < 1 or len(requests) < batch_size:
@@ -112,17 +121,90 @@ def benchmark(
 
 
 def _pair(pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig, full_first: bool) -> Pair:
-    runs = {}
-    for name in ("full", "skipped") if full_first else ("skipped", "full"):
-        config = skip if name == "skipped" else SkipConfig(policy="none")
-        with scheduler_of(pipe, batch[0].scheduler), skip_steps(pipe, config) as trace:
-            trace.synchronize = True
-            frames, seconds = draw_batch(pipe, batch)
-        runs[name] = (frames, seconds, trace)
-    (full_frames, full, full_trace), (frames, skipped, trace) = runs["full"], runs["skipped"]
+    full, skipped = (_timed(pipe, batch, SkipConfig(policy="none")), _timed(_twin(pipe), batch, skip))
+    results = in_turn(full, skipped) if full_first else reversed(in_turn(skipped, full))
+    ((full_frames, full_trace), full_seconds), ((frames, trace), seconds) = results
     psnrs = [paired_fidelity(a.frames, b.frames).psnr for a, b in zip(frames, full_frames, strict=True)]
     finite = [p for p in psnrs if p is not None]
     return Pair(
-        full, skipped, full_trace.denoiser_seconds, full_trace.unet_rows, trace.unet_rows, trace.own_seconds,
+        full_seconds, seconds, full_trace.denoiser_seconds, full_trace.unet_rows, trace.unet_rows, trace.own_seconds,
         trace.num_steps, statistics.fmean(finite) if finite else None,
     )  # fmt: skip
+
+
+def _timed(pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig) -> Callable[[Callable[[], None]], Any]:
+    """A run for `in_turn` that hands over after each step."""
+
+    def run(hand_over: Callable[[], None]) -> Any:
+        def on_step(*_: Any) -> None:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            hand_over()
+
+        with scheduler_of(pipe, batch[0].scheduler), skip_steps(pipe, skip, on_step=on_step) as trace:
+            trace.synchronize = True
+            frames, _ = draw_batch(pipe, batch)
+        return frames, trace
+
+    return run
+
+
+def _twin(pipe: Any) -> Any:
+    """The same weights behind a second pipeline and a second denoiser object, which skip_steps can wrap apart."""
+    twin = copy.copy(pipe)
+    twin.unet = copy.copy(pipe.unet)
+    return twin
+
+
+def in_turn(*runs: Callable[[Callable[[], None]], Any]) -> list[tuple[Any, float]]:
+    """Each run's result and the seconds in which it had the turn: only one runs at a time.
+
+    A run is called with a function that passes the turn on and returns when it has come back. An exception in one ends
+    all, and is raised.
+    """
+    turns = [threading.Semaphore(0) for _ in runs]
+    done, seconds, results = [False] * len(runs), [0.0] * len(runs), [None] * len(runs)
+    errors: list[BaseException] = []
+
+    def pass_on(i: int) -> None:
+        following = [j % len(runs) for j in range(i + 1, i + 1 + len(runs)) if not done[j % len(runs)]]
+        if following:
+            turns[following[0]].release()
+
+    def perform(i: int) -> None:
+        turns[i].acquire()
+        began = time.perf_counter()
+
+        def hand_over() -> None:
+            nonlocal began
+            seconds[i] += time.perf_counter() - began
+            pass_on(i)
+            turns[i].acquire()
+            if errors:
+                raise errors[0]
+            began = time.perf_counter()
+
+        try:
+            if not errors:
+                results[i] = runs[i](hand_over)
+        except BaseException as error:  # also Ctrl-C's; raised again in the caller's thread
+            errors.append(error)
+        finally:
+            seconds[i] += time.perf_counter() - began
+            done[i] = True
+            pass_on(i)
+
+    threads = [threading.Thread(target=perform, args=(i,), daemon=True) for i in range(len(runs))]
+    for thread in threads:
+        thread.start()
+    turns[0].release()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException as error:
+        errors.append(error)
+        for thread in threads:
+            thread.join()
+    if errors:
+        raise errors[0]
+    return list(zip(results, seconds, strict=True))

@@ -177,7 +177,9 @@ class _Run:
         self.step += 1
         self.calls, self.numel, self.decision = 0, 0, None
         if self.on_step:
+            began = time.perf_counter()
             self.on_step(self.step - 1, len(self.levels), decision.compute)
+            self.trace.own_seconds -= time.perf_counter() - began  # the caller's time, not ours
         return result
 
     def _count_prompts(self, model_output: Tensor) -> int:
