@@ -84,7 +84,8 @@ def benchmark(
 ) -> BenchmarkResult:
     """Time `pairs` pairs of runs over the requests in turn, after one warm-up.
 
-    A run is timed from the prompt to the decoded frames, while it has its turn; which of a pair begins alternates. Raises ConfigError for requests that can't be met.
+    A run is timed from the prompt to the decoded frames, while it has its turn; which of a pair begins alternates.
+    Raises ConfigError for requests that can't be met.
     """
     skip = skip or SkipConfig()
     if pairs < 1 or len(requests) < batch_size:
