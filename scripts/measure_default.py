@@ -3,6 +3,7 @@
     python scripts/measure_default.py                          # the default alone, as the README quotes it
     python scripts/measure_default.py --thresholds 0.1 0.2     # others beside it
     python scripts/measure_default.py --release 0.01 0.03      # and the released code's rule
+    python scripts/measure_default.py --model tiny-i2v --prompts samples/prompts_i2v.jsonl
 
 Each prompt runs in full once (seed = its line, from 0) and once for each setting, in one process. PSNR is pooled over a
 video's frames, against its full run. Embedded model: the figures say nothing of the real ones.
@@ -25,18 +26,30 @@ from videoada.metrics import paired_fidelity
 from videoada.records import package_versions
 
 
-def load() -> None:
+def load(model: str) -> None:
     global pipe
     torch.set_num_threads(1)
-    pipe = videoada.load_pipeline("tiny-t2v", device="cpu")
+    pipe = videoada.load_pipeline(model, device="cpu")
 
 
-def measure_prompt(prompt: str, seed: int, settings: dict[str, videoada.SkipConfig]) -> dict[str, dict[str, float]]:
+def read_requests(path: Path) -> list[videoada.GenerationConfig]:
+    """Prompts, one a line; or JSON Lines with prompt and image, which is sought beside the file."""
+    requests = []
+    for seed, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
+        row = json.loads(line) if path.suffix == ".jsonl" else {"prompt": line}
+        image = str(path.parent / row["image"]) if "image" in row else None
+        requests.append(videoada.GenerationConfig(prompt=row["prompt"], seed=seed, image=image))
+    return requests
+
+
+def measure_prompt(
+    request: videoada.GenerationConfig, settings: dict[str, videoada.SkipConfig]
+) -> dict[str, dict[str, float]]:
     """Each setting's predictions, fidelity to the full run and speed-up, on one prompt."""
-    [(full, reference)] = videoada.generate(pipe, prompt=prompt, seed=seed, skip=videoada.SkipConfig(policy="none"))
+    [(full, reference)] = videoada.generate(pipe, [request], skip=videoada.SkipConfig(policy="none"))
     rows = {}
     for name, skip in settings.items():
-        [(video, record)] = videoada.generate(pipe, prompt=prompt, seed=seed, skip=skip)
+        [(video, record)] = videoada.generate(pipe, [request], skip=skip)
         fidelity = paired_fidelity(video.frames, full.frames)
         rows[name] = {
             "predictions": record.num_predictions,
@@ -49,6 +62,7 @@ def measure_prompt(prompt: str, seed: int, settings: dict[str, videoada.SkipConf
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="tiny-t2v")
     parser.add_argument("--prompts", type=Path, default=Path("samples/prompts.txt"))
     parser.add_argument("--thresholds", type=float, nargs="*", default=[], help="of third-order, besides the default's")
     parser.add_argument("--release", type=float, nargs="*", default=[], help="thresholds of third-order-release")
@@ -65,12 +79,12 @@ def main() -> None:
     }
     settings |= {f"every-n {n}": videoada.SkipConfig(policy="every-n", every=n) for n in args.every}
     results: dict[str, list[dict[str, float]]] = {name: [] for name in settings}
-    prompts = args.prompts.read_text().splitlines()[: args.limit]
-    with ProcessPoolExecutor(args.processes, get_context("spawn"), load) as pool:
-        for rows in pool.map(measure_prompt, prompts, range(len(prompts)), [settings] * len(prompts)):
+    requests = read_requests(args.prompts)[: args.limit]
+    with ProcessPoolExecutor(args.processes, get_context("spawn"), load, (args.model,)) as pool:
+        for rows in pool.map(measure_prompt, requests, [settings] * len(requests)):
             for name, row in rows.items():
                 results[name].append(row)
-    print("| policy (embedded tiny-t2v) | predictions of 50 | range | PSNR | worst | SSIM | denoising speed-up |")
+    print(f"| policy (embedded {args.model}) | predictions of 50 | range | PSNR | worst | SSIM | denoising speed-up |")
     print("|---|---|---|---|---|---|---|")
     table = {}
     for name, rows in results.items():
@@ -93,7 +107,7 @@ def main() -> None:
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
         figures = {
-            "model": "tiny-t2v (embedded)",
+            "model": f"{args.model} (embedded)",
             "prompts": len(rows),
             "figures": table,
             "versions": package_versions(),

@@ -21,7 +21,9 @@ STAIRCASE = [
     {"records", "video"},
     {"shapes", "skip", "metrics"},
     {"inspect", "rows", "schedule", "trace", "doctor"},
-    {"pipelines", "denoiser"},
+    {"images", "placement", "sources"},
+    {"pipelines", "denoiser", "conditioning"},
+    {"draw"},
     {"generate"},
     {"compare", "benchmark"},
     {"cli"},
@@ -55,7 +57,7 @@ def test_imports_run_downwards(path):
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_embedded_models_are_small_safetensors(name):
     files = [f for f in (ASSETS / name).rglob("*") if f.is_file()]
-    assert sum(f.stat().st_size for f in files) <= 16e6
+    assert sum(f.stat().st_size for f in files) <= (16e6 if name == "tiny-t2v" else 20e6)
     assert {f.suffix for f in files} <= {".json", ".safetensors", ".txt", ".md"}
     assert (ASSETS / name / "README.md").is_file()
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from videoada.benchmark import benchmark as benchmark
     from videoada.compare import compare as compare
+    from videoada.conditioning import encode_prompt as encode_prompt
     from videoada.config import GenerationConfig as GenerationConfig
+    from videoada.config import LoadConfig as LoadConfig
     from videoada.config import SkipConfig as SkipConfig
     from videoada.denoiser import skip_steps as skip_steps
     from videoada.errors import VideoAdaError as VideoAdaError
@@ -29,11 +31,13 @@ _HOME = {
     "benchmark": "benchmark",
     "compare": "compare",
     "GenerationConfig": "config",
+    "LoadConfig": "config",
     "RunRecord": "records",
     "SkipConfig": "config",
     "StepTrace": "trace",
     "Video": "video",
     "VideoAdaError": "errors",
+    "encode_prompt": "conditioning",
     "generate": "generate",
     "load_pipeline": "pipelines",
     "skip_steps": "denoiser",

@@ -18,8 +18,9 @@ import torch
 
 from videoada.config import GenerationConfig, SkipConfig
 from videoada.denoiser import skip_steps
+from videoada.draw import draw_batch
 from videoada.errors import ConfigError
-from videoada.generate import check_request, draw_batch
+from videoada.generate import check_request
 from videoada.metrics import paired_fidelity
 from videoada.pipelines import model_info, scheduler_of
 from videoada.records import package_versions
@@ -106,7 +107,7 @@ def benchmark(
         model=info.name,
         embedded=info.embedded,
         policy=skip.policy,
-        device=str(pipe.device),
+        device=str(pipe._execution_device),
         dtype=str(pipe.unet.dtype).removeprefix("torch."),
         batch_size=batch_size,
         pairs=pairs,

@@ -34,8 +34,16 @@ KNOWN = {
             needs="nothing: it is inside the package and runs on a CPU", size="64×64, 16 frames", embedded=True,
         ),
         KnownModel(
+            "tiny-i2v", "image to video", "tiny-i2v", "Apache-2.0",
+            needs="nothing: it is inside the package and runs on a CPU", size="64×64, 16 frames", embedded=True,
+        ),
+        KnownModel(
             "modelscope-t2v", "text to video", "ali-vilab/text-to-video-ms-1.7b", "CC-BY-NC-4.0",
-            needs="4 GB of download; a GPU to be quick", size="256×256, 16 frames",
+            needs="8 GB of download, half of it with --variant fp16; a GPU to be quick", size="256×256, 16 frames",
+        ),
+        KnownModel(
+            "i2vgen-xl", "image to video", "ali-vilab/i2vgen-xl", "MIT",
+            needs="10 GB of download, half of it with --variant fp16; a GPU to be quick", size="704×1280, 16 frames",
         ),
     )
 }  # fmt: skip

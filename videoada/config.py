@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
 import reprlib
 from typing import Annotated, Any, Literal, Self
 
@@ -110,8 +112,55 @@ class SkipConfig(FrozenConfig):
         return self
 
 
+class LoadConfig(FrozenConfig):
+    """Where a model comes from, where its parts live, and how it computes.
+
+    `device` is `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`; `dtype` is `auto` (float16 on CUDA, else
+    float32). `offload` keeps in the device's memory one part of the pipeline (`model`) or one layer (`sequential`) at a
+    time. `quantize` holds the denoiser's linear layers in 8 bits; its convolutions stay as they are.
+    """
+
+    revision: str | None = None
+    variant: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    offload: str = "none"
+    vae_slicing: bool = False
+    vae_tiling: bool = False
+    compile: bool = False
+    channels_last: bool = False
+    quantize: str = "none"
+
+    @field_validator("dtype")
+    @classmethod
+    def _known_dtype(cls, value: str) -> str:
+        return one_of("dtype", value, ("auto", "float32", "float16", "bfloat16"))
+
+    @field_validator("offload")
+    @classmethod
+    def _known_offload(cls, value: str) -> str:
+        return one_of("offload", value, ("none", "model", "sequential"))
+
+    @field_validator("quantize")
+    @classmethod
+    def _known_quantization(cls, value: str) -> str:
+        return one_of("quantization", value, ("none", "int8"))
+
+    @field_validator("variant", "revision")
+    @classmethod
+    def _plain_name(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[\w][\w./-]*", value):
+            raise ValueError(f"'{value[:60]}' is no name of a branch, tag, commit or variant")
+        return value
+
+
 class GenerationConfig(FrozenConfig):
-    """One video. Sizes and frames left at None are the model's own."""
+    """One video. Sizes left at None are the model's own.
+
+    `image` is a path or a PIL image, for image-to-video models only. `target_fps` is what I2VGen-XL is told of the
+    motion's pace (16 if None), not the file's `fps`. `decode_chunk_size` frames are decoded at once (None: as the
+    pipeline does, which is all frames for text to video and one for image to video).
+    """
 
     prompt: str
     negative_prompt: str | None = None
@@ -123,6 +172,9 @@ class GenerationConfig(FrozenConfig):
     fps: int = Field(default=8, ge=1, le=240)
     seed: int = Field(default=0, ge=0, lt=2**63)
     scheduler: SchedulerName = "ddim"
+    image: Any = None
+    target_fps: int | None = Field(default=None, ge=1, le=240)
+    decode_chunk_size: int | None = Field(default=None, ge=1)
 
     @field_validator("prompt")
     @classmethod
@@ -130,6 +182,15 @@ class GenerationConfig(FrozenConfig):
         if not value.strip():
             raise ValueError("the prompt is empty")
         return value
+
+    @field_validator("image")
+    @classmethod
+    def _path_or_picture(cls, value: Any) -> Any:
+        if value is None or hasattr(value, "getexif"):
+            return value
+        if isinstance(value, (str, os.PathLike)):
+            return os.fspath(value)
+        raise ValueError("the image must be a path or a PIL image")
 
 
 def one_of(kind: str, value: str, options: tuple[str, ...]) -> str:

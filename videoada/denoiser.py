@@ -33,13 +33,14 @@ StepCallback = Callable[[int, int, tuple[bool, ...]], None]  # step, number of s
 
 @contextmanager
 def skip_steps(
-    pipe: Any, policy: str | SkipConfig = "third-order", predictor: str | None = None, *,
+    pipe: Any, policy: str | SkipConfig | Policy = "third-order", predictor: str | None = None, *,
     on_step: StepCallback | None = None, **fields: Any,
 ) -> Iterator[StepTrace]:  # fmt: skip
     """Skip denoiser calls of every generation inside the `with`; yields the trace of the latest one.
 
     `policy` is a name (`none`, `every-n`, `mask`, `third-order`, `third-order-release`) with its fields as keywords
-    (`threshold=0.15`, `max_skip_steps=4`, …), or a SkipConfig. Any diffusers pipeline with one denoiser and a scheduler
+    (`threshold=0.15`, `max_skip_steps=4`, …), a SkipConfig, or an object of your own that follows the protocol
+    `videoada.skip.policy.Policy`. Any diffusers pipeline with one denoiser and a scheduler
     that calls it once a step will do. `on_step` is called after each step.
 
     Raises ConfigError for settings that do not fit, also for a scheduler that calls the network more than once a step,
@@ -50,6 +51,8 @@ def skip_steps(
         if predictor is not None or fields:
             raise ConfigError("give a SkipConfig or separate fields, not both")
         config = policy
+    elif not isinstance(policy, str):
+        config = SkipConfig(policy="none", predictor=predictor or "hold", **fields)
     else:
         given = {"predictor": predictor} if predictor else {}
         config = SkipConfig(policy=policy, **given, **fields)
@@ -65,7 +68,8 @@ def skip_steps(
     if any(getattr(type(item), "_skip_run", None) for item in observed):
         raise ConfigError("skip_steps is on already for this pipeline; leave the outer block first")
 
-    run = _Run(build_policy(config), PREDICTORS[config.predictor], config, on_step)
+    decides = policy if not isinstance(policy, (str, SkipConfig)) else build_policy(config)
+    run = _Run(decides, PREDICTORS[config.predictor], config, on_step)
     originals = [type(item) for item in observed]
     try:
         for denoiser in denoisers:

@@ -21,3 +21,11 @@ class ModelError(VideoAdaError):
 
 class OutputError(VideoAdaError):
     """A file can't be written where it was asked for."""
+
+
+class ImageError(VideoAdaError):
+    """An input image can't be read or used."""
+
+
+class ResourceError(VideoAdaError):
+    """Memory ran out; the message names options that need less."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import sys
 import time
@@ -13,7 +12,10 @@ import torch
 
 from videoada.config import GenerationConfig, SkipConfig
 from videoada.denoiser import StepCallback, skip_steps
-from videoada.errors import ConfigError, ModelError
+from videoada.draw import check_request as check_drawable
+from videoada.draw import draw_batch
+from videoada.errors import ConfigError
+from videoada.images import fingerprint, image_name
 from videoada.pipelines import model_info, scheduler_of, unknown_words
 from videoada.records import RunRecord
 from videoada.trace import StepTrace
@@ -35,7 +37,7 @@ def generate(
     """Draw one video for each request, skipping as `skip` says (default: the shipped policy).
 
     Give `requests`, or the fields of a single one: `generate(pipe, prompt="…", seed=7)`. Up to `batch_size` neighbours
-    that differ only in prompt, negative prompt and seed run as one batch, still with one decision for each. `on_step(
+    that differ only in prompts, image and seed run as one batch, still with one decision for each. `on_step(
     step, num_steps, computed)` is called after each step, `on_video` after each video. Each video uses one CPU
     generator with its own seed for everything random in it, so the batch size changes nothing but rounding. A record's
     seconds are its share of the batch's. Raises ConfigError for a request that can't be met.
@@ -62,47 +64,20 @@ def generate(
 
 def check_request(pipe: Any, request: GenerationConfig, skip: SkipConfig) -> None:
     """Raises ConfigError if this pipeline can't draw the request, ModelError if it draws no videos at all."""
-    if not {"prompt", "num_frames"} <= set(inspect.signature(type(pipe).__call__).parameters):
-        raise ModelError(f"{type(pipe).__name__} does not draw videos from prompts; use a text-to-video model")
-    factor = getattr(pipe, "vae_scale_factor", 8)
-    for name, value in (("height", request.height), ("width", request.width)):
-        if value is not None and value % factor:
-            raise ConfigError(f"{name} {value} is not a multiple of {factor}, which the model's VAE needs")
+    check_drawable(pipe, request)
     if skip.mask and len(skip.mask) != request.num_inference_steps:
         raise ConfigError(f"the mask has {len(skip.mask)} entries but the run has {request.num_inference_steps} steps")
 
 
 def _settings(request: GenerationConfig) -> str:
-    return request.model_dump_json(exclude={"prompt", "negative_prompt", "seed"})
-
-
-def draw_batch(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Video], float]:
-    """Call the pipeline, as it stands, once for requests that differ only in prompt, negative prompt and seed.
-
-    Answers the videos and the seconds from the prompt to the decoded frames.
-    """
-    began = time.perf_counter()
-    request, alone = batch[0], len(batch) == 1
-    generators = [torch.Generator("cpu").manual_seed(r.seed) for r in batch]
-    output = pipe(
-        prompt=request.prompt if alone else [r.prompt for r in batch],
-        negative_prompt=request.negative_prompt if alone else [r.negative_prompt or "" for r in batch],
-        num_inference_steps=request.num_inference_steps,
-        guidance_scale=request.guidance_scale,
-        num_frames=request.num_frames,
-        height=request.height,
-        width=request.width,
-        generator=generators[0] if alone else generators,
-        output_type="np",
-    )
-    return [Video.from_float(frames, request.fps) for frames in output.frames], time.perf_counter() - began
+    return request.model_dump_json(exclude={"prompt", "negative_prompt", "image", "seed"})
 
 
 def _generate_batch(
     pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig, on_step: StepCallback | None
 ) -> list[tuple[Video, RunRecord]]:
-    if pipe.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(pipe.device)
+    if (device := pipe._execution_device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     with scheduler_of(pipe, batch[0].scheduler), skip_steps(pipe, skip, on_step=on_step) as trace:
         started = time.perf_counter()
         videos, total = draw_batch(pipe, batch)
@@ -123,8 +98,8 @@ def _generate_batch(
 
 def _peak_memory(pipe: Any) -> int | None:
     """Most bytes held: of the GPU during this run, or of the whole process so far on a CPU."""
-    if pipe.device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(pipe.device))
+    if (device := pipe._execution_device).type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
     try:
         import resource
     except ImportError:  # Windows
@@ -162,6 +137,9 @@ def _record(
     return RunRecord(
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
+        image=image_name(request.image),
+        image_sha256=fingerprint(request.image),
+        target_fps=request.target_fps,
         model=model_info(pipe),
         scheduler=request.scheduler,
         num_inference_steps=trace.num_steps,
@@ -182,6 +160,6 @@ def _record(
         seconds={name: round(value, 4) for name, value in seconds.items()},
         peak_memory_bytes=_peak_memory(pipe),
         warnings=warnings,
-        device=str(pipe.device),
+        device=str(pipe._execution_device),
         dtype=str(getattr(pipe, "unet", pipe).dtype).removeprefix("torch."),
     )

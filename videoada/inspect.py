@@ -49,7 +49,8 @@ def settings_of(record: RunRecord) -> dict[str, Any]:
     """The settings (`RunSettings` fields) that repeat a record's run."""
     policy = dict(record.policy)
     values = {
-        "model": record.model.name, "prompt": record.prompt, "negative_prompt": record.negative_prompt,
+        "model": record.model.name, "revision": record.model.revision, "prompt": record.prompt,
+        "negative_prompt": record.negative_prompt, "image": record.image, "target_fps": record.target_fps,
         "steps": record.num_inference_steps, "guidance_scale": record.guidance_scale, "num_frames": record.num_frames,
         "height": record.height, "width": record.width, "fps": record.fps, "seed": record.seed,
         "scheduler": record.scheduler, "policy": policy.pop("name", "none"), **policy,

@@ -6,24 +6,18 @@ The only module that imports diffusers' pipelines and schedulers.
 from __future__ import annotations
 
 import contextlib
-import difflib
-import hashlib
-import inspect
-import json
-import logging
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from videoada.catalogue import DEFAULT_MODEL, KNOWN, known_model
-from videoada.config import SCHEDULERS, one_of
-from videoada.errors import ConfigError, ModelError
+from videoada.catalogue import DEFAULT_MODEL
+from videoada.config import SCHEDULERS, LoadConfig, one_of
+from videoada.errors import ConfigError, ModelError, ResourceError, VideoAdaError
+from videoada.placement import check_placement, place, quantization, ran_out_of_memory
 from videoada.records import ModelInfo
 from videoada.shapes import WORDS
-
-HASHED_BYTES = 256 * 2**20  # weights above this size are not read a second time only to name them
+from videoada.sources import describe, find_folder, quiet
 
 _SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
@@ -36,65 +30,43 @@ _SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
 _INFO: WeakKeyDictionary[Any, ModelInfo] = WeakKeyDictionary()
 
 
-def load_pipeline(
-    model: str = DEFAULT_MODEL, *, device: str = "auto", dtype: str = "auto", revision: str | None = None
-) -> Any:
-    """The diffusers pipeline of `model`: `tiny-t2v`, `modelscope-t2v`, a hub id, or a diffusers folder.
+def load_pipeline(model: str = DEFAULT_MODEL, options: LoadConfig | None = None, **fields: Any) -> Any:
+    """The diffusers pipeline of `model`: an embedded name, `modelscope-t2v`, `i2vgen-xl`, a hub id, or a folder.
 
-    `device` is `auto` (CUDA where there is one), `cpu`, `cuda`, …; `dtype` is `auto` (float16 on CUDA, else float32),
-    `float32`, `float16` or `bfloat16`. Weights are read from safetensors only.
+    Give a LoadConfig or its fields: `load_pipeline("i2vgen-xl", device="cuda", offload="model")`. Weights are read
+    from safetensors only.
 
-    Raises ModelError when the model can't be found or read, ConfigError for a device or dtype that is not there.
+    Raises ModelError when the model can't be found or read, ConfigError for a device, dtype or option that is not
+    there, ResourceError when it does not fit into memory.
     """
-    torch_device, torch_dtype = resolve_device(device, dtype)
+    if options is not None and fields:
+        raise ConfigError("give a LoadConfig or its fields, not both")
+    options = options or LoadConfig(**fields)
+    torch_device, torch_dtype = resolve_device(options.device, options.dtype)
+    check_placement(options, torch_device.type)
     import diffusers
 
-    known = known_model(model)
-    source = known.location if known else model
-    folder = Path(source) if Path(source).is_dir() else None
-    if folder:
-        check_folder(folder)
-    elif not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
-        near = difflib.get_close_matches(model, KNOWN, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise ModelError(
-            f"unknown model '{model}'; {hint}choose {', '.join(KNOWN)}, a diffusers folder or a hub id owner/name"
-        )
+    folder = find_folder(model, options.revision, options.variant)
     try:
-        with _quiet():
+        with quiet():
             pipe = diffusers.DiffusionPipeline.from_pretrained(
-                source, dtype=torch_dtype, use_safetensors=True, revision=revision
-            )
+                folder, dtype=torch_dtype, use_safetensors=True, variant=options.variant,
+                quantization_config=quantization(options),
+            )  # fmt: skip
+        pipe.set_progress_bar_config(disable=True)
+        place(pipe, options, torch_device)
+    except VideoAdaError:
+        raise
     except Exception as error:  # a broken folder can break the loaders anywhere
+        if ran_out_of_memory(error):
+            raise ResourceError(
+                f"'{model}' does not fit into memory; what needs less: --offload model or sequential (on a GPU), "
+                "--dtype float16, --quantize int8"
+            ) from None
         first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         raise ModelError(f"can't load '{model}': {first}") from None
-    pipe.set_progress_bar_config(disable=True)
-    _INFO[pipe] = ModelInfo(
-        name=model,
-        source="embedded" if known and known.embedded else source,
-        revision=revision,
-        weights_sha256=_weights_hash(folder) if folder else None,
-        licence=known.licence if known else None,
-        embedded=bool(known and known.embedded),
-    )
-    return pipe.to(torch_device)
-
-
-def check_folder(folder: Path) -> None:
-    """Raises ModelError for a folder that is no diffusers pipeline, or one that draws no videos."""
-    import diffusers
-
-    try:
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{folder} is not a diffusers folder: it has no model_index.json") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"can't read {folder / 'model_index.json'}: {error}") from None
-    name = index.get("_class_name") if isinstance(index, dict) else None
-    with _quiet():  # importing some pipelines warns
-        kind = getattr(diffusers, str(name), None)
-    if not isinstance(kind, type) or "num_frames" not in inspect.signature(kind.__call__).parameters:
-        raise ModelError(f"{folder} holds a {name}, which does not draw videos; a TextToVideoSDPipeline does")
+    _INFO[pipe] = describe(model, folder, options.revision)
+    return pipe
 
 
 def resolve_device(device: str = "auto", dtype: str = "auto") -> tuple[Any, Any]:
@@ -132,7 +104,7 @@ def make_scheduler(name: str, like: Any) -> Any:
     import diffusers
 
     class_name, changes = _SCHEDULERS[one_of("scheduler", name, SCHEDULERS)]
-    with _quiet():
+    with quiet():
         return getattr(diffusers, class_name).from_config(like.config, **changes)
 
 
@@ -152,37 +124,3 @@ def unknown_words(pipe: Any, text: str) -> list[str]:
     if not model_info(pipe).embedded:
         return []
     return [w for w in dict.fromkeys(re.findall(r"[^\s.,;:!?]+", text.lower())) if w not in WORDS]
-
-
-def _weights_hash(folder: Path) -> str | None:
-    """SHA-256 over the denoiser's weight files, in the order of their names."""
-    files = sorted(f for part in ("unet", "transformer") for f in (folder / part).glob("*.safetensors"))
-    if not files or sum(f.stat().st_size for f in files) > HASHED_BYTES:
-        return None
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the loaders' bars and notices; errors still reach us as exceptions."""
-    import diffusers
-    import transformers
-
-    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers")]
-    levels = [logger.level for logger in loggers]
-    bars = diffusers.utils.logging.is_progress_bar_enabled(), transformers.utils.logging.is_progress_bar_enabled()
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        for module, enabled in zip((diffusers, transformers), bars, strict=True):
-            if enabled:
-                module.utils.logging.enable_progress_bar()

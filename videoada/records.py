@@ -36,6 +36,8 @@ class RunRecord(BaseModel):
     prompt: str
     negative_prompt: str | None
     image: str | None = None
+    image_sha256: str | None = None
+    target_fps: int | None = None
     model: ModelInfo
     scheduler: str
     num_inference_steps: int

@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, field_validator
 
 from videoada.catalogue import DEFAULT_MODEL
-from videoada.config import FrozenConfig, GenerationConfig, SchedulerName, SkipConfig
+from videoada.config import FrozenConfig, GenerationConfig, LoadConfig, SchedulerName, SkipConfig
 from videoada.errors import ConfigError
 
 MOST_BYTES = 2**20  # of a configuration file
@@ -23,14 +23,18 @@ class RunSettings(FrozenConfig):
     """
 
     model: str = DEFAULT_MODEL
+    revision: str | None = None
+    variant: str | None = None
     prompt: str | None = None
     negative_prompt: str | None = None
+    image: str | None = None
     steps: int = 50
     guidance_scale: float = 9.0
     num_frames: int = 16
     height: int | None = None
     width: int | None = None
     fps: int = 8
+    target_fps: int | None = None
     seed: int = 0
     num_videos: int = Field(default=1, ge=1, le=100_000)
     batch_size: int = Field(default=1, ge=1)
@@ -46,6 +50,13 @@ class RunSettings(FrozenConfig):
     batch_decision: Literal["prompt", "mean"] | None = None
     device: str = "auto"
     dtype: str = "auto"
+    offload: str = "none"
+    vae_slicing: bool = False
+    vae_tiling: bool = False
+    decode_chunk_size: int | None = None
+    compile: bool = False
+    channels_last: bool = False
+    quantize: str = "none"
 
     @field_validator("mask", mode="before")
     @classmethod
@@ -60,6 +71,10 @@ class RunSettings(FrozenConfig):
         )  # fmt: skip
         return SkipConfig(**{name: value for name in names if (value := getattr(self, name)) is not None})
 
+    def loading(self) -> LoadConfig:
+        """How to load the model."""
+        return LoadConfig(**{name: getattr(self, name) for name in LoadConfig.model_fields})
+
     def requests(self) -> list[GenerationConfig]:
         """One request for each video: video i takes the seed `seed + i`."""
         if self.prompt is None:
@@ -68,7 +83,8 @@ class RunSettings(FrozenConfig):
             GenerationConfig(
                 prompt=self.prompt, negative_prompt=self.negative_prompt, num_inference_steps=self.steps,
                 guidance_scale=self.guidance_scale, num_frames=self.num_frames, height=self.height, width=self.width,
-                fps=self.fps, seed=self.seed + i, scheduler=self.scheduler,
+                fps=self.fps, seed=self.seed + i, scheduler=self.scheduler, image=self.image,
+                target_fps=self.target_fps, decode_chunk_size=self.decode_chunk_size,
             )
             for i in range(self.num_videos)
         ]  # fmt: skip

@@ -98,7 +98,7 @@ class StepTrace:
                 f"prompt {i}: {sum(steps)} of {len(steps)} predictions "
                 f"({100 * (1 - sum(steps) / len(steps)):.0f} % skipped)  {strip(steps)}"
             )
-            if spread := self.signal_percentiles(i):
+            if (spread := self.signal_percentiles(i)) and self.config.threshold is not None:
                 lines.append(
                     f"  the signal was {spread['p50']:.3g} in the middle, four fifths of it between "
                     f"{spread['p10']:.3g} and {spread['p90']:.3g}; a step is skipped below the threshold, "

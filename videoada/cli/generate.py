@@ -46,15 +46,23 @@ def option(text: str, default: str | None = None, **extra: Any) -> Any:
 def generate(
     prompt: Annotated[str | None, option("What to draw.")] = None,
     negative_prompt: Annotated[str | None, option("What to keep away from.")] = None,
+    image: Annotated[
+        str | None, option("The first frame, for image-to-video models: a PNG, JPEG or WebP file.")
+    ] = None,
     model: Annotated[
         str | None, option("A name that `videoada models` lists, a diffusers folder, or a hub id.", "tiny-t2v")
     ] = None,
+    revision: Annotated[str | None, option("Branch, tag or commit of a hub id.", "the newest")] = None,
+    variant: Annotated[str | None, option("Weights of this variant, for example fp16.")] = None,
     steps: Annotated[int | None, option("Scheduler steps of the full run.", "50")] = None,
     guidance_scale: Annotated[float | None, option("Classifier-free guidance; 1 turns it off.", "9.0")] = None,
     num_frames: Annotated[int | None, option("Frames of the video.", "16")] = None,
     height: Annotated[int | None, option("Pixels.", "the model's own")] = None,
     width: Annotated[int | None, option("Pixels.", "the model's own")] = None,
     fps: Annotated[int | None, option("Frames a second of the file.", "8")] = None,
+    target_fps: Annotated[
+        int | None, option("What I2VGen-XL is told of the motion's pace; not the file's rate.", "16")
+    ] = None,
     seed: Annotated[int | None, option("Seed of the first video; video i uses seed + i.", "0")] = None,
     num_videos: Annotated[int | None, option("How many videos of the prompt.", "1")] = None,
     batch_size: Annotated[
@@ -82,6 +90,19 @@ def generate(
     ] = None,
     device: Annotated[str | None, option("auto, cpu, cuda or cuda:N.", "auto")] = None,
     dtype: Annotated[str | None, option("auto, float32, float16 or bfloat16.", "auto")] = None,
+    offload: Annotated[
+        str | None, option("none, model (one part at a time on the GPU) or sequential (one layer).", "none")
+    ] = None,
+    vae_slicing: Annotated[bool, typer.Option("--vae-slicing", help="Decode frame by frame.")] = False,
+    vae_tiling: Annotated[bool, typer.Option("--vae-tiling", help="Decode large frames in tiles.")] = False,
+    decode_chunk_size: Annotated[int | None, option("Frames decoded at once.", "the pipeline's own")] = None,
+    compile: Annotated[bool, typer.Option("--compile", help="Compile the UNet first (takes minutes).")] = False,
+    channels_last: Annotated[
+        bool, typer.Option("--channels-last", help="Keep the UNet's weights in channels-last order.")
+    ] = False,
+    quantize: Annotated[
+        str | None, option("none, or int8 for the UNet's linear layers (needs torchao).", "none")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="A YAML file with any of the options above; flags win over it.")
     ] = None,
@@ -107,7 +128,7 @@ def generate(
     quiet: Annotated[bool, typer.Option("--quiet", help="No bar and no summary.")] = False,
 ) -> None:
     """Draw a video from a prompt, with fewer noise predictions."""
-    given = {k: v for k, v in locals().items() if v is not None and k not in NOT_SETTINGS}
+    given = {k: v for k, v in locals().items() if v is not None and v is not False and k not in NOT_SETTINGS}
     from rich.console import Console
 
     from videoada.outputs import check_output
@@ -125,13 +146,17 @@ def generate(
         check_output(path)
         if compare:
             check_output(compared_path(path))
+    if settings.image is not None:
+        from videoada.images import read_image
+
+        read_image(settings.image)  # a bad one is known before a model is loaded
     console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-    weights = None
+    record = None
     if from_record:
         from videoada.inspect import find_record
 
-        weights = find_record(from_record).model.weights_sha256
-    _run(console, settings, skip, paths, compare, not no_metadata, json_output, weights)
+        record = find_record(from_record)
+    _run(console, settings, skip, paths, compare, not no_metadata, json_output, record)
 
 
 NOT_SETTINGS = ("config", "from_record", "output", "compare", "no_metadata", "print_config", "json_output", "quiet")
@@ -163,7 +188,7 @@ def compared_path(path: Path) -> Path:
 
 def _run(
     console: Console, settings: RunSettings, skip: SkipConfig, paths: list[Path], compare: bool, metadata: bool,
-    json_output: bool, weights: str | None,
+    json_output: bool, repeated: RunRecord | None,
 ) -> None:  # fmt: skip
     from rich.markup import escape
 
@@ -174,17 +199,16 @@ def _run(
 
     began = time.perf_counter()
     with console.status(f"loading {escape(settings.model)} …"):
-        pipe = load_pipeline(settings.model, device=settings.device, dtype=settings.dtype)
+        pipe = load_pipeline(settings.model, settings.loading())
     load_seconds = time.perf_counter() - began
-    if (info := model_info(pipe)).embedded:
-        console.print(
-            f"model: {info.name}, the small embedded model (64×64 shapes; see `videoada models` for real ones)"
-        )
-    if weights and info.weights_sha256 and weights != info.weights_sha256:
-        console.print("[yellow]warning:[/] the record was made with other weights; the video will differ")
     requests = settings.requests()
     for request in requests:
         check_request(pipe, request, skip)
+    info = model_info(pipe)
+    what = ", a small embedded model (64×64 shapes; see `videoada models` for real ones)" if info.embedded else ""
+    console.print(f"model: {escape(info.name)}{what}, licence {escape(info.licence or 'not known')}")
+    if repeated and different(repeated, info.weights_sha256, settings.image):
+        console.print("[yellow]warning:[/] the record was made with other weights or another image; the video differs")
 
     for first in range(0, len(requests), settings.batch_size):
         batch = requests[first : first + settings.batch_size]
@@ -209,6 +233,14 @@ def _run(
             show_record(console, record, path)
             if comparisons:
                 console.print(escape(f"wrote {compared_path(path)}"))
+
+
+def different(record: RunRecord, weights: str | None, image: str | None) -> bool:
+    """Whether weights or image are known to be others than the record's."""
+    from videoada.images import fingerprint
+
+    pairs = (record.model.weights_sha256, weights), (record.image_sha256, fingerprint(image))
+    return any(before and now and before != now for before, now in pairs)
 
 
 def write(video: Video, record: RunRecord, path: Path, load_seconds: float, metadata: bool) -> RunRecord:

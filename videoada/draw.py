@@ -1,0 +1,139 @@
+"""One call of a pipeline for a batch of videos, each with its own randomness and its own image."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videoada.conditioning import encode_prompt, image_conditions
+from videoada.config import GenerationConfig
+from videoada.errors import ConfigError, ModelError, ResourceError
+from videoada.images import cover, read_image
+from videoada.placement import ran_out_of_memory
+from videoada.video import Video
+
+REAL_SAMPLE_SIZE = 32  # I2VGen-XL's configuration says 32 latents (256 pixels), its pipeline draws 704×1280
+
+
+def takes_image(pipe: Any) -> bool:
+    """Whether the pipeline draws from an image."""
+    return "image" in inspect.signature(type(pipe).__call__).parameters
+
+
+def check_request(pipe: Any, request: GenerationConfig) -> None:
+    """Raises ConfigError if this pipeline can't draw the request, ModelError if it draws no videos at all."""
+    parameters = inspect.signature(type(pipe).__call__).parameters
+    name = type(pipe).__name__
+    if not {"prompt", "num_frames"} <= set(parameters):
+        raise ModelError(f"{name} does not draw videos from prompts; use a text-to-video model")
+    if request.image is not None and "image" not in parameters:
+        raise ConfigError(
+            f"{name} draws from text alone; leave the image out, or use an image-to-video model such as tiny-i2v"
+        )
+    if request.image is None and "image" in parameters:
+        raise ConfigError(f"{name} draws from an image and a prompt; give --image FILE")
+    if request.target_fps is not None and "target_fps" not in parameters:
+        raise ConfigError(f"{name} has no target-fps; it is a condition of I2VGen-XL")
+    factor = getattr(pipe, "vae_scale_factor", 8)
+    for side, value in (("height", request.height), ("width", request.width)):
+        if value is not None and value % factor:
+            raise ConfigError(f"{side} {value} is not a multiple of {factor}, which the model's VAE needs")
+
+
+def video_size(pipe: Any, request: GenerationConfig) -> tuple[int | None, int | None]:
+    """(height, width) that the request asks for; where it does not, the model's own, or None for the pipeline's."""
+    own: tuple[int | None, int | None] = None, None
+    sample_size = getattr(getattr(getattr(pipe, "unet", None), "config", None), "sample_size", None)
+    if takes_image(pipe) and isinstance(sample_size, int) and sample_size != REAL_SAMPLE_SIZE:
+        own = (sample_size * pipe.vae_scale_factor,) * 2
+    elif takes_image(pipe):
+        parameters = inspect.signature(type(pipe).__call__).parameters
+        own = tuple(getattr(parameters.get(side), "default", None) for side in ("height", "width"))
+    return request.height or own[0], request.width or own[1]
+
+
+def draw_batch(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Video], float]:
+    """Call the pipeline, as it stands, once for requests that differ only in prompts, image and seed.
+
+    Answers the videos and the seconds from the prompt to the decoded frames. Raises ResourceError when memory ran out,
+    ImageError for an image that can't be read.
+    """
+    began = time.perf_counter()
+    request, alone = batch[0], len(batch) == 1
+    generators = [torch.Generator("cpu").manual_seed(r.seed) for r in batch]
+    height, width = video_size(pipe, request)
+    prompts = [r.prompt for r in batch]
+    negatives = [r.negative_prompt or "" for r in batch]
+    options: dict[str, Any] = {
+        "num_inference_steps": request.num_inference_steps,
+        "guidance_scale": request.guidance_scale,
+        "num_frames": request.num_frames,
+        "height": height,
+        "width": width,
+        "generator": generators[0] if alone else generators,
+        "output_type": "np",
+    }
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_memory_errors(pipe, request))
+        if hasattr(pipe, "image_encoder") and hasattr(pipe.unet, "image_latents_proj_in"):  # an I2VGenXLPipeline
+            images = [_as_image(r.image) for r in batch]
+            stack.enter_context(image_conditions(pipe, images, generators, height, width))
+            options |= encode_prompt(pipe, prompts, negatives)
+            options |= {"image": cover(images[0], width, height), "target_fps": request.target_fps or 16}
+        else:
+            options["prompt"] = request.prompt if alone else prompts
+            options["negative_prompt"] = request.negative_prompt if alone else negatives
+            if takes_image(pipe):
+                images = [_as_image(r.image) for r in batch]
+                options["image"] = images[0] if alone else images
+        if request.decode_chunk_size:
+            if "decode_chunk_size" in inspect.signature(type(pipe).__call__).parameters:
+                options["decode_chunk_size"] = request.decode_chunk_size
+            else:
+                stack.enter_context(_decoding_in_chunks(pipe, request.decode_chunk_size))
+        output = pipe(**options)
+    return [Video.from_float(frames, request.fps) for frames in output.frames], time.perf_counter() - began
+
+
+def _as_image(image: Any) -> Any:
+    return read_image(image) if isinstance(image, str) else image
+
+
+@contextlib.contextmanager
+def _decoding_in_chunks(pipe: Any, size: int) -> Iterator[None]:
+    """A pipeline that decodes all frames at once, decoding `size` frames at a time for the length of the block."""
+
+    def decode(latents: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # (B, C, F, h, w) → (B, 3, F, H, W)
+        own = type(pipe).decode_latents
+        return torch.cat([own(pipe, chunk, *args, **kwargs) for chunk in latents.split(size, dim=2)], dim=2)
+
+    vars(pipe)["decode_latents"] = decode
+    try:
+        yield
+    finally:
+        vars(pipe).pop("decode_latents", None)
+
+
+@contextlib.contextmanager
+def _memory_errors(pipe: Any, request: GenerationConfig) -> Iterator[None]:
+    """Out of memory, on a GPU or a CPU, as one line that names what would help."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not ran_out_of_memory(error):
+            raise
+        on_gpu = pipe._execution_device.type == "cuda"
+        advice = [
+            *(["--offload model (or sequential)"] if on_gpu and not hasattr(pipe.unet, "_hf_hook") else []),
+            *(["--decode-chunk-size 1"] if (request.decode_chunk_size or 2) > 1 else []),
+            *(["--vae-slicing", "--vae-tiling"] if not getattr(pipe.vae, "use_tiling", False) else []),
+            *(["--dtype float16"] if on_gpu and pipe.unet.dtype == torch.float32 else []),
+            "a smaller --batch-size, fewer --num-frames or a smaller --height and --width",
+        ]
+        raise ResourceError(f"memory ran out while drawing; what needs less: {', '.join(advice)}") from None

@@ -1,0 +1,64 @@
+"""Where a pipeline's parts live and how they compute: offloading, VAE slices and tiles, compilation, 8-bit weights."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import torch
+
+from videoada.config import LoadConfig
+from videoada.errors import ConfigError
+
+
+def check_placement(options: LoadConfig, device_type: str) -> None:
+    """Raises ConfigError for options that this machine, or their combination, can't have; before anything is read."""
+    if options.offload == "sequential" and device_type == "cpu":
+        raise ConfigError("--offload sequential needs a GPU to bring layers to; use --offload model or none on a CPU")
+    if options.quantize != "none":
+        if importlib.util.find_spec("torchao") is None:
+            raise ConfigError("--quantize int8 needs torchao: pip install torchao")
+        if options.offload == "sequential":
+            raise ConfigError("--quantize int8 can't be offloaded layer by layer; use --offload model or none")
+
+
+def quantization(options: LoadConfig) -> Any:
+    """diffusers' configuration that keeps the denoiser's linear layers in 8 bits, or None.
+
+    Attention and feed-forward layers are linear; the convolutions, most of a 3D UNet's weights, stay as they are.
+    """
+    if options.quantize == "none":
+        return None
+    from diffusers import PipelineQuantizationConfig, TorchAoConfig
+    from torchao.quantization import Int8WeightOnlyConfig
+
+    return PipelineQuantizationConfig(quant_mapping={"unet": TorchAoConfig(Int8WeightOnlyConfig())})
+
+
+def place(pipe: Any, options: LoadConfig, device: torch.device) -> None:
+    """Put a loaded pipeline onto its device in the way of `options`."""
+    if options.vae_slicing:
+        pipe.vae.enable_slicing()
+    if options.vae_tiling:
+        pipe.vae.enable_tiling()
+    if options.channels_last:
+        for module in pipe.unet.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.to(memory_format=torch.channels_last)
+            elif isinstance(module, torch.nn.Conv3d):
+                module.to(memory_format=torch.channels_last_3d)
+    if options.compile:
+        pipe.unet.compile()
+    if options.offload == "model":
+        pipe.enable_model_cpu_offload(device=device)
+    elif options.offload == "sequential":
+        pipe.enable_sequential_cpu_offload(device=device)
+    else:
+        pipe.to(device)
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether torch, on any device, or Python had no memory left."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        text in str(error) for text in ("not enough memory", "can't allocate memory", "out of memory")
+    )

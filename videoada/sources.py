@@ -1,0 +1,208 @@
+"""From a model's name to a folder with everything in it: embedded, on disk, cached, or downloaded from the hub."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import inspect
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from videoada.catalogue import KNOWN, known_model
+from videoada.errors import ModelError
+from videoada.records import ModelInfo
+
+HASHED_BYTES = 256 * 2**20  # weights above this size are not read a second time only to name them
+UNSAFE = (".bin", ".ckpt", ".pt", ".pth")  # pickles
+
+
+def find_folder(model: str, revision: str | None = None, variant: str | None = None) -> Path:
+    """The folder of an embedded model, of a diffusers folder, or of a hub id's snapshot, checked to be loadable.
+
+    Raises ModelError of one line that says what was sought, and where a copy could be put.
+    """
+    known = known_model(model)
+    source = known.location if known else model
+    if Path(source).is_dir():
+        folder = Path(source)
+    elif re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+        folder = _snapshot(source, revision, variant)
+    else:
+        near = difflib.get_close_matches(model, KNOWN, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise ModelError(
+            f"unknown model '{model}'; {hint}choose {', '.join(KNOWN)}, a diffusers folder or a hub id owner/name"
+        )
+    check_folder(folder, variant)
+    return folder
+
+
+def describe(model: str, folder: Path, revision: str | None = None) -> ModelInfo:
+    """What a record says of the weights in that folder; of a snapshot, the commit."""
+    known = known_model(model)
+    embedded = bool(known and known.embedded)
+    return ModelInfo(
+        name=model,
+        source="embedded" if embedded else known.source if known else model,
+        revision=folder.name if folder.parent.name == "snapshots" else revision,
+        weights_sha256=_weights_hash(folder),
+        licence=known.licence if known else _card_licence(folder),
+        embedded=embedded,
+    )
+
+
+# ---- the hub -------------------------------------------------------------------------------------------------------
+
+
+def _snapshot(source: str, revision: str | None, variant: str | None) -> Path:
+    """The local snapshot of a hub id, downloaded where the hub can be reached."""
+    from huggingface_hub import constants, errors, hf_hub_download
+
+    sought = f"model_index.json of '{source}'" + (f" at revision '{revision}'" if revision else "")
+    here = f"or set HF_HOME to a cache that has it (now {os.path.dirname(constants.HF_HUB_CACHE)})"
+    try:
+        with quiet():
+            index = hf_hub_download(source, "model_index.json", revision=revision)
+    except errors.GatedRepoError:
+        raise ModelError(f"'{source}' asks you to accept its terms: do so on its page, then `hf auth login`") from None
+    except errors.RepositoryNotFoundError:
+        raise ModelError(f"the hub has no '{source}' that you may read; check the name, or `hf auth login`") from None
+    except errors.RevisionNotFoundError:
+        raise ModelError(f"'{source}' has no revision '{revision}'") from None
+    except errors.LocalEntryNotFoundError:
+        raise ModelError(
+            f"the hub can't be reached and {sought} is not in the cache; copy the model's folder here and give its "
+            f"path to --model, {here}"
+        ) from None
+    except errors.EntryNotFoundError:
+        raise ModelError(f"'{source}' is no diffusers model: it has no model_index.json") from None
+    except Exception as error:  # the network can fail in any library below
+        raise ModelError(
+            f"can't fetch {sought}: {_first_line(error)}; copy the model's folder here and give its path to --model, "
+            f"{here}"
+        ) from None
+    import diffusers
+
+    folder = Path(index).parent
+    try:
+        check_folder(folder, variant)  # all here: no question to the hub
+    except ModelError:
+        failed = ""
+        try:
+            with quiet():
+                fetched = diffusers.DiffusionPipeline.download(
+                    source, revision=revision, variant=variant, use_safetensors=True
+                )
+            folder = Path(fetched)
+        except Exception as error:
+            failed = f" ({_first_line(error)})"
+        try:
+            check_folder(folder, variant)
+        except ModelError as missing:
+            raise ModelError(f"'{source}' could not be downloaded whole: {missing}{failed}; {here}") from None
+    return folder
+
+
+# ---- folders -------------------------------------------------------------------------------------------------------
+
+
+def check_folder(folder: Path, variant: str | None = None) -> None:
+    """Raises ModelError for a folder that is no diffusers pipeline, draws no videos, or lacks safetensors weights."""
+    import diffusers
+
+    try:
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{folder} is not a diffusers folder: it has no model_index.json") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"can't read {folder / 'model_index.json'}: {_first_line(error)}") from None
+    name = index.get("_class_name") if isinstance(index, dict) else None
+    with quiet():  # importing some pipelines warns
+        kind = getattr(diffusers, str(name), None)
+    if not isinstance(kind, type) or "num_frames" not in inspect.signature(kind.__call__).parameters:
+        raise ModelError(f"{folder} holds a {name}, which does not draw videos; a TextToVideoSDPipeline does")
+    for part, what in index.items():
+        if not part.startswith("_") and isinstance(what, list) and all(what):
+            _check_part(folder, part, variant)
+
+
+def _check_part(folder: Path, part: str, variant: str | None) -> None:
+    """One component: there, and where it has weights, in safetensors of the variant."""
+    if not (folder / part).is_dir():
+        raise ModelError(f"{folder} lacks {part}/, which its model_index.json names")
+    files = {file.name for file in (folder / part).iterdir()}
+    if "config.json" not in files or files & {"preprocessor_config.json", "tokenizer_config.json"}:
+        return  # a scheduler, a tokenizer or an image processor has no weights
+    # NAME.safetensors, NAME-00001-of-00002.safetensors; with a variant NAME.fp16.safetensors, NAME.fp16-00001-of-…
+    weights = [re.sub(r"-\d+-of-\d+", "", n).removesuffix(".safetensors") for n in files if n.endswith(".safetensors")]
+    variants = {n.partition(".")[2] or None for n in weights}
+    if variant in variants or (variant and None in variants):  # diffusers takes plain weights where a part has no other
+        return
+    where = folder / part
+    if variants:
+        names = " or ".join(sorted(str(v) for v in variants if v)) or "no variant"
+        raise ModelError(
+            f"{where} has weights of {names} only" + (f"; give --variant {min(variants)}" if not variant else "")
+        )
+    if unsafe := sorted(n for n in files if n.endswith(UNSAFE)):
+        raise ModelError(
+            f"{where} has its weights only as {unsafe[0]}, a pickle, which can run code when read; convert a copy that "
+            "you trust: DiffusionPipeline.from_pretrained(DIR, use_safetensors=False).save_pretrained(NEW_DIR)"
+        )
+    raise ModelError(f"{where} has no weights: no *.safetensors file is in it")
+
+
+def _card_licence(folder: Path) -> str | None:
+    """`license:` in the front matter of the folder's README.md."""
+    try:
+        text = (folder / "README.md").read_text(encoding="utf-8")[:20_000]
+        _, front, _ = text.split("---\n", 2)
+        licence = yaml.safe_load(front)["license"]
+    except Exception:  # a card is for people; whatever is wrong with it is no reason to stop
+        return None
+    return licence[:80] if isinstance(licence, str) else None
+
+
+def _weights_hash(folder: Path) -> str | None:
+    """SHA-256 over the denoiser's weight files, in the order of their names."""
+    files = sorted(f for part in ("unet", "transformer") for f in (folder / part).glob("*.safetensors"))
+    if not files or sum(f.stat().st_size for f in files) > HASHED_BYTES:
+        return None
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the loaders' bars and notices; errors still reach us as exceptions."""
+    import diffusers
+    import transformers
+
+    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    bars = diffusers.utils.logging.is_progress_bar_enabled(), transformers.utils.logging.is_progress_bar_enabled()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        for module, enabled in zip((diffusers, transformers), bars, strict=True):
+            if enabled:
+                module.utils.logging.enable_progress_bar()
