@@ -18,7 +18,8 @@ from test_denoiser import Counting
 
 import videoada
 from videoada import SkipConfig
-from videoada.errors import ConfigError, ModelError
+from videoada.draw import draw_batch
+from videoada.errors import ConfigError, ModelError, ResourceError
 from videoada.records import RunRecord
 
 NAMES = ("modelscope-t2v", "i2vgen-xl")
@@ -249,6 +250,17 @@ def test_out_of_memory_names_what_would_help(tmp_path, capsys):
     err = refused(capsys, tmp_path, "--height", "16384", "--width", "16384", "--num-frames", "4096", "--device", "cpu")
     assert "memory ran out" in err
     assert "--vae-tiling" in err
+
+
+def test_out_of_memory_of_a_pipeline_with_a_transformer():
+    class OtherPipeline:
+        transformer, _execution_device = torch.nn.Linear(1, 1), torch.device("cpu")
+
+        def __call__(self, prompt, num_frames, **options):
+            raise MemoryError
+
+    with pytest.raises(ResourceError, match="memory ran out"):
+        draw_batch(OtherPipeline(), [videoada.GenerationConfig(prompt="x")])
 
 
 def test_a_load_config_or_its_fields():

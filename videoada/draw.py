@@ -81,7 +81,7 @@ def draw_batch(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Video
     }
     with contextlib.ExitStack() as stack:
         stack.enter_context(_memory_errors(pipe, request))
-        if hasattr(pipe, "image_encoder") and hasattr(pipe.unet, "image_latents_proj_in"):  # an I2VGenXLPipeline
+        if hasattr(getattr(pipe, "unet", None), "image_latents_proj_in"):  # an I2VGenXLPipeline
             images = [_as_image(r.image) for r in batch]
             stack.enter_context(image_conditions(pipe, images, generators, height, width))
             options |= encode_prompt(pipe, prompts, negatives)
@@ -129,11 +129,12 @@ def _memory_errors(pipe: Any, request: GenerationConfig) -> Iterator[None]:
         if not ran_out_of_memory(error):
             raise
         on_gpu = pipe._execution_device.type == "cuda"
+        denoiser, vae = (getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)), getattr(pipe, "vae", None)
         advice = [
-            *(["--offload model (or sequential)"] if on_gpu and not hasattr(pipe.unet, "_hf_hook") else []),
+            *(["--offload model (or sequential)"] if on_gpu and not hasattr(denoiser, "_hf_hook") else []),
             *(["--decode-chunk-size 1"] if (request.decode_chunk_size or 2) > 1 else []),
-            *(["--vae-slicing", "--vae-tiling"] if not getattr(pipe.vae, "use_tiling", False) else []),
-            *(["--dtype float16"] if on_gpu and pipe.unet.dtype == torch.float32 else []),
+            *(["--vae-slicing", "--vae-tiling"] if not getattr(vae, "use_tiling", False) else []),
+            *(["--dtype float16"] if on_gpu and getattr(denoiser, "dtype", None) == torch.float32 else []),
             "a smaller --batch-size, fewer --num-frames or a smaller --height and --width",
         ]
         raise ResourceError(f"memory ran out while drawing; what needs less: {', '.join(advice)}") from None
