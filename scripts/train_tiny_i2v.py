@@ -61,6 +61,13 @@ class ImageToMotion(NoiseModel):
         missing = self.unet.load_state_dict(weights, strict=False).missing_keys
         assert all("image" in k or "context" in k or "fps" in k for k in missing), missing
 
+    def go_on_from(self, folder: Path) -> None:
+        """Take every weight from an exported image-to-video folder."""
+        self.text_encoder.load_state_dict(CLIPTextModel.from_pretrained(folder / "text_encoder").state_dict())
+        self.unet.load_state_dict(I2VGenXLUNet.from_pretrained(folder / "unet", torch_dtype=torch.float32).state_dict())
+        image_encoder = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder")
+        self.image_encoder.load_state_dict(image_encoder.state_dict())
+
     def forward(self, latents: Tensor, timestep: Tensor, ids: Tensor, image_latents: Tensor, pixels: Tensor) -> Tensor:
         hidden = self.text_encoder(ids, output_hidden_states=True).hidden_states[-2]
         frames = latents.shape[2]
@@ -103,15 +110,15 @@ def normalise(frames: np.ndarray) -> Tensor:
 
 
 @torch.no_grad()
-def encode(run: Path, base: Path, count: int) -> None:
-    """Encode `count` clips once; keep the latents and each clip's first frame."""
+def encode(run: Path, base: Path, count: int, seed: int) -> None:
+    """Encode `count` clips of this seed once; keep the latents and each clip's first frame."""
     if (run / "latents.safetensors").exists():
         return
     vae = AutoencoderKL.from_pretrained(base / "vae", torch_dtype=torch.float32).to(memory_format=torch.channels_last)
-    scenes = random_scenes(41, count, 0.3)
+    scenes = random_scenes(seed, count, 0.3)
     latents, firsts = [], []
     for i, scene in enumerate(scenes):
-        clip = render(scene, seed=200_000 + i)
+        clip = render(scene, seed=seed * 5_000 + i)
         pixels = to_tensor(clip).contiguous(memory_format=torch.channels_last)
         latents.append(vae.encode(pixels).latent_dist.mean * vae.config.scaling_factor)
         firsts.append(torch.from_numpy(clip[0].copy()))
@@ -121,14 +128,21 @@ def encode(run: Path, base: Path, count: int) -> None:
     print("encoded", tuple(latents.shape), "std", latents.std((0, 2, 3, 4)).tolist(), flush=True)
 
 
-def train(run: Path, base: Path, steps: int, batch: int, lr: float) -> None:
-    """v-loss on clips, 10 % without prompt and image embedding, 30 % begun as a sampler does, with pure noise."""
+def train(run: Path, base: Path, begin: Path | None, steps: int, batch: int, lr: float) -> None:
+    """v-loss on clips, 10 % without prompt and image embedding, 30 % begun as a sampler does, with pure noise.
+
+    From the text-to-video model's weights the place in the clip and the motion word are made readable as well; a run
+    that goes on from an exported folder (`begin`) has learned them.
+    """
     torch.manual_seed(4)
     tokenizer = CLIPTokenizer.from_pretrained(base / "tokenizer")
     model = ImageToMotion(len(tokenizer))
-    model.begin_from(base)
     model.fast_time()
-    model.read_hidden_states()
+    if begin:
+        model.go_on_from(begin)
+    else:
+        model.begin_from(base)
+        model.read_hidden_states()
     training = Training(run, "clips", model, lr=lr, ema_decay=0.998, seed=5)
     data = load_file(run / "latents.safetensors")
     latents, firsts = data["latents"], data["firsts"]
@@ -155,7 +169,7 @@ def train(run: Path, base: Path, steps: int, batch: int, lr: float) -> None:
         target = (a * x_t - x0) / s  # v of this x0 at this x_t, also where x_t is pure noise
         model.motion = motions[words]
         error = (model(x_t, t, ids[words], image, pixels) - target).square().mean((1, 2, 3, 4))
-        clock, echo = model.readers_loss()
+        clock, echo = (torch.zeros(()),) * 2 if begin else model.readers_loss()
         values = {"loss": error[~begins], "begin": error[begins], "clock": clock[None], "echo": echo[None]}
         for name, value in values.items():
             seen.setdefault(name, []).extend(value.detach().tolist())
@@ -221,16 +235,27 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/tiny-i2v"))
     parser.add_argument("--base", type=Path, default=Path("videoada/assets/tiny-t2v"))
     parser.add_argument("--out", type=Path, default=Path("videoada/assets/tiny-i2v"))
+    parser.add_argument("--begin-from", type=Path, help="go on from an exported folder instead of tiny-t2v's weights")
     parser.add_argument("--num-clips", type=int, default=3200)
+    parser.add_argument("--data-seed", type=int, default=41, help="of the scenes and their clips")
     parser.add_argument("--clip-steps", type=int, default=2000)
     parser.add_argument("--clip-lr", type=float, default=8e-4)
     parser.add_argument("--processes", type=int, default=2, help="share each UNet batch among this many processes")
     args = parser.parse_args()
     args.run.mkdir(parents=True, exist_ok=True)
     if args.stage in ("all", "encode"):
-        encode(args.run, args.base, args.num_clips)
+        encode(args.run, args.base, args.num_clips, args.data_seed)
     if args.stage in ("all", "clips"):
-        launch(args.processes, args.run, train, args.base, args.clip_steps, 8 // args.processes, args.clip_lr)
+        launch(
+            args.processes,
+            args.run,
+            train,
+            args.base,
+            args.begin_from,
+            args.clip_steps,
+            8 // args.processes,
+            args.clip_lr,
+        )
     if args.stage in ("all", "export"):
         export(args.run, args.base, args.out)
     if args.stage in ("all", "sheet"):
