@@ -3,22 +3,24 @@
     python scripts/gpu_benchmark.py                 # on a GPU: 16 frames, 256×256 and 448×256, float16, 50 steps
     python scripts/gpu_benchmark.py --preset cpu    # without one: 4 frames, 64×64, 6 steps; ten minutes, 20 GiB
 
-What random weights draw means nothing, so the masks are fixed. Every round runs them all once, in an order that
-rotates; a figure is the median over the rounds. Ideal time = the full run's less the UNet time of the rows that were
-skipped; efficiency = ideal ÷ measured.
+What random weights draw means nothing, so the masks are fixed. In every round all runs take turns, step by step; a
+figure is the median over the rounds. Efficiency = ideal ÷ measured time of the denoising (encoding and decoding are the
+same in every run). Ideal = what the full run's denoising takes outside its UNet calls + what the run's own calls take:
+where calls cost the same, that is the full time less the UNet time of what was skipped, and the noise of the calls, on
+a CPU larger than what is looked for, cancels.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
+import functools
 import gc
 import json
 import resource
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ import transformers
 import yaml
 from PIL import Image
 
+from videoada.benchmark import in_turn, twin
 from videoada.catalogue import ASSETS
 from videoada.config import GenerationConfig, SkipConfig
 from videoada.denoiser import skip_steps
@@ -40,7 +43,7 @@ from videoada.skip.policy import Decision, SkipState
 ROOT = Path(__file__).parent.parent
 PRESETS: dict[str, dict[str, Any]] = {
     "gpu": {"steps": 50, "predictions": (26, 17, 13), "rounds": 5, "batch": 4},
-    "cpu": {"steps": 6, "predictions": (4, 3, 2), "rounds": 3, "batch": 4,
+    "cpu": {"steps": 6, "predictions": (4, 3, 2), "rounds": 2, "seconds": 120, "batch": 4,
             "video": {"height": 64, "width": 64, "num_frames": 4}},
 }  # fmt: skip
 
@@ -88,27 +91,24 @@ def masked(steps: int, predictions: int, shift: int = 0) -> tuple[bool, ...]:
     return tuple(step in chosen | set(rest[: predictions - len(chosen)]) for step in range(steps))
 
 
-@contextlib.contextmanager
-def timed_calls(pipe: Any) -> Iterator[dict[int, list[float]]]:
-    """Seconds of each UNet call, by its rows, the device waited for on both sides."""
-    calls: dict[int, list[float]] = defaultdict(list)
-    began = 0.0
+class Calls:
+    """Rows and seconds of each UNet call of one pipeline, the device waited for on both sides."""
 
-    def before(module: Any, args: Any) -> None:
-        nonlocal began
-        wait(pipe)
-        began = time.perf_counter()
+    def __init__(self, pipe: Any):
+        self.rows: list[int] = []
+        self.seconds: list[float] = []
+        forward = pipe.unet.forward
 
-    def after(module: Any, args: Any, output: Any) -> None:
-        wait(pipe)
-        calls[len(args[0])].append(time.perf_counter() - began)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            wait(pipe)
+            began = time.perf_counter()
+            result = forward(*args, **kwargs)
+            wait(pipe)
+            self.rows.append(len(args[0]))
+            self.seconds.append(time.perf_counter() - began)
+            return result
 
-    hooks = pipe.unet.register_forward_pre_hook(before), pipe.unet.register_forward_hook(after)
-    try:
-        yield calls
-    finally:
-        for hook in hooks:
-            hook.remove()
+        pipe.unet.forward = timed  # on a twin's own denoiser object, which is thrown away with it
 
 
 def wait(pipe: Any) -> None:
@@ -122,44 +122,79 @@ def peak_memory(pipe: Any) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def run(pipe: Any, requests: list[GenerationConfig], policy: Any) -> dict[str, Any]:
-    """One generation: seconds, calls by rows, predictions, peak memory."""
-    if pipe.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    with skip_steps(pipe, policy) as trace, timed_calls(pipe) as calls:
+def run(pipe: Any, requests: list[GenerationConfig], policy: Any, hand_over: Callable[[], None]) -> dict[str, Any]:
+    """One generation that hands its turn over after each step: its trace and its UNet calls."""
+    own = twin(pipe)
+    own.scheduler = own.scheduler.from_config(own.scheduler.config)
+    calls, denoising, began = Calls(own), 0.0, 0.0
+
+    def on_step(step: int, *_: Any) -> None:
+        nonlocal denoising, began
+        wait(pipe)
+        denoising += time.perf_counter() - (began if step else trace.started)
+        hand_over()
+        began = time.perf_counter()
+
+    with skip_steps(own, policy, on_step=on_step) as trace:
         trace.synchronize = True
-        _, seconds = draw_batch(pipe, requests)
-    return {
-        "seconds": seconds, "calls": calls, "predictions": trace.num_predictions, "rows": trace.unet_rows,
-        "own": trace.own_seconds / trace.num_steps, "peak_memory_bytes": peak_memory(pipe),
-    }  # fmt: skip
+        draw_batch(own, requests)
+    return {"trace": trace, "rows": calls.rows, "seconds": calls.seconds, "denoising": denoising}
 
 
-def compare(runs: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """One row for each kind of run, against the full run of the same round."""
-    rows = []
-    everything: dict[int, list[float]] = defaultdict(list)
-    for each in (r for kind in runs.values() for r in kind):
-        for size, seconds in each["calls"].items():
-            everything[size] += seconds
-    call = {size: statistics.median(seconds) for size, seconds in everything.items()}
-    for kind, measured in runs.items():
-        ideal, speedup = [], []
-        for full, each in zip(runs["full"], measured, strict=True):
-            of_full, of_this = (sum(call[n] * len(s) for n, s in r["calls"].items()) for r in (full, each))
-            ideal.append((full["seconds"] - of_full + of_this) / each["seconds"])
-            speedup.append(full["seconds"] / each["seconds"])
-        rows.append({
+def rounds(
+    pipe: Any, requests: list[GenerationConfig], kinds: dict[str, Any], count: int, most_seconds: float = float("inf")
+) -> list[dict[str, Any]]:
+    """Every kind of run in every round, in turns step by step; one row of figures for each kind, "full" first.
+
+    No round begins once `most_seconds` have passed.
+    """
+    started = time.perf_counter()
+    draw_batch(pipe, [r.model_copy(update={"num_inference_steps": 1}) for r in requests])  # warm-up
+    memory = {}
+    if pipe.device.type == "cuda":  # alone, for in turns they share one peak
+        for kind, policy in kinds.items():
+            torch.cuda.reset_peak_memory_stats()
+            run(pipe, requests, policy, lambda: None)
+            memory[kind] = peak_memory(pipe)
+    measured: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
+    names, calls = list(kinds), defaultdict(list)
+    for i in range(count):
+        if i and time.perf_counter() - started > most_seconds:
+            break
+        order = names[i % len(names) :] + names[: i % len(names)]
+        found = in_turn(*(functools.partial(run, pipe, requests, kinds[kind]) for kind in order))
+        results = dict(zip(order, found, strict=True))
+        full, full_seconds = results["full"]
+        for kind, (each, seconds) in results.items():
+            for rows, call in zip(each["rows"], each["seconds"], strict=True):
+                calls[rows].append(call)
+            ideal = full["denoising"] - sum(full["seconds"]) + sum(each["seconds"])
+            figures = {
+                "seconds": seconds,
+                "denoising_seconds": each["denoising"],
+                "speedup": full_seconds / seconds,
+                "efficiency": ideal / each["denoising"],
+                "own": each["trace"].own_seconds / each["trace"].num_steps,
+            }
+            measured[kind].append(figures)
+            print(f"  {kind}: {seconds:.3f} s, {figures['efficiency']:.4f} of the ideal", flush=True)
+    rows = [
+        {
             "run": kind,
-            "predictions": measured[0]["predictions"],
-            "unet_rows": measured[0]["rows"],
-            "seconds": round(statistics.median(r["seconds"] for r in measured), 4),
-            "speedup": round(statistics.median(speedup), 4),
-            "efficiency": round(statistics.median(ideal), 4),
-            "own_milliseconds_a_step": round(1e3 * statistics.median(r["own"] for r in measured), 4),
-            "peak_memory_bytes": max(r["peak_memory_bytes"] for r in measured),
-        })  # fmt: skip
-    rows[0]["unet_call_milliseconds"] = {str(size): round(1e3 * s, 3) for size, s in sorted(call.items())}
+            "predictions": results[kind][0]["trace"].num_predictions,
+            "unet_rows": results[kind][0]["trace"].unet_rows,
+            **{
+                name: round(statistics.median(f[name] for f in figures), 4)
+                for name in ("seconds", "denoising_seconds", "speedup", "efficiency")
+            },
+            "own_milliseconds_a_step": round(1e3 * statistics.median(f["own"] for f in figures), 4),
+            "peak_memory_bytes": memory.get(kind, peak_memory(pipe)),
+        }
+        for kind, figures in measured.items()
+    ]  # fmt: skip
+    rows[0]["unet_call_milliseconds"] = {
+        str(size): round(1e3 * statistics.median(s), 3) for size, s in sorted(calls.items())
+    }
     return rows
 
 
@@ -181,32 +216,19 @@ def measure(name: str, preset: dict[str, Any], device: torch.device, dtype: torc
     kinds: dict[str, Any] = {"full": full} | {
         f"{n} predictions": SkipConfig(policy="mask", mask=masked(steps, n)) for n in preset["predictions"]
     } | {"rule": rule}  # fmt: skip
-    runs = rounds(pipe, requests[:1], kinds, preset["rounds"])
-    alone = compare(runs)
+    alone = rounds(pipe, requests[:1], kinds, preset["rounds"], preset.get("seconds", float("inf")))
     decision = alone[-1]["own_milliseconds_a_step"]
     own = tuple(masked(steps, n, shift=i) for i, n in enumerate((*preset["predictions"], preset["predictions"][0])))
-    batch_runs = rounds(pipe, requests, {"full": full, "each its own mask": OwnMasks(own[: len(requests)])}, 1)
+    together = rounds(pipe, requests, {"full": full, "each its own mask": OwnMasks(own[: len(requests)])}, 1)
     return {
         "unet_parameters": sum(p.numel() for p in pipe.unet.parameters()),
         "video": video,
         "num_inference_steps": steps,
         "batch_1": alone,
-        f"batch_{len(requests)}": compare(batch_runs),
+        f"batch_{len(requests)}": together,
         "decision_milliseconds": decision,
         "decision_share_of_a_unet_call": round(decision / alone[0]["unet_call_milliseconds"]["2"], 6),
     }
-
-
-def rounds(pipe: Any, requests: list[GenerationConfig], kinds: dict[str, Any], count: int) -> dict[str, list[Any]]:
-    """Every kind once a round, after a warm-up of one step."""
-    draw_batch(pipe, [r.model_copy(update={"num_inference_steps": 1}) for r in requests])
-    runs: dict[str, list[Any]] = {kind: [] for kind in kinds}
-    names = list(kinds)
-    for i in range(count):
-        for kind in names[i % len(names) :] + names[: i % len(names)]:
-            runs[kind].append(run(pipe, requests, kinds[kind]))
-            print(f"  {kind}: {runs[kind][-1]['seconds']:.3f} s", flush=True)
-    return runs
 
 
 def main() -> None:

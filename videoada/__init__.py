@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from videoada.config import SkipConfig as SkipConfig
     from videoada.denoiser import skip_steps as skip_steps
     from videoada.errors import VideoAdaError as VideoAdaError
+    from videoada.evaluate import evaluate as evaluate
+    from videoada.evaluation import EvaluationConfig as EvaluationConfig
+    from videoada.evaluation import EvaluationResult as EvaluationResult
     from videoada.generate import generate as generate
     from videoada.pipelines import load_pipeline as load_pipeline
     from videoada.records import RunRecord as RunRecord
@@ -30,6 +33,8 @@ __version__ = "0.1.0"
 _HOME = {
     "benchmark": "benchmark",
     "compare": "compare",
+    "EvaluationConfig": "evaluation",
+    "EvaluationResult": "evaluation",
     "GenerationConfig": "config",
     "LoadConfig": "config",
     "RunRecord": "records",
@@ -38,6 +43,7 @@ _HOME = {
     "Video": "video",
     "VideoAdaError": "errors",
     "encode_prompt": "conditioning",
+    "evaluate": "evaluate",
     "generate": "generate",
     "load_pipeline": "pipelines",
     "skip_steps": "denoiser",

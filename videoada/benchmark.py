@@ -123,7 +123,7 @@ def benchmark(
 
 
 def _pair(pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig, full_first: bool) -> Pair:
-    full, skipped = (_timed(pipe, batch, SkipConfig(policy="none")), _timed(_twin(pipe), batch, skip))
+    full, skipped = (_timed(pipe, batch, SkipConfig(policy="none")), _timed(twin(pipe), batch, skip))
     results = in_turn(full, skipped) if full_first else reversed(in_turn(skipped, full))
     ((full_frames, full_trace), full_seconds), ((frames, trace), seconds) = results
     psnrs = [paired_fidelity(a.frames, b.frames).psnr for a, b in zip(frames, full_frames, strict=True)]
@@ -151,7 +151,7 @@ def _timed(pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig) -> Ca
     return run
 
 
-def _twin(pipe: Any) -> Any:
+def twin(pipe: Any) -> Any:
     """The same weights behind a second pipeline and a second denoiser object, which skip_steps can wrap apart."""
     twin = copy.copy(pipe)
     twin.unet = copy.copy(pipe.unet)

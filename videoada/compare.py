@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from videoada.config import GenerationConfig, SkipConfig
-from videoada.denoiser import StepCallback
+from videoada.denoiser import LatentsCallback, StepCallback
 from videoada.generate import generate
 from videoada.metrics import paired_fidelity
 from videoada.records import RunRecord
@@ -49,14 +51,49 @@ def compare(
     comparisons = []
     for first in range(0, len(requests), batch_size):
         batch = requests[first : first + batch_size]
-        skipped = generate(pipe, batch, skip=skip, batch_size=batch_size, on_step=on_step)
-        full = generate(pipe, batch, skip=SkipConfig(policy="none"), batch_size=batch_size, on_step=on_step)
-        for (video, record), (full_video, full_record) in zip(skipped, full, strict=True):
-            fidelity = paired_fidelity(video.frames, full_video.frames).as_dict()
+        paths: tuple[list[list[Tensor]], list[list[Tensor]]] = ([], [])
+        skipped, full = (
+            generate(pipe, batch, skip=each, batch_size=batch_size, on_step=on_step, on_latents=_keeper(path))
+            for each, path in ((skip, paths[0]), (SkipConfig(policy="none"), paths[1]))
+        )
+        errors = latent_errors(*paths)
+        for i, ((video, record), (full_video, full_record)) in enumerate(zip(skipped, full, strict=True)):
+            fidelity = paired_fidelity(video.frames, full_video.frames).as_dict() | {"latent_error": errors[i]}
             fidelity["speedup"] = round(full_record.seconds["total"] / record.seconds["total"], 4)
-            record = record.model_copy(update={"fidelity": fidelity})
+            warnings = record.warnings + lost_coherence(record, full_record)
+            record = record.model_copy(update={"fidelity": fidelity, "warnings": warnings})
             comparisons.append(Comparison(video, record, full_video, full_record))
     return comparisons
+
+
+def _keeper(runs: list[list[Tensor]]) -> LatentsCallback:
+    def keep(step: int, latents: Tensor) -> None:
+        if step == 0:
+            runs.append([])
+        runs[-1].append(latents.float().cpu())
+
+    return keep
+
+
+def latent_errors(skipped: list[list[Tensor]], full: list[list[Tensor]]) -> list[list[float]]:
+    """For each prompt, step by step, ‖skipped − full‖ ÷ ‖full‖ of the latents after that step.
+
+    Each argument holds, for one batch after the other, its latents (B, N) step by step.
+    """
+    errors: list[list[float]] = []
+    for of_skipped, of_full in zip(skipped, full, strict=True):
+        steps = zip(of_skipped, of_full, strict=True)
+        shares = torch.stack([(s - f).norm(dim=1) / f.norm(dim=1).clamp_min(1e-12) for s, f in steps], 1)  # (B, S)
+        errors += [[round(value, 6) for value in row] for row in shares.tolist()]
+    return errors
+
+
+def lost_coherence(record: RunRecord, full_record: RunRecord) -> list[str]:
+    """A warning when the skipped run fails a check that the full run passes."""
+    before = (full_record.coherence or {}).get("failed", [])
+    lost = [name for name in (record.coherence or {}).get("failed", []) if name not in before]
+    text = ", ".join(f"{name.replace('_', ' ')} {record.coherence[name]:.3g}" for name in lost if record.coherence)
+    return [f"skipping cost coherence: {text}; the full run passes; skip less"] if lost else []
 
 
 def side_by_side(comparison: Comparison) -> Video:

@@ -29,19 +29,20 @@ from videoada.skip.predictors import PREDICTORS, Memory, PredictionType, Predict
 from videoada.trace import StepTrace
 
 StepCallback = Callable[[int, int, tuple[bool, ...]], None]  # step, number of steps, computed for each prompt
+LatentsCallback = Callable[[int, Tensor], None]  # step, latents after it: (B, N), one row for each prompt
 
 
 @contextmanager
 def skip_steps(
     pipe: Any, policy: str | SkipConfig | Policy = "third-order", predictor: str | None = None, *,
-    on_step: StepCallback | None = None, **fields: Any,
+    on_step: StepCallback | None = None, on_latents: LatentsCallback | None = None, **fields: Any,
 ) -> Iterator[StepTrace]:  # fmt: skip
     """Skip denoiser calls of every generation inside the `with`; yields the trace of the latest one.
 
     `policy` is a name (`none`, `every-n`, `mask`, `third-order`, `third-order-release`) with its fields as keywords
     (`threshold=0.15`, `max_skip_steps=4`, …), a SkipConfig, or an object of your own that follows the protocol
     `videoada.skip.policy.Policy`. Any diffusers pipeline with one denoiser and a scheduler
-    that calls it once a step will do. `on_step` is called after each step.
+    that calls it once a step will do. `on_step` is called after each step, `on_latents` with the latents that it left.
 
     Raises ConfigError for settings that do not fit, also for a scheduler that calls the network more than once a step,
     and ModelError for a pipeline without a denoiser. When the block is left, also by an exception, the pipeline is as
@@ -69,7 +70,7 @@ def skip_steps(
         raise ConfigError("skip_steps is on already for this pipeline; leave the outer block first")
 
     decides = policy if not isinstance(policy, (str, SkipConfig)) else build_policy(config)
-    run = _Run(decides, PREDICTORS[config.predictor], config, on_step)
+    run = _Run(decides, PREDICTORS[config.predictor], config, on_step, on_latents)
     originals = [type(item) for item in observed]
     try:
         for denoiser in denoisers:
@@ -104,8 +105,12 @@ def _replace(item: Any, run: _Run, **methods: Callable[..., Any]) -> None:
 class _Run:
     """The state of one `with`: forgotten when a new generation sets its timesteps and when the block is left."""
 
-    def __init__(self, policy: Policy, predictor: Predictor, config: SkipConfig, on_step: StepCallback | None):
-        self.policy, self.predictor, self.config, self.on_step = policy, predictor, config, on_step
+    def __init__(
+        self, policy: Policy, predictor: Predictor, config: SkipConfig, on_step: StepCallback | None,
+        on_latents: LatentsCallback | None,
+    ):  # fmt: skip
+        self.policy, self.predictor, self.config = policy, predictor, config
+        self.on_step, self.on_latents = on_step, on_latents
         self.trace = StepTrace(config)
         self.forget()
 
@@ -173,16 +178,20 @@ class _Run:
         if isinstance(kwargs.get("generator"), list):
             kwargs["generator"] = one_for_each_row(kwargs["generator"], len(sample))
         result = inherited(model_output, timestep, sample, *args, **kwargs)
-        self._observe(result[0] if isinstance(result, tuple) else result.prev_sample, self.step + 1)
+        latents = result[0] if isinstance(result, tuple) else result.prev_sample
+        self._observe(latents, self.step + 1)
         decision = self.decision or Decision.all(self._state())
         if len(decision.compute) != self.num_prompts:  # the first step did not know yet how many prompts there are
             decision = Decision.all(self._state())
         self.trace.add(decision, rows_full=self.rows * self.calls)
         self.step += 1
         self.calls, self.numel, self.decision = 0, 0, None
-        if self.on_step:
+        if self.on_step or self.on_latents:
             began = time.perf_counter()
-            self.on_step(self.step - 1, len(self.levels), decision.compute)
+            if self.on_latents:
+                self.on_latents(self.step - 1, latents.detach().reshape(self.num_prompts, -1))
+            if self.on_step:
+                self.on_step(self.step - 1, len(self.levels), decision.compute)
             self.trace.own_seconds -= time.perf_counter() - began  # the caller's time, not ours
         return result
 

@@ -25,12 +25,13 @@ class Finding:
 
 NEEDED = (
     "torch", "diffusers", "transformers", "accelerate", "safetensors", "torchmetrics", "av", "imageio", "pydantic",
-    "opencv-python-headless",
+    "opencv-python-headless", "matplotlib", "jinja2",
 )  # fmt: skip
 OPTIONAL = {
     "decord": "fast random access when data sets are read; PyAV does it without: pip install decord",
     "ray": "rendering on many machines: pip install 'videoada[ray]'",
-    "lpips": "the LPIPS metric (needs torchvision): pip install 'videoada[lpips]'",
+    "torchvision": "the LPIPS metric: pip install 'videoada[lpips]'",
+    "torchao": "--quantize int8: pip install 'videoada[quantize]'",
 }
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from videoada.config import GenerationConfig, SkipConfig
-from videoada.denoiser import StepCallback, skip_steps
+from videoada.denoiser import LatentsCallback, StepCallback, skip_steps
 from videoada.draw import check_request as check_drawable
 from videoada.draw import draw_batch
 from videoada.errors import ConfigError
 from videoada.images import fingerprint, image_name
+from videoada.metrics.coherence import check_coherence
 from videoada.pipelines import model_info, scheduler_of, unknown_words
 from videoada.records import RunRecord
 from videoada.trace import StepTrace
@@ -31,6 +32,7 @@ def generate(
     skip: SkipConfig | None = None,
     batch_size: int = 1,
     on_step: StepCallback | None = None,
+    on_latents: LatentsCallback | None = None,
     on_video: Callable[[Video, RunRecord], None] | None = None,
     **fields: Any,
 ) -> list[tuple[Video, RunRecord]]:
@@ -38,7 +40,8 @@ def generate(
 
     Give `requests`, or the fields of a single one: `generate(pipe, prompt="…", seed=7)`. Up to `batch_size` neighbours
     that differ only in prompts, image and seed run as one batch, still with one decision for each. `on_step(
-    step, num_steps, computed)` is called after each step, `on_video` after each video. Each video uses one CPU
+    step, num_steps, computed)` is called after each step, `on_latents(step, latents)` with what it left, `on_video`
+    after each video. Each video uses one CPU
     generator with its own seed for everything random in it, so the batch size changes nothing but rounding. A record's
     seconds are its share of the batch's. Raises ConfigError for a request that can't be met.
     """
@@ -55,7 +58,7 @@ def generate(
     for _, alike in itertools.groupby(requests, key=_settings):
         waiting = list(alike)
         for first in range(0, len(waiting), batch_size):
-            for video, record in _generate_batch(pipe, waiting[first : first + batch_size], skip, on_step):
+            for video, record in _generate_batch(pipe, waiting[first : first + batch_size], skip, on_step, on_latents):
                 results.append((video, record))
                 if on_video:
                     on_video(video, record)
@@ -74,11 +77,18 @@ def _settings(request: GenerationConfig) -> str:
 
 
 def _generate_batch(
-    pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig, on_step: StepCallback | None
+    pipe: Any,
+    batch: Sequence[GenerationConfig],
+    skip: SkipConfig,
+    on_step: StepCallback | None,
+    on_latents: LatentsCallback | None,
 ) -> list[tuple[Video, RunRecord]]:
     if (device := pipe._execution_device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    with scheduler_of(pipe, batch[0].scheduler), skip_steps(pipe, skip, on_step=on_step) as trace:
+    with (
+        scheduler_of(pipe, batch[0].scheduler),
+        skip_steps(pipe, skip, on_step=on_step, on_latents=on_latents) as trace,
+    ):
         started = time.perf_counter()
         videos, total = draw_batch(pipe, batch)
     seconds = {
@@ -149,6 +159,7 @@ def _record(
         height=video.frames.shape[1],
         width=video.frames.shape[2],
         fps=request.fps,
+        frames_sha256=video.sha256(),
         policy={"name": skip.policy, **policy},
         predictor={"name": skip.predictor},
         computed=trace.computed[index],
@@ -159,6 +170,7 @@ def _record(
         unet_rows_full=rows * trace.num_steps,
         seconds={name: round(value, 4) for name, value in seconds.items()},
         peak_memory_bytes=_peak_memory(pipe),
+        coherence=check_coherence(video.frames),
         warnings=warnings,
         device=str(pipe._execution_device),
         dtype=str(getattr(pipe, "unet", pipe).dtype).removeprefix("torch."),

@@ -17,7 +17,7 @@ def check_placement(options: LoadConfig, device_type: str) -> None:
         raise ConfigError("--offload sequential needs a GPU to bring layers to; use --offload model or none on a CPU")
     if options.quantize != "none":
         if importlib.util.find_spec("torchao") is None:
-            raise ConfigError("--quantize int8 needs torchao: pip install torchao")
+            raise ConfigError("--quantize int8 needs torchao: pip install 'videoada[quantize]'")
         if options.offload == "sequential":
             raise ConfigError("--quantize int8 can't be offloaded layer by layer; use --offload model or none")
 

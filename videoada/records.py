@@ -8,9 +8,9 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION = 1
 
@@ -25,6 +25,27 @@ class ModelInfo(BaseModel):
     weights_sha256: str | None = None
     licence: str | None = None
     embedded: bool = False
+
+
+def checked_measures(values: dict[str, Any] | None, needed: tuple[str, ...] = ()) -> dict[str, Any] | None:
+    """Measures by name: numbers, truth values, None, or lists of numbers or names. Raises ValueError: records come from
+    anywhere."""
+    if values is None:
+        return None
+    for name in needed:
+        if name not in values:
+            raise ValueError(f"{name} is missing")
+    for name, value in values.items():
+        parts = value if isinstance(value, list) else [value]
+        kinds = (str,) if name == "failed" else (int, float, bool, type(None))
+        if not all(isinstance(part, kinds) for part in parts) or isinstance(value, list) != (name in LISTS):
+            raise ValueError(f"{name} can't be {str(value)[:40]}")
+    return values
+
+
+LISTS = ("failed", "latent_error")
+FIDELITY = ("psnr", "psnr_worst_frame", "ssim", "identical")
+COHERENCE = ("failed", "passed")
 
 
 class RunRecord(BaseModel):
@@ -47,6 +68,7 @@ class RunRecord(BaseModel):
     height: int
     width: int
     fps: int
+    frames_sha256: str | None = None  # of the drawn frames; what a lossless file decodes to
     policy: dict[str, Any]
     predictor: dict[str, Any]
     computed: list[bool]
@@ -64,6 +86,20 @@ class RunRecord(BaseModel):
     dtype: str
     versions: dict[str, str] = Field(default_factory=lambda: package_versions())
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        steps = self.num_inference_steps
+        if not len(self.computed) == len(self.signal) == steps or self.num_predictions != sum(self.computed):
+            raise ValueError("the steps do not add up")
+        checked_measures(self.fidelity, FIDELITY)
+        checked_measures(self.coherence, COHERENCE)
+        if self.fidelity and not self.fidelity["identical"] and None in (self.fidelity[n] for n in FIDELITY):
+            raise ValueError("a fidelity without its numbers")
+        for name in self.coherence["failed"] if self.coherence else ():
+            if not isinstance(self.coherence and self.coherence.get(name), (int, float)):
+                raise ValueError(f"a failed check without its number: {name[:40]}")
+        return self
 
     def to_json(self, indent: int | None = None) -> str:
         """JSON without infinities or NaN; raises ValueError if one slipped in."""

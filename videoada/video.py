@@ -6,6 +6,7 @@ seed under their own names where the format has names.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoada.errors import OutputError
-from videoada.outputs import FRAME_NAME, check_output, is_frame_folder, written_aside
+from videoada.films import decode, unreadable
+from videoada.outputs import FRAME_NAME, check_output, frame_files, is_frame_folder, written_aside
 
 EXIF_DESCRIPTION = 0x010E  # ImageDescription
 MOST_REPEATS = 10_000  # frames that one frame of an animation may stand for
+MOST_BYTES = 2**32  # that an animation may unfold to
 MOST_METADATA = 2**20  # characters that are read back: files come from anywhere
 
 
@@ -38,6 +41,10 @@ class Video:
     def from_float(cls, frames: NDArray[Any], fps: int = 8) -> Video:
         """From (F, H, W, 3) floats in [0, 1]; rounded, not truncated."""
         return cls(np.rint(np.clip(frames, 0, 1) * 255).astype(np.uint8), fps)
+
+    def sha256(self) -> str:
+        """SHA-256 of the shape and the bytes of the frames; a lossless file decodes to the same."""
+        return hashlib.sha256(str(self.frames.shape).encode() + self.frames.tobytes()).hexdigest()
 
     def write(self, path: str | Path, metadata: str | None = None) -> None:
         """Write the file whole, or none; `metadata` is a JSON object that `read_metadata` finds again.
@@ -63,20 +70,20 @@ class Video:
     @classmethod
     def read(cls, path: str | Path) -> Video:
         """Decode every frame of a file or folder. Raises OutputError when it is not a readable video."""
-        import av
-
         path = Path(path)
         try:
             if path.is_dir():
                 return _decode_folder(path)
             if path.suffix.lower() in (".gif", ".webp"):
                 return _decode_animation(path)
-            with av.open(str(path)) as container:
-                stream = container.streams.video[0]
-                frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
-                return cls(np.stack(frames), round(stream.average_rate or 8))
-        except (av.FFmpegError, IndexError, ValueError, OSError, SyntaxError) as error:
-            raise OutputError(f"can't read a video from {path}: {error}") from None
+            frames, stream = [], None
+            for frame, stream in decode(path):  # noqa: B007
+                frames.append(frame.to_ndarray(format="rgb24"))
+            return cls(np.stack(frames), round(stream.average_rate or 8) if stream else 8)
+        except OutputError:
+            raise
+        except Exception as error:  # whatever Pillow, FFmpeg and NumPy make of bytes that can be anything
+            raise unreadable(path, error) from None
 
 
 def read_metadata(path: str | Path) -> str | None:
@@ -90,8 +97,8 @@ def read_metadata(path: str | Path) -> str | None:
         else:
             with av.open(str(path)) as container:
                 text = next((v for k, v in container.metadata.items() if k.lower() == "comment"), None)
-    except (av.FFmpegError, IndexError, ValueError, OSError, SyntaxError) as error:
-        raise OutputError(f"can't read {path}: {error}") from None
+    except Exception as error:
+        raise OutputError(f"can't read {path}: {' '.join(str(error).split()) or type(error).__name__}") from None
     return text if text and len(text) <= MOST_METADATA and text.lstrip().startswith("{") else None
 
 
@@ -171,6 +178,8 @@ def _decode_animation(path: Path) -> Video:
     fps = _number(text, "fps", 240) or round(1000 / (min(durations) or 125)) or 1
     unit = round(100 / fps) * 10 if path.suffix.lower() == ".gif" else round(1000 / fps)
     counts = [min(max(round(duration / (unit or 10)), 1), MOST_REPEATS) for duration in durations]
+    if sum(counts) * frames[0].nbytes > MOST_BYTES:
+        raise ValueError(f"its {len(frames)} frames stand for {sum(counts)}, more than fit into memory")
     if len(frames) == 1:  # a clip that stands still becomes a picture, whose duration is not kept
         counts = [_number(text, "num_frames", MOST_REPEATS) or counts[0]]
     return Video(np.repeat(np.stack(frames), counts, axis=0), fps)
@@ -216,7 +225,7 @@ def _decode_folder(path: Path) -> Video:
 
     if not is_frame_folder(path):
         raise ValueError("the folder holds more than PNG frames")
-    files = sorted(path.iterdir())
+    files = frame_files(path)
     if not files:
         raise ValueError("the folder is empty")
     return Video(

@@ -45,6 +45,9 @@ def _common(
 def main(args: list[str] | None = None) -> None:
     """Run the command line: one-line errors, the contract's exit codes."""
     code = 0
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a redirected stream may know fewer characters than prompts have
+            stream.reconfigure(encoding="utf-8", errors="replace")
     try:
         code = app(args=args, prog_name="videoada", standalone_mode=False) or 0
         if code == 130:  # Typer may answer Ctrl-C itself

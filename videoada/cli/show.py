@@ -68,6 +68,9 @@ def show_record(console: Console, record: RunRecord, path: Path | None = None) -
         console.print(
             f"against the full run: {likeness}, SSIM {fidelity['ssim']:.4f}, {fidelity['speedup']:.2f}× as fast"
         )
+    if coherence := record.coherence:
+        failed = ", ".join(f"{name.replace('_', ' ')} {coherence[name]:.2g}" for name in coherence["failed"])
+        console.print(f"coherence: {f'[yellow]failed[/] ({failed})' if failed else 'passed'}")
     console.print(f"seconds: {stages} · total {record.seconds.get('total', 0):.2f}")
     for warning in record.warnings:
         console.print(f"[yellow]warning:[/] {escape(warning)}")

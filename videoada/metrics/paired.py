@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+from torchmetrics.functional.image import (
+    multiscale_structural_similarity_index_measure,
+    peak_signal_noise_ratio,
+    structural_similarity_index_measure,
+)
+
+from videoada.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -26,23 +33,75 @@ class Fidelity:
         return asdict(self)
 
 
-def paired_fidelity(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> Fidelity:
-    """Compare two clips (F, H, W, 3) uint8 of equal shape. Raises ValueError when the shapes differ."""
+def paired_fidelity(preds: NDArray[np.uint8], target: NDArray[np.uint8], flow: bool = True) -> Fidelity:
+    """Compare two clips (F, H, W, 3) uint8 of equal shape. Without `flow`, `tof` stays None, which is quicker.
+
+    Raises ValueError when the shapes differ.
+    """
     if preds.shape != target.shape:
         raise ValueError(f"clips differ in shape: {preds.shape} and {target.shape}")
-    p_FCHW, t_FCHW = (torch.from_numpy(v.copy()).permute(0, 3, 1, 2).double() for v in (preds, target))
-    frames = peak_signal_noise_ratio(p_FCHW, t_FCHW, data_range=255.0, dim=(1, 2, 3), reduction="none")
-    differing = frames[frames.isfinite()]
+    errors = torch.tensor([_squared_error(p, t) for p, t in zip(preds, target, strict=True)], dtype=torch.float64)
+    differing = _psnr(errors[errors > 0])
     identical = not len(differing)
-    ssim = structural_similarity_index_measure(p_FCHW, t_FCHW, data_range=255.0)
+    ssim = 1.0 if identical else np.mean([frame_ssim(p, t) for p, t in zip(preds, target, strict=True)])
     return Fidelity(
-        psnr=None if identical else float(peak_signal_noise_ratio(p_FCHW, t_FCHW, data_range=255.0)),
+        psnr=None if identical else float(_psnr(errors.mean())),
         psnr_frame_mean=None if identical else float(differing.mean()),
         psnr_worst_frame=None if identical else float(differing.min()),
-        ssim=1.0 if identical else float(ssim),
-        tof=temporal_flow_error(preds, target),
+        ssim=float(ssim),
+        tof=temporal_flow_error(preds, target) if flow else None,
         identical=identical,
     )
+
+
+def _squared_error(a_HWC: NDArray[np.uint8], b_HWC: NDArray[np.uint8]) -> float:
+    return float(np.square(a_HWC.astype(np.int32) - b_HWC).mean(dtype=np.float64))
+
+
+def _psnr(squared_error: torch.Tensor) -> torch.Tensor:
+    """dB, of errors in grey levels of 255; by torchmetrics, from the error of a single number."""
+    return peak_signal_noise_ratio(
+        squared_error.sqrt()[..., None], torch.zeros_like(squared_error)[..., None], data_range=255.0, dim=-1,
+        reduction="none",
+    )  # fmt: skip
+
+
+def frame_ssim(a_HWC: NDArray[np.uint8], b_HWC: NDArray[np.uint8]) -> float:
+    """SSIM of two frames, torchmetrics' mean over the whole picture: a Gaussian of 11 pixels, or a box where less fits.
+
+    Frame by frame and in float32: torchmetrics takes a hundred times a picture's memory.
+    """
+    short = min(a_HWC.shape[:2])
+    gaussian, side = (True, 11) if short >= 11 else (False, max(short // 2 * 2 - 1, 1))
+    a, b = (torch.from_numpy(v.copy()).permute(2, 0, 1)[None].float() for v in (a_HWC, b_HWC))
+    return float(
+        structural_similarity_index_measure(a, b, gaussian_kernel=gaussian, kernel_size=side, data_range=255.0)
+    )
+
+
+def multiscale_ssim(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> float | None:
+    """MS-SSIM (Wang et al. 2003), mean over frames; None below 161 pixels, where five scales do not fit."""
+    if min(preds.shape[1:3]) <= 160:
+        return None
+    p_FCHW, t_FCHW = (torch.from_numpy(v.copy()).permute(0, 3, 1, 2).double() for v in (preds, target))
+    return float(multiscale_structural_similarity_index_measure(p_FCHW, t_FCHW, data_range=255.0))
+
+
+def learned_similarity(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> float:
+    """LPIPS with AlexNet (Zhang et al., arXiv 1801.03924), mean over frames; 0 is equal.
+
+    Needs torchvision and its weights (extra `lpips`), which this project's own machines lack: it is untested there.
+    Raises ConfigError without them.
+    """
+    if not importlib.util.find_spec("torchvision"):
+        raise ConfigError("LPIPS needs torchvision: pip install 'videoada[lpips]', or leave lpips out of --metrics")
+    from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
+
+    p_FCHW, t_FCHW = (torch.from_numpy(v.copy()).permute(0, 3, 1, 2).float() / 255 for v in (preds, target))
+    try:
+        return float(learned_perceptual_image_patch_similarity(p_FCHW, t_FCHW, net_type="alex", normalize=True))
+    except Exception as error:  # its backbone's weights are fetched when first used
+        raise ConfigError(f"LPIPS can't be computed: {str(error).splitlines()[0][:200]}") from None
 
 
 def temporal_flow_error(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> float | None:
@@ -53,7 +112,7 @@ def temporal_flow_error(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> 
     """
     import cv2
 
-    if len(preds) < 2 or max(preds.shape[1:3]) < 12:  # DIS takes nothing smaller
+    if len(preds) < 2 or min(preds.shape[1:3]) < 12:  # DIS takes nothing smaller
         return None
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     errors = []

@@ -1,0 +1,186 @@
+"""Damaged videos, records, results and statistics through the command line: a line of error or a right number."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import time
+from contextlib import redirect_stderr, redirect_stdout
+
+import numpy as np
+import pytest
+from test_evaluate import PROMPTS, noisy, record
+
+import videoada
+from videoada.cli import main
+from videoada.shapes import render
+from videoada.video import Video
+
+KINDS = {"video": 80, "record": 40, "result": 40, "statistics": 40}
+SLOWEST = 20  # seconds of one call; a hang, not a measurement
+
+
+def command(*args):
+    out, err = io.StringIO(), io.StringIO()
+    began = time.monotonic()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as left:
+        main([str(a) for a in args])
+    assert time.monotonic() - began < SLOWEST, args
+    assert left.value.code in (0, 1, 2), err.getvalue()
+    assert "Traceback" not in err.getvalue()
+    if left.value.code == 2:
+        assert err.getvalue().startswith("error: ")
+        assert err.getvalue().count("\n") == 1, err.getvalue()
+    return left.value.code, out.getvalue()
+
+
+def mutated(data, rng):
+    """A few bytes changed, cut out, put in, or the end cut off."""
+    data = bytearray(data)
+    for _ in range(int(rng.integers(1, 6))):
+        at = int(rng.integers(len(data)))
+        match int(rng.integers(5)):
+            case 0 | 1:
+                data[at] = int(rng.integers(256))
+            case 2:
+                del data[at : at + int(rng.integers(1, 40))]
+            case 3:
+                data[at:at] = rng.bytes(int(rng.integers(1, 20)))
+            case 4:
+                data = data[: max(at, 1)]
+    return bytes(data)
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory):
+    root = tmp_path_factory.mktemp("fuzz")
+    for side, policy in (("full", "none"), ("skipped", "third-order")):
+        (root / side).mkdir()
+        for seed in range(3):
+            frames = render(PROMPTS[seed], seed=seed, size=32)
+            frames = frames if policy == "none" else noisy(frames, seed)
+            kept = record(PROMPTS[seed], seed, policy, height=32, width=32,
+                          frames_sha256=Video(frames).sha256())  # fmt: skip
+            name = f"{seed}{('.mkv', '.webp', '.mp4')[seed]}"
+            Video(frames).write(root / side / name, kept.to_json())
+            (root / side / f"{seed}.json").write_text(kept.to_json())
+    code, text = command("evaluate", "--generated", root / "skipped", "--reference", root / "full", "--json")
+    assert code == 0
+    (root / "result.json").write_text(text)
+    stats = "--save-stats", root / "stats.safetensors"
+    assert command("evaluate", "--reference", root / "full", *stats)[0] == 0
+    return root
+
+
+def finite(value):
+    if isinstance(value, dict):
+        return all(finite(v) for v in value.values())
+    if isinstance(value, list):
+        return all(finite(v) for v in value)
+    return not isinstance(value, float) or np.isfinite(value)
+
+
+def test_damaged_videos(originals, tmp_path):
+    """Lossless files either give the very numbers of the whole ones or are refused by name."""
+    rng = np.random.default_rng(1)
+    whole = json.loads((originals / "result.json").read_text())
+    rows = {row["video"]: row["fidelity"] for row in whole["videos"]}
+    refused = 0
+    for i in range(KINDS["video"]):
+        name = ("0.mkv", "1.webp", "2.mp4")[i % 3]
+        made = tmp_path / f"{i}"
+        made.mkdir()
+        (made / name).write_bytes(mutated((originals / "skipped" / name).read_bytes(), rng))
+        shutil.copy(originals / "skipped" / f"{name[0]}.json", made)  # the record beside it stays whole
+        args = "--generated", made, "--reference", originals / "full", "--metrics", "psnr,ssim,coherence"
+        code, text = command("evaluate", *args, "--json")
+        command("check", made / name)
+        command("evaluate", "--generated", made, "--num-frames", 4, "--metrics", "coherence")
+        refused += code == 2
+        if code == 0:
+            result = json.loads(text)
+            assert finite(result)
+            found = result["videos"][0]["fidelity"]
+            if found and not name.endswith(".mp4"):  # a lossy file has nothing to be held against
+                assert found["psnr"] == pytest.approx(rows[name]["psnr"], abs=1e-9), name
+    assert refused > KINDS["video"] / 2
+
+
+def test_damaged_records(originals, tmp_path):
+    rng = np.random.default_rng(2)
+    for i in range(KINDS["record"]):
+        folder = tmp_path / f"{i}"
+        folder.mkdir()
+        Video.read(originals / "skipped" / "0.mkv").write(folder / "0.mkv")
+        (folder / "0.json").write_bytes(mutated((originals / "skipped" / "0.json").read_bytes(), rng))
+        args = "--generated", folder, "--reference", originals / "full", "--metrics", "psnr,agreement", "--json"
+        code, text = command("evaluate", *args)
+        if code == 0:
+            assert finite(json.loads(text))
+        command("report", folder, "--output", folder / "report.html", "--videos", "none")
+        command("inspect", folder / "0.mkv")
+
+
+def reshaped(value, rng):
+    """Valid JSON of another shape: somewhere in it a key is gone, or a value is of another kind."""
+    places = []
+
+    def walk(node):
+        for key in node if isinstance(node, dict) else range(len(node)):
+            places.append((node, key))
+            if isinstance(node[key], (dict, list)):
+                walk(node[key])
+
+    walk(value)
+    node, key = places[int(rng.integers(len(places)))]
+    strange = [None, True, -1, 1e300, 10**12, "x" * 50, [], {}, [1, "a"], {"a": 1}]
+    if isinstance(node, dict) and rng.random() < 0.3:
+        del node[key]
+    else:
+        node[key] = strange[int(rng.integers(len(strange)))]
+    return json.dumps(value).encode()
+
+
+def test_records_and_results_of_another_shape(originals, tmp_path):
+    rng = np.random.default_rng(5)
+    whole = (originals / "result.json").read_text()
+    kept = json.loads((originals / "skipped" / "0.json").read_text())
+    fidelity = {"psnr": 30.0, "psnr_frame_mean": 31.0, "psnr_worst_frame": 29.0, "ssim": 0.9, "tof": 0.1,
+                "identical": False, "speedup": 2.0, "latent_error": [0.0, 0.1, 0.1, 0.1]}  # fmt: skip
+    coherence = {"failed": ["still_share"], "passed": False, "still_share": 1.0}
+    kept = json.dumps(kept | {"fidelity": fidelity, "coherence": coherence})
+    for i in range(60):
+        file = tmp_path / f"{i}.json"
+        file.write_bytes(reshaped(json.loads(whole), rng))
+        command("report", "--evaluation", file, "--output", tmp_path / "report.html", "--videos", "none")
+        folder = tmp_path / f"{i}"
+        folder.mkdir()
+        Video.read(originals / "skipped" / "0.mkv").write(folder / "0.mkv")
+        (folder / "0.json").write_bytes(reshaped(json.loads(kept), rng))
+        command("report", folder, "--output", folder / "report.html", "--videos", "none")
+        command("inspect", folder / "0.mkv")
+
+
+def test_damaged_results(originals, tmp_path):
+    rng = np.random.default_rng(3)
+    for i in range(KINDS["result"]):
+        file = tmp_path / f"{i}.json"
+        file.write_bytes(mutated((originals / "result.json").read_bytes(), rng))
+        command("report", "--evaluation", file, "--output", tmp_path / "report.html", "--videos", "none")
+
+
+def test_damaged_statistics(originals, tmp_path):
+    """Whole, or refused: a checksum stands over features and words alike."""
+    rng = np.random.default_rng(4)
+    data = (originals / "stats.safetensors").read_bytes()
+    whole = videoada.metrics.VideoStatistics.load(originals / "stats.safetensors")
+    for i in range(KINDS["statistics"]):
+        file = tmp_path / f"{i}.safetensors"
+        file.write_bytes(mutated(data, rng))
+        code, text = command("evaluate", "--generated", originals / "skipped", "--reference-stats", file, "--json")
+        if code == 0:
+            again = videoada.metrics.VideoStatistics.load(file)
+            assert (again.features == whole.features).all()
+            assert again.about == whole.about
+            assert finite(json.loads(text))

@@ -1,0 +1,95 @@
+"""The report's charts, as SVG text. No prompt ever enters one: matplotlib would read it as markup."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+BLUE, GREY, GREEN = "#2563eb", "#94a3b8", "#2ea043"
+
+
+def fidelity_chart(predictions: Sequence[int], psnr: Sequence[float], partner: str) -> str:
+    """PSNR against predictions, one dot a video."""
+    figure, axes = _figure()
+    axes.scatter(predictions, psnr, s=18, color=BLUE, alpha=0.6, linewidths=0)
+    axes.set_xlabel("predictions")
+    axes.set_ylabel(f"PSNR to the {partner}, dB")
+    return _svg(figure)
+
+
+def histogram(predictions: Sequence[int], num_steps: int) -> str:
+    """How many videos took how many predictions."""
+    figure, axes = _figure()
+    low, high = min(predictions), max(predictions)
+    axes.hist(predictions, bins=np.arange(low, high + 2) - 0.5, color=GREEN, rwidth=0.85)
+    axes.axvline(np.mean(predictions), color=GREY, linestyle="--", linewidth=1)
+    axes.set_xlabel(f"predictions of {num_steps} (dashed: the mean)")
+    axes.set_ylabel("videos")
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    return _svg(figure)
+
+
+def error_chart(errors: Sequence[Sequence[float]]) -> str:
+    """Relative latent error by step: the median and the middle 80 % of the videos."""
+    figure, axes = _figure()
+    values = np.array(errors)
+    steps = np.arange(values.shape[1])
+    low, middle, high = (np.percentile(values, q, axis=0) for q in (10, 50, 90))
+    axes.fill_between(steps, low, high, color=BLUE, alpha=0.2, linewidth=0)
+    axes.plot(steps, middle, color=BLUE)
+    axes.set_xlabel("step (band: the middle 80 % of the videos)")
+    axes.set_ylabel("latent error, relative")
+    axes.set_ylim(bottom=0)
+    return _svg(figure)
+
+
+def _figure() -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, 3.1), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.grid(color="#e5e7eb", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _svg(figure: Any) -> str:
+    """The <svg> element alone; the same text for the same figure."""
+    import matplotlib
+
+    out = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "videoada", "font.family": "sans-serif"}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    text = out.getvalue()
+    return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+
+
+def step_chart(computed: Sequence[bool], signal: Sequence[float | None], threshold: float | None) -> dict[str, Any]:
+    """A step strip with its signal: cells, and the points of a line, in a box of 10 a step by 40; the template draws.
+
+    The signal is on a logarithmic scale that spans it and the threshold; None where no rule measured.
+    """
+    levels = [s for s in signal if s is not None and s > 0]
+    if threshold:
+        levels.append(threshold)
+    low, high = (np.log(min(levels)), np.log(max(levels))) if levels else (0.0, 1.0)
+    span = max(high - low, 1e-9)
+
+    def y(value: float) -> float:
+        return round(float(36 - 32 * (np.log(value) - low) / span), 1)
+
+    points = [f"{10 * i + 5},{y(s)}" for i, s in enumerate(signal) if s is not None and s > 0]
+    return {
+        "width": 10 * len(computed),
+        "cells": [(10 * i, bool(step)) for i, step in enumerate(computed)],
+        "points": " ".join(points),
+        "threshold": y(threshold) if threshold and points else None,
+    }

@@ -1,0 +1,294 @@
+"""Feature extractors: videos (B, T, C, H, W), uint8 or float in [0, 1], to features (B, D).
+
+Each is an `nn.Module` with a `name`, the weights' SHA-256, `num_features`, and the frames and size it works at.
+Resizing and normalising happen here in torch: the libraries' own processors may need torchvision, which not every
+machine has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from videoada.errors import ConfigError, ModelError
+
+EMBEDDED = "tiny-shapes-v1"
+EMBEDDED_FOLDER = Path(__file__).parent.parent / "assets" / "tiny-features"
+HUB = {"videomae": "MCG-NJU/videomae-base", "vjepa2": "facebook/vjepa2-vitl-fpc64-256"}
+I3D_HUB = ("flateon/FVD-I3D-torchscript", "i3d_torchscript.pt")
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+NAMES = (EMBEDDED, "i3d", *HUB)
+
+
+class Extractor(nn.Module):
+    """A network with what a result must say of it. `network` maps (B, T, C, S, S), normalised, to (B, D).
+
+    `num_frames` is the number of frames that it takes (other clips give as many, evenly spaced), None for any from
+    `min_frames` on. `size` is the side in pixels to which frames are resized, None for the clip's own. `origin` holds
+    the features of a grey video: sums about it do not cancel.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, name: str, network: Callable[[Tensor], Tensor], weights_sha256: str, *, size: int | None,
+        num_frames: int | None = None, min_frames: int = 1, mean: tuple[float, ...] = (0.0,) * 3,
+        std: tuple[float, ...] = (1.0,) * 3, embedded: bool = False, i3d: bool = False,
+    ):  # fmt: skip
+        super().__init__()
+        self.name, self.network, self.weights_sha256, self.embedded = name, network, weights_sha256, embedded
+        self.size, self.num_frames, self.min_frames = size, num_frames, num_frames or min_frames
+        self.i3d = i3d  # whose distance is what the field calls FVD
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        side = size or 64
+        with torch.inference_mode():
+            grey = torch.full((1, num_frames or max(min_frames, 16), 3, side, side), 0.5)
+            self.origin = self(grey)[0].double().clone()  # (D,)
+        self.num_features = len(self.origin)
+
+    def forward(self, videos: Tensor) -> Tensor:
+        """Features (B, D), float32. Raises ValueError when a clip has too few frames."""
+        frames = videos.shape[1]
+        if frames < self.min_frames:
+            raise ValueError(f"{self.name} needs clips of at least {self.min_frames} frames, got {frames}")
+        if self.num_frames and frames != self.num_frames:
+            chosen = torch.linspace(0, frames - 1, self.num_frames).round().long()
+            videos = videos[:, chosen.to(videos.device)]
+        flat = videos.flatten(0, 1).to(self.mean.device)
+        flat = flat.float() / 255 if flat.dtype == torch.uint8 else flat.float()
+        if self.size and flat.shape[-2:] != (self.size, self.size):
+            flat = nn.functional.interpolate(
+                flat, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False
+            ).clamp(0, 1)
+        flat = (flat - self.mean) / self.std
+        return self.network(flat.unflatten(0, videos.shape[:2])).float()
+
+
+def describe(extractor: nn.Module) -> dict[str, Any]:
+    """What every result carries: name, the weights' hash, features, frames and size; also of a user's own module."""
+    return {
+        "name": getattr(extractor, "name", type(extractor).__name__),
+        "weights_sha256": getattr(extractor, "weights_sha256", None) or hash_state(extractor),
+        "num_features": getattr(extractor, "num_features", None),
+        "num_frames": getattr(extractor, "num_frames", None),
+        "size": getattr(extractor, "size", None),
+        "normalisation": [
+            [round(float(v), 6) for v in getattr(extractor, name).flatten()]
+            for name in ("mean", "std")
+            if isinstance(extractor, Extractor)
+        ],
+        "embedded": bool(getattr(extractor, "embedded", False)),
+        "i3d": isinstance(extractor, Extractor) and extractor.i3d,
+    }
+
+
+def load_extractor(name: str = EMBEDDED, device: str | torch.device = "cpu") -> Extractor:
+    """By name: `tiny-shapes-v1` (embedded), `i3d` (from the hub) or `i3d:FILE`, `videomae`, `vjepa2`, or any
+    transformers video model by hub id or folder. Weights are safetensors, but for I3D, which is a TorchScript file.
+
+    Raises ModelError of one line.
+    """
+    if name == EMBEDDED:
+        extractor = _transformers_extractor(EMBEDDED, EMBEDDED_FOLDER, embedded=True)
+    elif name == "i3d" or name.startswith("i3d:"):
+        extractor = _i3d(Path(name[4:]) if name.startswith("i3d:") else _i3d_file())
+    elif Path(name).is_file() and Path(name).suffix in (".pt", ".jit", ".torchscript"):
+        extractor = _i3d(Path(name))
+    elif name in HUB or Path(name).is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        extractor = _transformers_extractor(name, find_weights(HUB.get(name, name)))
+    else:
+        near = difflib.get_close_matches(name, NAMES, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise ModelError(
+            f"unknown extractor '{name[:80]}'; {hint}choose {', '.join(NAMES)}, i3d:FILE, or a transformers video "
+            "model by hub id or folder"
+        )
+    try:
+        extractor.to(device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise ConfigError(f"can't use the device '{str(device)[:40]}': {_first_line(error)}") from None
+    return extractor
+
+
+# ---- I3D -----------------------------------------------------------------------------------------------------------
+
+
+def _i3d_file() -> Path:
+    from huggingface_hub import hf_hub_download
+
+    source, file = I3D_HUB
+    try:
+        return Path(hf_hub_download(source, file))
+    except Exception as error:  # the network can fail in any library below
+        raise ModelError(
+            f"can't fetch {file} of '{source}': {_first_line(error)}; with a copy of the file give --extractor i3d:FILE"
+        ) from None
+
+
+def _i3d(file: Path) -> Extractor:
+    """StyleGAN-V's TorchScript I3D: 400 Kinetics logits; it resizes and rescales 0…255 by itself when told to."""
+    if not file.is_file():
+        raise ModelError(f"there is no I3D file {file}; it is {I3D_HUB[1]} of the hub's '{I3D_HUB[0]}'")
+    try:
+        network = torch.jit.load(str(file), map_location="cpu").eval()
+    except Exception as error:  # RuntimeError mostly, but also whatever the archive's reader meets
+        raise ModelError(f"{file} is no TorchScript file: {_first_line(error)}") from None
+
+    class I3D(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, x_BTCHW: Tensor) -> Tensor:
+            x_BCTHW = 255 * x_BTCHW.transpose(1, 2)
+            return self.network(x_BCTHW, rescale=True, resize=True, return_features=True)
+
+    try:
+        return Extractor("i3d", I3D(), hash_files([file]), size=None, min_frames=10, i3d=True)
+    except Exception as error:
+        raise ModelError(f"{file} is no I3D as StyleGAN-V exports it: {_first_line(error)}") from None
+
+
+# ---- transformers --------------------------------------------------------------------------------------------------
+
+
+def _pool_mean(model: Any, x_BTCHW: Tensor) -> Tensor:
+    return model(pixel_values=x_BTCHW).last_hidden_state.mean(1)
+
+
+def _pool_first(model: Any, x_BTCHW: Tensor) -> Tensor:
+    return model(pixel_values=x_BTCHW).last_hidden_state[:, 0]
+
+
+def _vjepa2(model: Any, x_BTCHW: Tensor) -> Tensor:
+    return model.get_vision_features(x_BTCHW).mean(1)
+
+
+POOLING = {"videomae": _pool_mean, "vjepa2": _vjepa2, "timesformer": _pool_first, "vivit": _pool_first}
+
+
+class _Pooled(nn.Module):
+    def __init__(self, model: nn.Module, pool: Callable[[Any, Tensor], Tensor]):
+        super().__init__()
+        self.model, self.pool = model, pool
+
+    def forward(self, x_BTCHW: Tensor) -> Tensor:
+        return self.pool(self.model, x_BTCHW)
+
+
+def find_weights(source: str) -> Path:
+    """The folder itself, or a hub id's snapshot with its configuration and safetensors weights."""
+    if Path(source).is_dir():
+        return Path(source)
+    from huggingface_hub import snapshot_download
+
+    try:
+        with _quiet():
+            return Path(snapshot_download(source, allow_patterns=["*.json", "*.safetensors"]))
+    except Exception as error:  # the network can fail in any library below
+        raise ModelError(
+            f"can't fetch the model '{source}': {_first_line(error)}; give the path of a folder that holds its "
+            "config.json and model.safetensors, or set HF_HOME to a cache that has it"
+        ) from None
+
+
+def load_model(folder: Path, kinds: tuple[str, ...], what: str) -> tuple[Any, dict[str, Any]]:
+    """A transformers model of one of these types with its configuration's values. Raises ModelError of one line."""
+    import transformers
+
+    try:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind = values["model_type"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise ModelError(f"{folder} is no transformers model: it has no config.json with a model_type") from None
+    if kind not in kinds:
+        raise ModelError(f"{folder} holds a '{kind}', which is no {what} model known here: {', '.join(kinds)}")
+    if not list(folder.glob("*.safetensors")):
+        raise ModelError(f"{folder} has no weights: no *.safetensors file is in it (pickles are not read)")
+    try:
+        with _quiet():
+            model, told = transformers.AutoModel.from_pretrained(
+                folder, use_safetensors=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32,
+                output_loading_info=True,
+            )  # fmt: skip
+    except Exception as error:  # OSError, ValueError, safetensors' own and more
+        raise ModelError(f"can't load the model in {folder}: {_first_line(error)}") from None
+    if missing := sorted(key for key in told["missing_keys"] if not key.startswith("pooler.")):  # poolers are not used
+        raise ModelError(f"the weights in {folder} lack {len(missing)} parts of a '{kind}', first {missing[0]}")
+    return model.eval().requires_grad_(False), values
+
+
+def _transformers_extractor(name: str, folder: Path, embedded: bool = False) -> Extractor:
+    model, values = load_model(folder, tuple(POOLING), "video")
+    kind, size = values["model_type"], values.get("image_size", values.get("crop_size", 224))
+    mean, std = normalisation(folder)
+    shown = name if embedded or name in HUB or not Path(name).is_dir() else Path(name).name
+    return Extractor(
+        f"./{shown}" if shown in ("i3d", EMBEDDED) and not embedded else shown,  # those two names are taken
+        _Pooled(model, POOLING[kind]),
+        hash_files(sorted(folder.glob("*.safetensors"))),
+        size=int(size[0] if isinstance(size, list) else size),
+        num_frames=None if kind == "vjepa2" else int(model.config.num_frames),
+        min_frames=getattr(model.config, "tubelet_size", 1) if kind == "vjepa2" else 1,
+        mean=mean,
+        std=std,
+        embedded=embedded,
+    )
+
+
+def normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The folder's processor's, or ImageNet's where it has none."""
+    try:
+        values = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+        return tuple(map(float, values["image_mean"])), tuple(map(float, values["image_std"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return IMAGENET
+
+
+def hash_files(files: list[Path]) -> str:
+    """SHA-256 over the files, in the order given."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            while part := opened.read(2**20):
+                digest.update(part)
+    return digest.hexdigest()
+
+
+def hash_state(module: nn.Module) -> str:
+    """SHA-256 over a module's parameters and buffers, by name."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' loading bar and notices."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,109 @@
+"""Kernel video distance: the unbiased squared MMD of two sets of videos, on all samples, with a bootstrap error.
+
+k(x, y) = (x·y / D + 1)³, as in the kernel inception distance (Bińkowski et al., arXiv 1801.01401). Unlike a Fréchet
+distance its mean does not depend on the number of samples: 0 for two samples of one distribution; so it may be
+negative.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.utilities import dim_zero_cat
+
+from videoada.metrics.frechet import VideoSetMetric, check_features
+
+ROWS = 1024  # of a kernel matrix at once: memory does not grow with the square of the samples
+
+
+def kernel_distance(real: Tensor, fake: Tensor, num_bootstraps: int = 200, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """MMD² of features (N, D) and (M, D) and its bootstrap standard error, float64 scalars; N and M at least 2.
+
+    Each bootstrap draws both sets anew with replacement. A sample drawn twice is never paired with itself, which would
+    make the sets seem closer together than they are. Raises ValueError for other shapes or values that are not finite.
+    """
+    real, fake = check_features(real, "real"), check_features(fake, "fake")
+    if real.shape[1] != fake.shape[1]:
+        raise ValueError(f"features differ in length: {real.shape[1]} and {fake.shape[1]}")
+    generator = torch.Generator().manual_seed(seed)
+    # Row 0: each sample once; then how often each bootstrap drew it.
+    drawn_r, drawn_g = (_draws(len(s), num_bootstraps, generator).to(s.device) for s in (real, fake))
+    within_r, within_g = _within(real, drawn_r), _within(fake, drawn_g)
+    between = _sum(real, fake, drawn_r, drawn_g) / (len(real) * len(fake))
+    values = within_r + within_g - 2 * between
+    return values[0], values[1:].std() if num_bootstraps > 1 else values.new_zeros(())
+
+
+def _draws(count: int, repeats: int, generator: torch.Generator) -> Tensor:
+    """(1 + repeats, count) float64."""
+    picks = torch.randint(count, (repeats, count), generator=generator)
+    drawn = torch.zeros(repeats, count, dtype=torch.float64).scatter_add_(1, picks, torch.ones_like(picks).double())
+    return torch.cat([torch.ones(1, count, dtype=torch.float64), drawn])
+
+
+def _within(features: Tensor, drawn: Tensor) -> Tensor:
+    """(R,): the mean of k over pairs of different samples, for each row of draws."""
+    own = (features.square().sum(1) / features.shape[1] + 1) ** 3  # k(x, x)
+    pairs = drawn.sum(1).square() - drawn.square().sum(1)
+    return (_sum(features, features, drawn, drawn) - drawn.square() @ own) / pairs.clamp_min(1)
+
+
+def _sum(a: Tensor, b: Tensor, drawn_a: Tensor, drawn_b: Tensor) -> Tensor:
+    """(R,): Σ_ij drawn_a[i] k(a_i, b_j) drawn_b[j]."""
+    total = a.new_zeros(len(drawn_a))
+    for first in range(0, len(a), ROWS):
+        kernel = (a[first : first + ROWS] @ b.T / a.shape[1] + 1) ** 3
+        total += ((drawn_a[:, first : first + ROWS] @ kernel) * drawn_b).sum(1)
+    return total
+
+
+class KernelVideoDistance(VideoSetMetric):
+    """KVD of sets of videos given batch by batch; `compute()` gives (value, bootstrap standard error), float64 scalars.
+
+    `update(videos, real)` takes (B, T, C, H, W), uint8 or float in [0, 1]. Keeps the features, 8·D bytes a video.
+    Raises RuntimeError for fewer than two videos of a kind.
+    """
+
+    real_features: list[Tensor]
+    fake_features: list[Tensor]
+
+    def __init__(
+        self, feature: str | nn.Module = "tiny-shapes-v1", reset_real_features: bool = True,
+        num_bootstraps: int = 200, seed: int = 0, **kwargs: Any,
+    ):  # fmt: skip
+        super().__init__(feature, reset_real_features, **kwargs)
+        self.num_bootstraps, self.seed = num_bootstraps, seed
+        self.add_state("real_features", [], dist_reduce_fx="cat")
+        self.add_state("fake_features", [], dist_reduce_fx="cat")
+
+    def update(self, videos: Tensor, real: bool) -> None:
+        """Add videos (B, T, C, H, W) to the real or to the generated ones."""
+        (self.real_features if real else self.fake_features).append(self.features(videos))
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """The distance, near 0 for two samples of one distribution, and its standard error."""
+        counts = [sum(map(len, f)) if isinstance(f, list) else len(f) for f in (self.real_features, self.fake_features)]
+        if min(counts) < 2:
+            raise RuntimeError(
+                f"at least two real and two generated videos are needed, got {counts[0]} and {counts[1]}"
+            )
+        real, fake = dim_zero_cat(self.real_features), dim_zero_cat(self.fake_features)
+        return kernel_distance(real, fake, self.num_bootstraps, self.seed)
+
+    def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
+        """A process that has seen videos of one kind only takes part with none of the other."""
+        seen = next((part for part in (*self.real_features, *self.fake_features)), None)
+        size = seen.shape[1] if seen is not None else int(getattr(self.extractor, "num_features", 0))
+        for name in ("real_features", "fake_features"):
+            if not len(getattr(self, name)):
+                setattr(self, name, [torch.empty(0, size, dtype=torch.float64, device=self.device)])
+        super()._sync_dist(*args, **kwargs)
+
+    def reset(self) -> None:
+        """Forget the generated videos, and the real ones too unless `reset_real_features` is False."""
+        kept = list(self.real_features)  # reset empties the list itself
+        super().reset()
+        if not self.reset_real_features:
+            self.real_features = kept
