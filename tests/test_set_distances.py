@@ -264,6 +264,27 @@ def test_the_bootstrap_error_is_that_of_fresh_samples():
     assert np.mean(errors) == pytest.approx(np.std(values, ddof=1), rel=0.35)
 
 
+def test_partners_are_left_out_of_paired_sets():
+    """The same samples with a little noise: unpaired, partners make the distance far too negative."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(100, 16, generator=generator, dtype=torch.float64)
+    y = x + 0.05 * torch.randn(100, 16, generator=generator, dtype=torch.float64)
+    naive, naive_error = kernel_distance(x, y)
+    value, error = kernel_distance(x, y, paired=True)
+    assert float(naive) < -2 * float(naive_error) < 0
+    assert abs(float(value)) < 3 * float(error) < float(naive_error)
+    k = (x @ y.T / 16 + 1) ** 3
+    kx, ky = (x @ x.T / 16 + 1) ** 3, (y @ y.T / 16 + 1) ** 3
+    off = 1 - torch.eye(100, dtype=torch.float64)
+    assert float(value) == pytest.approx(float(((kx + ky - 2 * k) * off).sum() / (100 * 99)), rel=1e-9)
+    shifted, shifted_error = kernel_distance(x, y + 0.3, paired=True)
+    assert float(shifted) > 5 * float(shifted_error)
+    infinite, _ = frechet_infinity(x, y, paired=True)
+    assert abs(float(infinite)) < 0.2
+    with pytest.raises(ValueError, match="equally large"):
+        kernel_distance(x, y[:50], paired=True)
+
+
 # ---- the rest ------------------------------------------------------------------------------------------------------
 
 

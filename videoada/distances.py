@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from videoada.errors import ConfigError
 from videoada.evaluation import EvaluationConfig, EvaluationResult, Summary
@@ -46,6 +48,7 @@ def with_distances(
     assert result.extractor is not None
     extractor, warnings = result.extractor["name"], list(result.warnings)
     fake = made.stacked()
+    order = partner_order(made, real, result) if real else None
     target = statistics.features if statistics else real.stacked() if real else None
     metrics: dict[str, Any] = {}
     if target is not None and wanted & {"fvd", "kvd", "fvd-infinity"}:
@@ -56,6 +59,13 @@ def with_distances(
         count, counts = min(len(fake), len(target)), {"n_generated": len(fake), "n_reference": len(target)}
         if not (fake.isfinite().all() and target.isfinite().all()):
             raise ConfigError(f"the extractor {extractor} gives values that are not finite")
+        paired = order is not None
+        if order is not None:
+            target = target[order]
+            warnings.append(
+                "both sets are of the same prompts and seeds: their distances have little of the samples' bias and "
+                "can't be held against distances between independent videos"
+            )
         if count < 2:
             raise ConfigError(
                 f"distances of sets need at least two videos on each side, got {len(fake)} and {len(target)}"
@@ -64,25 +74,24 @@ def with_distances(
             # The bare name is kept for what the field calls FVD: I3D features.
             name = "FVD" if result.extractor["i3d"] else f"FVD[{extractor}]"
             metrics[name] = {"value": float(frechet_distance(target, fake)), **counts}
-            if count < FEW_SAMPLES:
+            if count < FEW_SAMPLES and not paired:
                 warnings.append(f"{name} of {count} clips: below {FEW_SAMPLES} most of it is bias; trust KVD more")
             if count <= fake.shape[1]:
                 warnings.append(f"{count} clips are no more than the features' {fake.shape[1]} dimensions: use KVD")
         if "kvd" in wanted:
-            value, error = kernel_distance(target, fake, seed=config.seed)
+            value, error = kernel_distance(target, fake, seed=config.seed, paired=paired)
             metrics[f"KVD[{extractor}]"] = {"value": float(value), "standard_error": float(error), **counts}
         if "fvd-infinity" in wanted:
             try:
-                value, error = frechet_infinity(target, fake, seed=config.seed)
+                value, error = frechet_infinity(target, fake, seed=config.seed, paired=paired)
                 metrics[f"FVD∞[{extractor}]"] = {"value": float(value), "standard_error": float(error), **counts}
             except ValueError as reason:
                 warnings.append(str(reason))
     if "paired-feature-distance" in wanted and real:
-        partners = {row.video: row.reference for row in result.videos if row.reference and row.fidelity is not None}
-        left = {path.name: fake[i] for i, path in reversed(list(enumerate(made.owners)))}
         theirs = real.stacked()
-        right = {path.name: theirs[i] for i, path in reversed(list(enumerate(real.owners)))}
-        both = [(left[a], right[b]) for a, b in partners.items() if a in left and b in right]
+        left, right = first_clips(made), first_clips(real)
+        partners = [(row.video, row.reference) for row in result.videos if row.reference and row.fidelity is not None]
+        both = [(fake[left[a]], theirs[right[b]]) for a, b in partners if a in left and b in right]
         if both:
             a, b = (torch.stack(list(v)) for v in zip(*both, strict=True))
             metrics[f"paired feature distance[{extractor}]"] = {
@@ -97,3 +106,23 @@ def with_distances(
 
 def count_of(result: EvaluationResult) -> int:
     return min((side.clips for side in (result.generated, result.reference) if side), default=0)
+
+
+def first_clips(side: VideoSet) -> dict[str, int]:
+    """Where each video's first clip stands among the features."""
+    return {path.name: i for i, path in reversed(list(enumerate(side.owners)))}
+
+
+def partner_order(made: VideoSet, real: VideoSet, result: EvaluationResult) -> Tensor | None:
+    """Rows of the reference in the order of their partners, where every clip has one; else None."""
+    partners = {row.video: row.reference for row in result.videos}
+    first = first_clips(real)
+    seen: dict[Path, int] = {}
+    order = []
+    for path in made.owners:
+        nth = seen[path] = seen.get(path, -1) + 1
+        reference = partners.get(path.name)
+        if reference not in first:
+            return None
+        order.append(first[reference] + nth)
+    return torch.tensor(order) if sorted(order) == list(range(len(real.owners))) else None

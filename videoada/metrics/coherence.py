@@ -19,7 +19,7 @@ from videoada.metrics.paired import frame_ssim
 FROZEN = 0.25  # mean absolute difference of neighbours, in grey levels of 255, below which they are one picture
 STILL_BLOCK = 1.0  # grey levels: a pair with a block of 8×8 pixels that changes more moves, however little of it does …
 STILL_SHARE = 0.2  # … unless it changes by less than this share of what most pairs do: codecs stir repeated frames
-NEARER = 0.9  # neighbours count as more alike below this share of the frame's own difference to one of them
+NEARER = 0.8  # neighbours count as more alike below this share of the frame's own difference to one of them
 FEWEST_FOR_RETURNS = 8  # frames: in fewer, one turn of a motion would look like a shuffled clip
 SPIKE = 3.0  # a cut changes this many times what the clip's other pairs change: not every pair of a clip can be one
 SMALLEST_FLOW = 12  # pixels; DIS takes nothing smaller
@@ -30,8 +30,8 @@ class CoherenceLimits(FrozenConfig):
     that moves, also a bouncing one (scripts/measure_metrics.py prints by how much)."""
 
     max_still_share: float | None = Field(default=0.3, ge=0, le=1)
-    max_return_share: float | None = Field(default=0.18, ge=0, le=1)
-    max_luma_flicker: float | None = Field(default=1.5, ge=0, le=255)
+    max_return_share: float | None = Field(default=0.2, ge=0, le=1)
+    max_luma_flicker: float | None = Field(default=3.0, ge=0, le=255)
     max_cut_share: float | None = Field(default=0.0, ge=0, le=1)
     max_warping_error: float | None = Field(default=0.02, ge=0)
 

@@ -38,13 +38,14 @@ def gaussian_distance(mean_r: Tensor, cov_r: Tensor, mean_g: Tensor, cov_g: Tens
 
 
 def frechet_infinity(
-    real: Tensor, fake: Tensor, num_points: int = 12, repeats: int = 4, seed: int = 0
+    real: Tensor, fake: Tensor, num_points: int = 12, repeats: int = 4, seed: int = 0, paired: bool = False
 ) -> tuple[Tensor, Tensor]:
     """FVD∞ (after Chong & Forsyth, arXiv 1911.07023): the distance at infinitely many samples, and its standard error.
 
     The intercept of a line through distances of random subsets of both sets against 1/N, from a quarter of the samples
     (but more than D) to all. The error is the regression's; subsets of one set are not independent, so the true one is
-    larger. Raises ValueError where a set has no more samples than features have dimensions.
+    larger. With `paired`, row i of both sets is one prompt and seed drawn twice, and subsets keep pairs together.
+    Raises ValueError where a set has no more samples than features have dimensions.
     """
     real, fake = check_features(real, "real"), check_features(fake, "fake")
     count, dimensions = min(len(real), len(fake)), real.shape[1]
@@ -55,7 +56,9 @@ def frechet_infinity(
     x, y = [], []
     for share in torch.linspace(least, 1.0, num_points).tolist():
         for _ in range(1 if share == 1.0 else repeats):
-            parts = [s[torch.randperm(len(s), generator=generator)[: round(share * len(s))]] for s in (real, fake)]
+            orders = [torch.randperm(len(s), generator=generator) for s in (real, fake)]
+            orders = orders[:1] * 2 if paired else orders
+            parts = [s[order[: round(share * len(s))]] for s, order in zip((real, fake), orders, strict=True)]
             x.append(0.5 / len(parts[0]) + 0.5 / len(parts[1]))  # the bias of each set falls with its own size
             y.append(frechet_distance(*parts))
     design = torch.stack([torch.ones(len(x), dtype=torch.float64), torch.tensor(x, dtype=torch.float64)], 1)

@@ -18,20 +18,32 @@ from videoada.metrics.frechet import VideoSetMetric, check_features
 ROWS = 1024  # of a kernel matrix at once: memory does not grow with the square of the samples
 
 
-def kernel_distance(real: Tensor, fake: Tensor, num_bootstraps: int = 200, seed: int = 0) -> tuple[Tensor, Tensor]:
+def kernel_distance(
+    real: Tensor, fake: Tensor, num_bootstraps: int = 200, seed: int = 0, paired: bool = False
+) -> tuple[Tensor, Tensor]:
     """MMD² of features (N, D) and (M, D) and its bootstrap standard error, float64 scalars; N and M at least 2.
 
     Each bootstrap draws both sets anew with replacement. A sample drawn twice is never paired with itself, which would
-    make the sets seem closer together than they are. Raises ValueError for other shapes or values that are not finite.
+    make the sets seem closer together than they are. With `paired`, row i of both sets is one prompt and seed drawn
+    twice: partners resemble each other and say nothing of the sets, so they are left out as well, and drawn together.
+    Raises ValueError for other shapes or values that are not finite.
     """
     real, fake = check_features(real, "real"), check_features(fake, "fake")
     if real.shape[1] != fake.shape[1]:
         raise ValueError(f"features differ in length: {real.shape[1]} and {fake.shape[1]}")
+    if paired and len(real) != len(fake):
+        raise ValueError(f"paired sets are equally large, got {len(real)} and {len(fake)}")
     generator = torch.Generator().manual_seed(seed)
     # Row 0: each sample once; then how often each bootstrap drew it.
-    drawn_r, drawn_g = (_draws(len(s), num_bootstraps, generator).to(s.device) for s in (real, fake))
+    drawn_r = _draws(len(real), num_bootstraps, generator).to(real.device)
+    drawn_g = drawn_r if paired else _draws(len(fake), num_bootstraps, generator).to(fake.device)
     within_r, within_g = _within(real, drawn_r), _within(fake, drawn_g)
-    between = _sum(real, fake, drawn_r, drawn_g) / (len(real) * len(fake))
+    between, pairs = _sum(real, fake, drawn_r, drawn_g), torch.tensor(float(len(real) * len(fake)), dtype=torch.float64)
+    if paired:
+        own = ((real * fake).sum(1) / real.shape[1] + 1) ** 3
+        between = between - drawn_r.square() @ own
+        pairs = (drawn_r.sum(1).square() - drawn_r.square().sum(1)).clamp_min(1)
+    between = between / pairs
     values = within_r + within_g - 2 * between
     return values[0], values[1:].std() if num_bootstraps > 1 else values.new_zeros(())
 
