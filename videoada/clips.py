@@ -90,6 +90,8 @@ def read_clips(path: str | Path, sampling: Sampling | None = None) -> Reading:
     try:
         if path.suffix.lower() not in FILMS or sampling.num_frames is None:
             frames = Video.read(path).frames
+            if sampling == Sampling():  # the whole video as it is, without a copy
+                return Reading([frames], len(frames), frames)
             return Reading([frames[chosen] for chosen in sampling.indices(len(frames))], len(frames), frames)
         total = count_frames(path)
         clips = sampling.indices(total)

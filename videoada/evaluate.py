@@ -7,6 +7,7 @@ Every video is decoded once and then let go; what is kept of it is a row of numb
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -234,7 +235,7 @@ class _Batches:
     """Clips of one side and shape, gathered and put through the extractor together."""
 
     def __init__(self, network: nn.Module | None, batch_size: int):
-        self.network, self.batch_size = network, batch_size
+        self.network, self.batch_size, self.done = network, batch_size, 0
         self.waiting: dict[tuple[int, Any], tuple[VideoSet, list[tuple[int, NDArray[np.uint8]]]]] = {}
 
     def add(self, side: VideoSet, path: Path, clips: Clips) -> None:
@@ -274,3 +275,12 @@ class _Batches:
             raise ConfigError(f"the extractor must give (B, D), got {tuple(found.shape)} for {len(group)} videos")
         for (place, _), row in zip(group, found, strict=True):
             side.features[place] = row[None].clone()
+        self.done += 1
+        if self.done % 8 == 0:
+            return_memory()
+
+
+def return_memory() -> None:
+    """Give freed memory back to the system where the C library keeps it: frames come from threads, whose heaps grow."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # glibc alone has this
+        ctypes.CDLL(None).malloc_trim(0)
