@@ -214,7 +214,7 @@ def test_compare_with_nothing_skipped_is_identical(tmp_path, capsys):
     assert code == 0
     assert json.loads(out)["fidelity"] | {"speedup": 1} == {
         "psnr": None, "psnr_frame_mean": None, "psnr_worst_frame": None, "ssim": 1.0, "tof": 0.0, "identical": True,
-        "speedup": 1,
+        "speedup": 1, "latent_error": [0.0] * 6,
     }  # fmt: skip
     assert "identical" in err
 

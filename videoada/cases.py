@@ -103,7 +103,7 @@ def card(case: Case, folder: Path, videos: str, partner: str) -> dict[str, Any]:
     if case.row and case.row.lost_coherence:
         problems.append(f"fails a check that the {partner} passes: {', '.join(case.row.lost_coherence)}")
     elif coherence and coherence["failed"]:
-        problems.append(f"coherence: {', '.join(coherence['failed'])}")
+        problems.append(f"coherence: {', '.join(coherence['failed']).replace('_', ' ')}")
     if case.row and case.row.agreement and not all(case.row.agreement.values()):
         problems.append(f"not as the prompt says: {_wrong(case.row.agreement)}")
     players = [

@@ -80,8 +80,8 @@ def frame_ssim(a_HWC: NDArray[np.uint8], b_HWC: NDArray[np.uint8]) -> float:
 
 
 def multiscale_ssim(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> float | None:
-    """MS-SSIM (Wang et al. 2003), mean over frames; None below 161 pixels, where five scales do not fit."""
-    if min(preds.shape[1:3]) <= 160:
+    """MS-SSIM (Wang et al. 2003), mean over frames; None below 176 pixels, where five scales do not fit."""
+    if min(preds.shape[1:3]) < 176:
         return None
     p_FCHW, t_FCHW = (torch.from_numpy(v.copy()).permute(0, 3, 1, 2).double() for v in (preds, target))
     return float(multiscale_structural_similarity_index_measure(p_FCHW, t_FCHW, data_range=255.0))
