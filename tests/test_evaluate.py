@@ -133,6 +133,11 @@ def test_the_numbers_are_those_of_the_functions(folders):
     assert again.videos == result.videos
 
 
+class Colour(nn.Module):
+    def forward(self, videos):
+        return videos.float().mean((1, 3, 4)) / 255
+
+
 def test_metrics_of_ones_choice(folders):
     names = ("paired-feature-distance", "ms-ssim", "psnr")
     result = videoada.evaluate(folders / "skipped", folders / "full", metrics=names)
@@ -142,10 +147,6 @@ def test_metrics_of_ones_choice(folders):
     }  # fmt: skip
     assert result.metrics["MS-SSIM"]["value"] is None  # 64 pixels are too few for five scales
     assert result.metrics["paired feature distance[tiny-shapes-v1]"]["value"] > 0
-
-    class Colour(nn.Module):
-        def forward(self, videos):
-            return videos.float().mean((1, 3, 4)) / 255
 
     result = videoada.evaluate(
         folders / "skipped", folders / "full", metrics=("fvd", "fvd-infinity"), extractor=Colour()
@@ -167,6 +168,8 @@ def test_what_can_not_be_paired_is_said(folders, tmp_path):
     done = run("evaluate", *sides, "--metrics", "psnr,coherence", "--json")
     result = json.loads(done.stdout)
     assert any("nameless.mkv: no run record" in line for line in result["unpaired"]["generated"])
+    both = videoada.evaluate(tmp_path / "made", tmp_path / "real", metrics=("kvd",), extractor=Colour())
+    assert any("partners make KVD" in warning for warning in both.warnings)
     assert any("stranger.mkv: no partner" in line for line in result["unpaired"]["generated"])
     assert sum("twin" in line and "same prompt and seed" in line for line in result["unpaired"]["reference"]) == 2
     different = next(row for row in result["videos"] if row["video"] == "short.mkv")

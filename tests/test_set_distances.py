@@ -227,7 +227,10 @@ def test_values_that_are_not_finite_are_refused():
 
 def by_hand(x, y):
     """MMD² as the definition has it, pair by pair."""
-    k = lambda a, b: (float(a @ b) / len(a) + 1) ** 3  # noqa: E731
+
+    def k(a, b):
+        return (float(a @ b) / len(a) + 1) ** 3
+
     n, m = len(x), len(y)
     xx = sum(k(x[i], x[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
     yy = sum(k(y[i], y[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))

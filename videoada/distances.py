@@ -66,6 +66,11 @@ def with_distances(
                 "both sets are of the same prompts and seeds: their distances have little of the samples' bias and "
                 "can't be held against distances between independent videos"
             )
+        elif partnered := sum(row.reference is not None for row in result.videos):
+            warnings.append(
+                f"{partnered} videos have a partner of the same prompt and seed on the other side, the rest have none: "
+                "partners make KVD and FVD∞ too low; compare all in pairs, or none"
+            )
         if count < 2:
             raise ConfigError(
                 f"distances of sets need at least two videos on each side, got {len(fake)} and {len(target)}"
@@ -74,8 +79,9 @@ def with_distances(
             # The bare name is kept for what the field calls FVD: I3D features.
             name = "FVD" if result.extractor["i3d"] else f"FVD[{extractor}]"
             metrics[name] = {"value": float(frechet_distance(target, fake)), **counts}
-            if count < FEW_SAMPLES and not paired:
-                warnings.append(f"{name} of {count} clips: below {FEW_SAMPLES} most of it is bias; trust KVD more")
+            if count < FEW_SAMPLES:
+                why = "it is uncertain" if paired else "most of it is bias; trust KVD more"
+                warnings.append(f"{name} of {count} clips: below {FEW_SAMPLES} {why}")
             if count <= fake.shape[1]:
                 warnings.append(f"{count} clips are no more than the features' {fake.shape[1]} dimensions: use KVD")
         if "kvd" in wanted:

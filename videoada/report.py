@@ -9,13 +9,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from videoada.cases import Case, card, find_cases, table_row
 from videoada.charts import error_chart, fidelity_chart, histogram
-from videoada.errors import OutputError
+from videoada.errors import ConfigError, OutputError
 from videoada.evaluation import EvaluationResult
 from videoada.outputs import write_text
 from videoada.records import RunRecord
@@ -26,7 +26,7 @@ def write_report(
     result: EvaluationResult | None = None,
     folders: Sequence[str | Path] = (),
     *,
-    videos: Literal["embed", "link", "none"] = "embed",
+    videos: str = "embed",
     num_cases: int = 24,
     title: str = "videoada report",
 ) -> None:
@@ -36,6 +36,8 @@ def write_report(
     OutputError when there is nothing to report or the file can't be written.
     """
     path = Path(path)
+    if videos not in ("embed", "link", "none"):
+        raise ConfigError(f"unknown choice for --videos '{videos[:40]}'; choose from embed, link, none")
     cases = sorted(find_cases(result, folders), key=lambda case: case.rank)
     if not cases and not (result and result.metrics):
         raise OutputError("there is nothing to report: no video with a run record, and no evaluation")

@@ -76,10 +76,11 @@ class Video:
                 return _decode_folder(path)
             if path.suffix.lower() in (".gif", ".webp"):
                 return _decode_animation(path)
-            frames, stream = [], None
-            for frame, stream in decode(path):  # noqa: B007
+            frames, rate = [], None
+            for frame, stream in decode(path):
                 frames.append(frame.to_ndarray(format="rgb24"))
-            return cls(np.stack(frames), round(stream.average_rate or 8) if stream else 8)
+                rate = stream.average_rate
+            return cls(np.stack(frames), round(rate or 8))
         except OutputError:
             raise
         except Exception as error:  # whatever Pillow, FFmpeg and NumPy make of bytes that can be anything

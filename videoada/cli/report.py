@@ -34,19 +34,14 @@ def report(
     from rich.console import Console
 
     from videoada.cli.evaluate import check_file
-    from videoada.config import one_of
     from videoada.evaluation import EvaluationResult
     from videoada.report import write_report
 
-    try:
-        one_of("choice for --videos", players, ("embed", "link", "none"))
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
     if not videos and not evaluation:
         raise ConfigError("give videos, a folder of them, or --evaluation FILE")
     if videos and evaluation:
         raise ConfigError("give videos or --evaluation, not both: an evaluation knows its videos")
     check_file(output, ".html")
     result = EvaluationResult.from_file(evaluation) if evaluation else None
-    write_report(output, result, videos or [], videos=players, num_cases=cases, title=title)  # type: ignore[arg-type]
+    write_report(output, result, videos or [], videos=players, num_cases=cases, title=title)
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"wrote {output}", markup=False)
