@@ -225,7 +225,9 @@ def test_keeps_no_latent_longer_than_needed(pipe):
         draw(pipe, steps=10, callback=lambda *_: kept.append(len(run.latents)))
     assert max(kept) == 4
     assert not run.latents
-    assert not run.memories
+    assert not run.held
+    assert not run.past
+    assert not run.rewind.taken
 
 
 def test_mask_of_the_wrong_length_is_refused(pipe):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from videoada.config import SkipConfig
 from videoada.errors import ConfigError
 from videoada.skip.policy import Mask, Never, SkipState, build_policy
-from videoada.skip.predictors import Hold, HoldOutput, Level
+from videoada.skip.predictors import Hold, HoldOutput
 from videoada.skip.third_order import ThirdOrder, ThirdOrderRelease
 
 

@@ -12,15 +12,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from videoada.errors import ConfigError
 
-POLICIES = ("none", "every-n", "mask", "third-order", "third-order-release")
-PREDICTORS = ("hold", "hold-output")
+POLICIES = ("none", "every-n", "mask", "third-order", "third-order-release", "error-controlled")
+PREDICTORS = ("hold", "hold-output", "linear", "linear-eps", "taylor2")
 SCHEDULERS = ("ddim", "dpm++", "dpm++-sde", "unipc", "euler", "euler-a")
 SEVERAL_CALLS = ("pndm", "heun", "kdpm2", "kdpm2-a", "dpm-sde")  # these call the network more than once a step
 FORMATS = (".mp4", ".mkv", ".gif", ".webp")  # and a folder of PNG frames, a name without an ending
 
 # What it gives on prompts of samples/prompts.txt is measured by scripts/measure_default.py and told in the README.
+DEFAULT_TOLERANCE = 0.06
 DEFAULT_THRESHOLD = 0.15
 RELEASE_THRESHOLD = 0.01  # the released code's class default
+DEFAULT_DAMPING = 0.7
 
 
 def _known_scheduler(value: str) -> str:
@@ -50,19 +52,26 @@ class FrozenConfig(BaseModel):
 class SkipConfig(FrozenConfig):
     """When to skip and what to use instead. A field that its policy does not have must be left alone.
 
-    Fields left at None take the policy's own default: the threshold 0.15 (`third-order`) or 0.01
-    (`third-order-release`), the warm-up 3 or 4 steps, the protected final steps 1 or 0.
+    Without a policy, the field that is given names it: `threshold` is `third-order`'s, `tolerance` is
+    `error-controlled`'s, `every` is `every-n`'s, `mask` is `mask`'s; with none of them it is `error-controlled`. Fields
+    left at None take the policy's own default, as `POLICY_DEFAULTS` lists them. `damping` is that of an extrapolating
+    predictor's slope, in [0, 1]. With `corrector`, skipped steps are taken again by interpolation once the next
+    prediction is known. `guidance_tolerance` lets a prediction go without its unconditional half (None: never).
     """
 
-    policy: str = "third-order"
+    policy: str = "error-controlled"
     predictor: str = "hold"
+    damping: float | None = Field(default=None, ge=0, le=1)
+    corrector: bool = False
     threshold: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    tolerance: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    guidance_tolerance: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     max_skip_steps: int | None = Field(default=None, ge=1)
     warmup_steps: int | None = Field(default=None, ge=1)
     final_steps: int | None = Field(default=None, ge=0)
     every: int | None = Field(default=None, ge=1)
     mask: tuple[bool, ...] | None = None
-    batch_decision: Literal["prompt", "mean"] = "prompt"
+    batch_decision: Literal["prompt", "mean", "any"] = "prompt"
 
     @field_validator("policy")
     @classmethod
@@ -79,37 +88,58 @@ class SkipConfig(FrozenConfig):
     def _fill(cls, values: Any) -> Any:
         """Refuse fields of other policies, then fill in the policy's own defaults."""
         values = {k: v for k, v in dict(values).items() if v is not None}
-        policy = values.get("policy", "third-order")
-        own: dict[str, dict[str, Any]] = {
-            "none": {},
-            "every-n": {"every": 2},
-            "mask": {"mask": None},
-            "third-order": {
-                "threshold": DEFAULT_THRESHOLD, "max_skip_steps": 4, "warmup_steps": 3, "final_steps": 1
-            },
-            "third-order-release": {
-                "threshold": RELEASE_THRESHOLD, "max_skip_steps": 4, "warmup_steps": 4, "final_steps": 0
-            },
-        }  # fmt: skip
-        if policy in own:
-            for name in ("threshold", "max_skip_steps", "warmup_steps", "final_steps", "every", "mask"):
-                if name in values and name not in own[policy]:
+        policy = values.setdefault("policy", next((p for f, p in NAMED_BY.items() if f in values), "error-controlled"))
+        own = POLICY_DEFAULTS.get(policy, {})
+        if own or policy == "none":
+            for name in ("threshold", "tolerance", "max_skip_steps", "warmup_steps", "final_steps", "every", "mask"):
+                if name in values and name not in own:
                     raise ValueError(f"policy '{policy}' has no {name.replace('_', '-')}")
-            values = own[policy] | values
+        values = own | values
         if policy == "mask" and not values.get("mask"):
             raise ValueError("policy 'mask' needs a mask: 0/1 for each step, 1 = compute")
-        if policy == "third-order-release":
-            if values.setdefault("predictor", "hold-output") != "hold-output":
-                raise ValueError("policy 'third-order-release' implies the predictor hold-output")
-        elif values.get("batch_decision", "prompt") != "prompt":
-            raise ValueError(f"policy '{policy}' decides for each prompt; batch-decision is third-order-release's")
+        if policy == "third-order-release" and values["predictor"] != "hold-output":
+            raise ValueError("policy 'third-order-release' implies the predictor hold-output")
+        if "warmup_steps" not in own and values.get("batch_decision", "prompt") != "prompt":
+            raise ValueError(f"policy '{policy}' has no rule, so it has no batch-decision")
+        extrapolates = values.get("predictor", "hold") in EXTRAPOLATING
+        if "damping" in values and not extrapolates:
+            raise ValueError(f"predictor '{values.get('predictor', 'hold')}' has no damping")
+        if extrapolates:
+            values.setdefault("damping", DEFAULT_DAMPING)
         return values
+
+    @property
+    def limit(self) -> float | None:
+        """What a rule's signal is held against: the threshold or the tolerance."""
+        return self.threshold if self.tolerance is None else self.tolerance
+
+    @property
+    def limit_name(self) -> str:
+        return "threshold" if self.tolerance is None else "tolerance"
 
     @model_validator(mode="after")
     def _mask_begins(self) -> Self:
         if self.mask and not self.mask[0]:
             raise ValueError("a mask must begin with 1: at the first step there is no prediction to hold")
         return self
+
+
+EXTRAPOLATING = ("linear", "linear-eps", "taylor2")
+NAMED_BY = {"threshold": "third-order", "tolerance": "error-controlled", "every": "every-n", "mask": "mask"}
+POLICY_DEFAULTS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "every-n": {"every": 2},
+    "mask": {"mask": None},
+    "third-order": {"threshold": DEFAULT_THRESHOLD, "max_skip_steps": 4, "warmup_steps": 3, "final_steps": 1},
+    "third-order-release": {
+        "threshold": RELEASE_THRESHOLD, "max_skip_steps": 4, "warmup_steps": 4, "final_steps": 0,
+        "predictor": "hold-output",
+    },
+    "error-controlled": {
+        "tolerance": DEFAULT_TOLERANCE, "max_skip_steps": 8, "warmup_steps": 3, "final_steps": 1,
+        "predictor": "linear", "corrector": True,
+    },
+}  # fmt: skip
 
 
 class LoadConfig(FrozenConfig):

@@ -132,16 +132,27 @@ def _record(
     warnings = []
     if unknown := unknown_words(pipe, f"{request.prompt} {request.negative_prompt or ''}"):
         warnings.append(f"the model has never seen: {', '.join(unknown)}")
-    if skip.policy != "none" and skip.threshold != 0:
+    if skip.policy != "none" and skip.limit != 0:
         if predictions == trace.num_steps and trace.num_steps > 1:
-            warnings.append("no step was skipped: nothing was saved on this prompt; raise the threshold to skip more")
+            warnings.append(
+                f"no step was skipped: nothing was saved on this prompt; raise the {skip.limit_name} to skip more"
+            )
         if trace.num_steps < FEW_STEPS:
             warnings.append(
                 f"with {trace.num_steps} steps there is little to skip; skipping pays from about {FEW_STEPS}"
             )
     policy = {
         name: getattr(skip, name)
-        for name in ("threshold", "every", "mask", "max_skip_steps", "warmup_steps", "final_steps")
+        for name in (
+            "threshold",
+            "tolerance",
+            "guidance_tolerance",
+            "every",
+            "mask",
+            "max_skip_steps",
+            "warmup_steps",
+            "final_steps",
+        )
         if getattr(skip, name) is not None
     }
     return RunRecord(
@@ -161,12 +172,15 @@ def _record(
         fps=request.fps,
         frames_sha256=video.sha256(),
         policy={"name": skip.policy, **policy},
-        predictor={"name": skip.predictor},
+        predictor={"name": skip.predictor}
+        | ({"damping": skip.damping} if skip.damping is not None else {})
+        | ({"corrector": skip.corrector} if skip.policy not in ("none", "third-order-release") else {}),
         computed=trace.computed[index],
         signal=trace.signal[index],
         signal_percentiles=trace.signal_percentiles(index),
         num_predictions=predictions,
-        unet_rows=rows * predictions,
+        guidance_skipped=trace.guidance_skipped(index) if skip.guidance_tolerance else None,
+        unet_rows=trace.rows_of(index),
         unet_rows_full=rows * trace.num_steps,
         seconds={name: round(value, 4) for name, value in seconds.items()},
         peak_memory_bytes=_peak_memory(pipe),

@@ -54,6 +54,7 @@ def settings_of(record: RunRecord) -> dict[str, Any]:
         "steps": record.num_inference_steps, "guidance_scale": record.guidance_scale, "num_frames": record.num_frames,
         "height": record.height, "width": record.width, "fps": record.fps, "seed": record.seed,
         "scheduler": record.scheduler, "policy": policy.pop("name", "none"), **policy,
-        "predictor": record.predictor.get("name"), "dtype": record.dtype,
+        "predictor": record.predictor.get("name"), "damping": record.predictor.get("damping"),
+        "corrector": record.predictor.get("corrector"), "dtype": record.dtype,
     }  # fmt: skip
     return {name: value for name, value in values.items() if value is not None}

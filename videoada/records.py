@@ -72,6 +72,7 @@ class RunRecord(BaseModel):
     policy: dict[str, Any]
     predictor: dict[str, Any]
     computed: list[bool]
+    guidance_skipped: list[bool] | None = None  # for each step: was only the conditional half computed?
     signal: list[float | None]
     signal_percentiles: dict[str, float] | None
     num_predictions: int

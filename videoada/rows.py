@@ -6,7 +6,7 @@ i + B.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -18,11 +18,17 @@ SHARED = ("image_rotary_emb", "cross_attention_kwargs", "attention_kwargs", "joi
 REPEATED = ("encoder_hidden_states",)
 
 
-def rows_of(compute: Sequence[bool], num_rows: int, device: torch.device) -> Tensor:
-    """Row indices, in order, of the prompts to compute; `num_rows` is a multiple of the number of prompts."""
+def rows_of(
+    compute: Sequence[bool], num_rows: int, device: torch.device, without_first_half: Collection[int] = ()
+) -> Tensor:
+    """Row indices, in order, of the prompts to compute; `num_rows` is a multiple of the number of prompts.
+
+    Of prompts in `without_first_half` the rows of the first half, the unconditional one, are left out.
+    """
     prompts = len(compute)
     chosen = [i for i, needed in enumerate(compute) if needed]
-    rows = torch.tensor([half + i for half in range(0, num_rows, prompts) for i in chosen])
+    halves = range(0, num_rows, prompts)
+    rows = torch.tensor([half + i for half in halves for i in chosen if half or i not in without_first_half])
     return rows.to(device, non_blocking=True)  # no second synchronisation of this step
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from videoada.skip.level import Level
+from videoada.skip.prediction import PredictionType
 
 
 def noise_levels(scheduler: Any, timesteps: list[float]) -> list[Level]:
@@ -26,6 +27,14 @@ def noise_levels(scheduler: Any, timesteps: list[float]) -> list[Level]:
         return [Level(float(np.sqrt(a)), float(np.sqrt(1 - a))) for a in at_step]
     sigma = t / scheduler.config.num_train_timesteps
     return [Level(float(1 - s), float(s)) for s in sigma]
+
+
+def prediction_type(scheduler: Any) -> PredictionType:
+    """What the network predicts; schedulers without ᾱ and without a word on it are flow-matching ones."""
+    said = getattr(scheduler.config, "prediction_type", None)
+    if said is None:
+        said = "epsilon" if getattr(scheduler, "alphas_cumprod", None) is not None else "flow_prediction"
+    return said if said in ("v_prediction", "sample", "flow_prediction") else "epsilon"
 
 
 def latent_scales(scheduler: Any, num_steps: int) -> list[float]:

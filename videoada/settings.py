@@ -1,4 +1,4 @@
-"""Settings: everything that a run can be told, flat, under the command line's names; read from and shown as YAML."""
+"""Settings: everything that a run can be told, flat, under the command line's names; shown as YAML."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pydantic import Field, field_validator
 from videoada.catalogue import DEFAULT_MODEL
 from videoada.config import FrozenConfig, GenerationConfig, LoadConfig, SchedulerName, SkipConfig
 from videoada.errors import ConfigError
-
-MOST_BYTES = 2**20  # of a configuration file
+from videoada.quality import quality_fields, target_fields
+from videoada.yamlfile import read_yaml
 
 
 class RunSettings(FrozenConfig):
@@ -39,15 +39,21 @@ class RunSettings(FrozenConfig):
     num_videos: int = Field(default=1, ge=1, le=100_000)
     batch_size: int = Field(default=1, ge=1)
     scheduler: SchedulerName = "ddim"
-    policy: str = "third-order"
+    quality: str | None = None
+    target_psnr: float | None = Field(default=None, gt=0, le=100)
+    policy: str | None = None
     predictor: str | None = None
+    damping: float | None = None
+    corrector: bool | None = None
     threshold: float | None = None
+    tolerance: float | None = None
+    guidance_tolerance: float | None = None
     max_skip_steps: int | None = None
     warmup_steps: int | None = None
     final_steps: int | None = None
     every: int | None = None
     mask: tuple[bool, ...] | None = None
-    batch_decision: Literal["prompt", "mean"] | None = None
+    batch_decision: Literal["prompt", "mean", "any"] | None = None
     device: str = "auto"
     dtype: str = "auto"
     offload: str = "none"
@@ -57,6 +63,7 @@ class RunSettings(FrozenConfig):
     compile: bool = False
     channels_last: bool = False
     quantize: str = "none"
+    calibration: dict[str, Any] | None = None  # that `videoada calibrate` wrote
 
     @field_validator("mask", mode="before")
     @classmethod
@@ -64,12 +71,17 @@ class RunSettings(FrozenConfig):
         return read_mask(value) if isinstance(value, str) else value
 
     def skip(self) -> SkipConfig:
-        """When to skip, with the policy's own defaults filled in."""
-        names = (
-            "policy", "predictor", "threshold", "max_skip_steps", "warmup_steps", "final_steps", "every", "mask",
-            "batch_decision",
-        )  # fmt: skip
-        return SkipConfig(**{name: value for name in names if (value := getattr(self, name)) is not None})
+        """When to skip: what the quality or the target stands for, then what is named, then the policy's defaults."""
+        named = [name for name in GOALS if getattr(self, name) is not None]
+        if len(named) > 1:
+            raise ConfigError(f"{' and '.join(name.replace('_', '-') for name in named)} say the same thing: give one")
+        values: dict[str, Any] = {}
+        if self.quality is not None:
+            values = quality_fields(self.quality)
+        elif self.target_psnr is not None:
+            values = target_fields(self.model, self.target_psnr, self.calibration)
+        values |= {name: value for name in SKIP_FIELDS if (value := getattr(self, name)) is not None}
+        return SkipConfig(**values)
 
     def loading(self) -> LoadConfig:
         """How to load the model."""
@@ -97,39 +109,13 @@ class RunSettings(FrozenConfig):
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """Safe YAML without aliases, which can make ten lines into gigabytes, and without keys that stand twice."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not allowed")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [getattr(key, "value", None) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"the key '{str(key)[:60]}' stands twice")
-        return super().construct_mapping(node, deep)
+GOALS = ("quality", "target_psnr", "threshold", "tolerance")
+SKIP_FIELDS = tuple(SkipConfig.model_fields)
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
     """The keys and values of a YAML file, keys with underscores. Raises ConfigError for what is no such file."""
-    path = Path(path)
-    try:
-        if path.is_file() and path.stat().st_size > MOST_BYTES:
-            raise ConfigError(f"{path} is too large for a configuration ({path.stat().st_size} bytes)")
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)  # a SafeLoader
-    except OSError as error:
-        raise ConfigError(f"can't read the configuration {path}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError, MemoryError) as error:
-        text = str(error) if not isinstance(error, RecursionError) else "it is nested too deeply"
-        raise ConfigError(f"can't read the configuration {path}: {' '.join(text.split())[:200]}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ConfigError(f"{path} must hold 'key: value' lines, as `videoada generate --print-config` prints them")
-    return {key.replace("-", "_"): value for key, value in values.items()}
+    return {key.replace("-", "_"): value for key, value in read_yaml(path).items()}
 
 
 def read_mask(text: str) -> tuple[bool, ...]:

@@ -20,6 +20,7 @@ class StepTrace:
     config: SkipConfig
     num_steps: int = 0
     decisions: list[Decision] = field(default_factory=list)
+    without_uncond: list[frozenset[int]] = field(default_factory=list)  # prompts computed in the conditional half alone
     unet_rows: int = 0  # rows of the network's batch that really ran
     unet_rows_full: int = 0  # rows that the full run takes
     started: float = 0.0  # time.perf_counter() when the timesteps were set
@@ -29,12 +30,14 @@ class StepTrace:
     synchronize: bool = False  # wait for the GPU after each call, so that the two are told apart; for benchmarks
 
     def begin(self, num_steps: int) -> None:
-        self.num_steps, self.decisions, self.unet_rows, self.unet_rows_full = num_steps, [], 0, 0
+        self.num_steps, self.decisions, self.without_uncond = num_steps, [], []
+        self.unet_rows = self.unet_rows_full = 0
         self.own_seconds = self.denoiser_seconds = 0.0
         self.started = self.finished = time.perf_counter()
 
-    def add(self, decision: Decision, rows_full: int) -> None:
+    def add(self, decision: Decision, rows_full: int, without_uncond: frozenset[int] = frozenset()) -> None:
         self.decisions.append(decision)
+        self.without_uncond.append(without_uncond)
         self.unet_rows_full += rows_full
         self.finished = time.perf_counter()
 
@@ -63,6 +66,14 @@ class StepTrace:
         calls = sum(len(d.compute) for d in self.decisions)
         return self.unet_rows_full // calls if calls else 0
 
+    def guidance_skipped(self, prompt: int = 0) -> list[bool]:
+        """For each step: was only the conditional half of this prompt computed?"""
+        return [prompt in alone for alone in self.without_uncond]
+
+    def rows_of(self, prompt: int = 0) -> int:
+        """UNet rows that one prompt took."""
+        return self.rows_per_prediction * self.num_predictions[prompt] - sum(self.guidance_skipped(prompt))
+
     def skipped_in_a_row(self, num_prompts: int) -> tuple[int, ...]:
         """For each prompt, the skips since its last prediction."""
         counts = [0] * num_prompts
@@ -84,7 +95,7 @@ class StepTrace:
         """One row for each step of a prompt: step, computed, signal, threshold, schedule_signal."""
         columns = self.computed[prompt], self.signal[prompt], self.schedule_signal[prompt]
         return [
-            {"step": i, "computed": c, "signal": s, "threshold": self.config.threshold, "schedule_signal": path}
+            {"step": i, "computed": c, "signal": s, "threshold": self.config.limit, "schedule_signal": path}
             for i, (c, s, path) in enumerate(zip(*columns, strict=True))
         ]
 
@@ -98,18 +109,18 @@ class StepTrace:
                 f"prompt {i}: {sum(steps)} of {len(steps)} predictions "
                 f"({100 * (1 - sum(steps) / len(steps)):.0f} % skipped)  {strip(steps)}"
             )
-            if (spread := self.signal_percentiles(i)) and self.config.threshold is not None:
+            if (spread := self.signal_percentiles(i)) and self.config.limit is not None:
                 lines.append(
                     f"  the signal was {spread['p50']:.3g} in the middle, four fifths of it between "
-                    f"{spread['p10']:.3g} and {spread['p90']:.3g}; a step is skipped below the threshold, "
-                    f"{self.config.threshold:g}"
+                    f"{spread['p10']:.3g} and {spread['p90']:.3g}; a step is skipped below the "
+                    f"{self.config.limit_name}, {self.config.limit:g}"
                 )
             both = [(s, p) for s, p in zip(self.signal[i], self.schedule_signal[i], strict=True) if s and p]
             if both:
                 share = float(np.median([p / s for s, p in both]))
                 lines.append(f"  of it, the noise schedule alone explains {share:.0%} (median over the steps)")
             if self.config.policy != "none" and all(steps) and len(steps) > 1:
-                lines.append("  nothing was skipped: raise the threshold to skip more")
+                lines.append(f"  nothing was skipped: raise the {self.config.limit_name} to skip more")
         lines.append(
             f"UNet rows: {self.unet_rows} of {self.unet_rows_full}; {self.finished - self.started:.2f} s of denoising, "
             f"{self.own_seconds:.3f} s of it for deciding and predicting."

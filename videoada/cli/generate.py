@@ -25,7 +25,7 @@ Examples:
 
   videoada generate --prompt "a red circle moving right on a black background"
 
-  videoada generate --prompt "…" --threshold 0.3 --seed 7 --output fast.mkv --json
+  videoada generate --prompt "…" --quality fast --seed 7 --output fast.mkv --json
 
   videoada generate --prompt "…" --compare --output clip.webp
 
@@ -69,16 +69,38 @@ def generate(
         int | None, option("How many of them at once, still with one decision for each.", "1")
     ] = None,
     scheduler: Annotated[str | None, option("ddim, dpm++, dpm++-sde, unipc, euler or euler-a.", "ddim")] = None,
+    quality: Annotated[
+        str | None, option("How close to the full run: near-lossless, high, balanced or fast.", "balanced")
+    ] = None,
+    target_psnr: Annotated[
+        float | None, option("Instead: the mean PSNR to the full run in dB, from the model's calibration.")
+    ] = None,
+    tolerance: Annotated[
+        float | None, option("Instead: error-controlled's limit; skip more with a larger one; 0 skips nothing.")
+    ] = None,
+    threshold: Annotated[float | None, option("Instead: third-order's limit; 0 skips nothing.")] = None,
     policy: Annotated[
-        str | None, option("When to skip: none, every-n, mask, third-order or third-order-release.", "third-order")
+        str | None,
+        option(
+            "When to skip: none, every-n, mask, third-order, third-order-release or error-controlled.",
+            "error-controlled",
+        ),
     ] = None,
     predictor: Annotated[
-        str | None, option("What stands in on a skipped step: hold or hold-output.", "the policy's own")
+        str | None,
+        option("What stands in on a skipped step: hold, hold-output, linear, linear-eps, taylor2.", "the policy's own"),
     ] = None,
-    threshold: Annotated[
-        float | None, option("Skip more with a larger one; 0 skips nothing.", "the policy's own")
+    damping: Annotated[
+        float | None, option("Of the slope that linear, linear-eps and taylor2 carry on: 0 to 1.", "0.7")
     ] = None,
-    max_skip_steps: Annotated[int | None, option("Most skips in a row.", "4")] = None,
+    corrector: Annotated[
+        bool | None,
+        option("Take skipped steps again by interpolation once the next prediction is known.", "the policy's own"),
+    ] = None,
+    guidance_tolerance: Annotated[
+        float | None, option("Compute the conditional half alone where the error that brings is below this.", "never")
+    ] = None,
+    max_skip_steps: Annotated[int | None, option("Most skips in a row.", "the policy's own")] = None,
     warmup_steps: Annotated[int | None, option("First steps that always compute.", "the policy's own")] = None,
     final_steps: Annotated[int | None, option("Last steps that always compute.", "the policy's own")] = None,
     every: Annotated[int | None, option("For every-n: compute each n-th step.", "2")] = None,
@@ -86,7 +108,7 @@ def generate(
         str | None, option("For mask: 0/1 for each step (1 = compute), or a file with them, or a record.")
     ] = None,
     batch_decision: Annotated[
-        str | None, option("For third-order-release: prompt, or mean as the released code does.", "prompt")
+        str | None, option("Each prompt decides; or the batch as one: mean (as the released code), any.", "prompt")
     ] = None,
     device: Annotated[str | None, option("auto, cpu, cuda or cuda:N.", "auto")] = None,
     dtype: Annotated[str | None, option("auto, float32, float16 or bfloat16.", "auto")] = None,
@@ -128,7 +150,11 @@ def generate(
     quiet: Annotated[bool, typer.Option("--quiet", help="No bar and no summary.")] = False,
 ) -> None:
     """Draw a video from a prompt, with fewer noise predictions."""
-    given = {k: v for k, v in locals().items() if v is not None and v is not False and k not in NOT_SETTINGS}
+    given = {
+        k: v
+        for k, v in locals().items()
+        if v is not None and (v is not False or k == "corrector") and k not in NOT_SETTINGS
+    }
     from rich.console import Console
 
     from videoada.outputs import check_output
@@ -164,7 +190,7 @@ NOT_SETTINGS = ("config", "from_record", "output", "compare", "no_metadata", "pr
 
 def effective_settings(given: dict[str, Any], config: Path | None, from_record: Path | None) -> RunSettings:
     """Flags over the configuration or the record over the defaults. Raises ConfigError."""
-    from videoada.settings import RunSettings, read_settings
+    from videoada.settings import GOALS, SKIP_FIELDS, RunSettings, read_settings
 
     if config and from_record:
         raise ConfigError("give --config or --from-record, not both")
@@ -175,9 +201,12 @@ def effective_settings(given: dict[str, Any], config: Path | None, from_record: 
         from videoada.inspect import find_record, settings_of
 
         values = settings_of(find_record(from_record))
-        if given.keys() & {"policy"}:  # another policy has no use for the recorded one's fields
-            for name in ("predictor", "threshold", "max_skip_steps", "warmup_steps", "final_steps", "every", "mask"):
+        if given.keys() & {"policy", *GOALS}:  # another policy has no use for the recorded one's fields
+            for name in SKIP_FIELDS:
                 values.pop(name, None)
+    if given.keys() & {*GOALS}:  # a flag's goal wins over a file's
+        for name in GOALS:
+            values.pop(name, None)
     return RunSettings(**(values | given))
 
 

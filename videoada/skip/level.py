@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+MOST_LOG_SNR = 10.0  # stands for ±∞: α or σ below 5e-5
 
 
 @dataclass(frozen=True)
@@ -12,6 +15,18 @@ class Level:
 
     alpha: float
     sigma: float
+
+    @property
+    def log_snr(self) -> float:
+        """λ = log(α/σ), kept within ±10 where one of them is 0."""
+        if min(self.alpha, self.sigma) <= 0:
+            return MOST_LOG_SNR if self.sigma <= 0 else -MOST_LOG_SNR
+        return min(max(math.log(self.alpha / self.sigma), -MOST_LOG_SNR), MOST_LOG_SNR)
+
+    @property
+    def angle(self) -> float:
+        """φ = atan(σ/α), in [0, π/2]: λ on a scale without infinities, on which latents move at even speed."""
+        return math.atan2(self.sigma, self.alpha)
 
 
 def path_of_schedule(levels: Sequence[Level]) -> list[tuple[float, float]] | None:

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from videoada.config import SkipConfig
 from videoada.skip.level import Level
+from videoada.skip.prediction import Prediction
+
+BatchDecision = Literal["prompt", "mean", "any"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class SkipState:
     """What is known before `step`, the step to decide about.
 
     `latents` holds (B, N) latents, newest last: x after steps …, step − 2, step − 1, preceded by x_T while it is
-    recent enough; never more than the policy's `num_latents`.
+    recent enough; never more than the policy's `num_latents`. `past` holds, for each prompt, its last predictions that
+    were computed, at most the policy's `num_predictions`.
     """
 
     step: int  # 0-based
@@ -33,6 +37,8 @@ class SkipState:
     latents: tuple[Tensor, ...]
     skipped_in_a_row: tuple[int, ...]  # for each prompt
     levels: tuple[Level, ...] = ()  # of the latents; may be left out
+    past: tuple[tuple[Prediction, ...], ...] = ()  # for each prompt, oldest first
+    schedule: tuple[Level, ...] = ()  # of every step of the run
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,10 @@ class Decision:
 
 
 class Policy(Protocol):
-    """The extension point: the fields of a policy are its settings."""
+    """The extension point: the fields of a policy are its settings.
+
+    A policy that looks at predictions also says how many of each prompt's last ones, as `num_predictions`.
+    """
 
     @property
     def num_latents(self) -> int:
@@ -98,18 +107,22 @@ class Mask:
 
 def by_rule(
     change: Tensor, scale: Tensor, threshold: float, forced: tuple[bool, ...], *, compute_when_equal: bool,
-    of_schedule: tuple[Tensor, Tensor] | None = None,
+    of_schedule: tuple[Tensor, Tensor] | None = None, batch_decision: BatchDecision = "prompt",
 ) -> Decision:  # fmt: skip
     """Compute where `change` > `threshold`·`scale` (or ≥), both (B,) and compared in their own dtype, or where forced.
 
     The signal is change ÷ scale; `of_schedule` is (change, scale) of the schedule's own path. The one place where
-    numbers leave the device: a single transfer for the whole batch. A NaN computes.
+    numbers leave the device: a single transfer for the whole batch. A NaN computes. `batch_decision` "any" computes all
+    prompts where one needs it, "mean" compares the means over the batch.
     """
+    if batch_decision == "mean":
+        change, scale = change.mean().expand(len(change)), scale.mean().expand(len(scale))
     limit = threshold * scale
     columns = [change, scale, (change < limit) if compute_when_equal else (change <= limit), *(of_schedule or ())]
     changes, scales, skips, *schedule = torch.stack([c.double() for c in columns]).cpu().tolist()
+    compute = tuple(not skip or must for skip, must in zip(skips, forced, strict=True))
     return Decision(
-        tuple(not skip or must for skip, must in zip(skips, forced, strict=True)),
+        (any(compute),) * len(compute) if batch_decision != "prompt" else compute,
         _ratios(changes, scales),
         _ratios(*schedule) if schedule else (None,) * len(changes),
     )
@@ -120,19 +133,32 @@ def _ratios(changes: list[float], scales: list[float]) -> tuple[float | None, ..
 
 
 def build_policy(config: SkipConfig) -> Policy:
-    """The policy that a configuration names. Threshold 0 is `none`, before any rule is asked."""
+    """The policy that a configuration names. Threshold or tolerance 0 is `none`, before any rule is asked."""
+    from videoada.skip.error_controlled import ErrorControlled
     from videoada.skip.third_order import ThirdOrder, ThirdOrderRelease
 
-    if config.threshold == 0:
+    if config.threshold == 0 or config.tolerance == 0:
         return Never()
     match config.policy:
+        case "error-controlled":
+            return ErrorControlled(
+                config.tolerance or 0,
+                config.max_skip_steps or 1,
+                config.warmup_steps or 1,
+                config.final_steps or 0,
+                config.batch_decision,
+            )
         case "every-n":
             return EveryN(config.every or 1)
         case "mask":
             return Mask(config.mask or ())
         case "third-order":
             return ThirdOrder(
-                config.threshold or 0, config.max_skip_steps or 1, config.warmup_steps or 1, config.final_steps or 0
+                config.threshold or 0,
+                config.max_skip_steps or 1,
+                config.warmup_steps or 1,
+                config.final_steps or 0,
+                config.batch_decision,
             )
         case "third-order-release":
             return ThirdOrderRelease(
@@ -141,6 +167,6 @@ def build_policy(config: SkipConfig) -> Policy:
                 config.warmup_steps or 1,
                 config.final_steps or 0,
                 config.batch_decision,
-            )
+            )  # fmt: skip
         case _:
             return Never()

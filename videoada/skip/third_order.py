@@ -6,12 +6,12 @@ Notation: x_k is the latent after step k, x_{-1} = x_T, Δx_k = x_k − x_{k−1
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from videoada.skip.level import path_of_schedule
-from videoada.skip.policy import Decision, SkipState, by_rule
+from videoada.skip.policy import BatchDecision, Decision, SkipState, by_rule
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class ThirdOrder:
     max_skip_steps: int = 4
     warmup_steps: int = 3
     final_steps: int = 1
+    batch_decision: BatchDecision = "prompt"
     num_latents = 4
 
     def decide(self, state: SkipState) -> Decision:
@@ -40,6 +41,7 @@ class ThirdOrder:
             forced=tuple(last or run >= self.max_skip_steps for run in state.skipped_in_a_row),
             compute_when_equal=True,
             of_schedule=self._of_schedule(x2, x3, state),
+            batch_decision=self.batch_decision,
         )
 
     def _of_schedule(self, x2: Tensor, x3: Tensor, state: SkipState) -> tuple[Tensor, Tensor] | None:
@@ -57,14 +59,15 @@ class ThirdOrderRelease:
 
     d_k = mean|x_k − x_{k−1}| is a scalar in the latents' own dtype, so the rule is blind to direction. The first
     decision governs step 4 and x_T is not in the history. The cap arms late, once more than four decisions exist, so
-    the first run can hold five skips. `batch_decision` "mean" takes one d_k over the batch, as released.
+    the first run can hold five skips. `batch_decision` "mean" takes one d_k over the batch, as released; "any" computes
+    all prompts where one needs it.
     """
 
     threshold: float
     max_skip_steps: int = 4
     warmup_steps: int = 4
     final_steps: int = 0
-    batch_decision: Literal["prompt", "mean"] = "prompt"
+    batch_decision: BatchDecision = "prompt"
     num_latents = 4
 
     def decide(self, state: SkipState) -> Decision:
@@ -79,6 +82,7 @@ class ThirdOrderRelease:
             forced=tuple(last or (armed and run >= self.max_skip_steps) for run in state.skipped_in_a_row),
             compute_when_equal=False,
             of_schedule=self._of_schedule(x2, x3, state),
+            batch_decision=self.batch_decision,
         )
 
     def _change(self, *steps: Tensor) -> tuple[Tensor, Tensor]:

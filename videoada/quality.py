@@ -1,0 +1,127 @@
+"""What `--quality` and `--target-psnr` stand for: a policy, a predictor and a tolerance, from configs/."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from videoada.config import FrozenConfig, one_of
+from videoada.errors import ConfigError
+from videoada.yamlfile import read_yaml
+
+QUALITIES = ("near-lossless", "high", "balanced", "fast")
+
+
+class CurvePoint(FrozenConfig):
+    """What one tolerance gave on the prompts of a calibration: means over them; `rows` is the share of the full run."""
+
+    tolerance: float
+    psnr: float
+    psnr_worst: float
+    rows: float
+
+
+class Calibration(FrozenConfig):
+    """A model's curve of fidelity against tolerance, and how the chosen one did on prompts held out from it."""
+
+    model: str
+    scheduler: str
+    num_inference_steps: int
+    prompts: int
+    curve: tuple[CurvePoint, ...]
+    held_out: CurvePoint | None = None
+    held_out_prompts: int = 0
+
+    def tolerance_for_psnr(self, target: float) -> float:
+        """The tolerance whose mean PSNR is `target` dB, on straight lines between the points in log tolerance.
+
+        Raises ConfigError for a target outside the curve.
+        """
+        points = falling([(p.tolerance, p.psnr) for p in self.curve])
+        if not points[-1][1] <= target <= points[0][1]:
+            raise ConfigError(
+                f"the calibration of {self.model} reaches from {points[-1][1]:.1f} to {points[0][1]:.1f} dB; "
+                f"{target:g} dB is outside"
+            )
+        return between(points, target)
+
+    def tolerance_for_rows(self, share: float) -> float:
+        """The tolerance whose runs take that share of the full run's UNet rows. Raises ConfigError as above."""
+        points = falling([(p.tolerance, p.rows) for p in self.curve])
+        if not points[-1][1] <= share <= points[0][1]:
+            raise ConfigError(
+                f"the calibration of {self.model} reaches from {1 / points[0][1]:.2f} to {1 / points[-1][1]:.2f} "
+                f"times as fast; {1 / share:.2f} is outside"
+            )
+        return between(points, share)
+
+
+def falling(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """(tolerance, value) by tolerance, with values that never rise: neighbours that do are averaged (isotonic)."""
+    blocks: list[list[tuple[float, float]]] = []
+    for point in sorted(points):
+        blocks.append([point])
+        while len(blocks) > 1 and _mean(blocks[-1]) > _mean(blocks[-2]):
+            last = blocks.pop()
+            blocks[-1] += last
+    return [(tolerance, _mean(block)) for block in blocks for tolerance, _ in block]
+
+
+def between(points: Sequence[tuple[float, float]], value: float) -> float:
+    """The tolerance at which the falling curve through `points` has `value`, which lies within it."""
+    for (t1, v1), (t2, v2) in zip(points, points[1:], strict=False):
+        if v2 <= value <= v1:
+            share = (v1 - value) / (v1 - v2) if v1 > v2 else 0.0
+            return math.exp(math.log(t1) + share * (math.log(t2) - math.log(t1)))
+    return points[-1][0]
+
+
+def _mean(block: Sequence[tuple[float, float]]) -> float:
+    return sum(value for _, value in block) / len(block)
+
+
+def quality_fields(name: str) -> dict[str, Any]:
+    """Policy, predictor and tolerance of a quality level. Raises ConfigError for an unknown one."""
+    try:
+        one_of("quality", name, QUALITIES)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    fields = read_yaml(configs_folder() / "quality.yaml").get(name)
+    if not isinstance(fields, dict):
+        raise ConfigError(f"{configs_folder() / 'quality.yaml'} does not say what '{name}' stands for")
+    return dict(fields)
+
+
+def target_fields(model: str, target_psnr: float, calibration: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Policy, predictor and tolerance for a mean PSNR in dB, from a calibration or the one shipped for the model."""
+    if calibration is None:
+        path = configs_folder() / f"calibrated-{Path(model).name}.yaml"
+        if not path.is_file():
+            raise ConfigError(
+                f"there is no calibration for '{model}': make one with `videoada calibrate --model {model} --prompts "
+                f"FILE --target-psnr {target_psnr:g}`, and give it as --config"
+            )
+        calibration = read_yaml(path).get("calibration")
+    tolerance = read_calibration(calibration).tolerance_for_psnr(target_psnr)
+    return {"policy": "error-controlled", "predictor": "linear", "tolerance": round(tolerance, 6)}
+
+
+def read_calibration(values: Any) -> Calibration:
+    """A configuration's `calibration`. Raises ConfigError for what is none."""
+    try:
+        if not isinstance(values, Mapping) or not values.get("curve"):
+            raise ConfigError("it has no curve")
+        return Calibration.model_validate(dict(values))
+    except (ConfigError, ValidationError) as error:
+        raise ConfigError(f"the configuration holds no calibration: {str(error).splitlines()[0]}") from None
+
+
+def configs_folder() -> Path:
+    """configs/ of the checkout, or where an installed wheel puts it."""
+    beside = Path(__file__).parent.parent / "configs"
+    return beside if (beside / "quality.yaml").is_file() else Path(sys.prefix) / "share" / "videoada" / "configs"

@@ -1,0 +1,84 @@
+"""Scheduler steps taken again with other outputs, from a step in the past on, as if they had been taken so at once.
+
+A scheduler's state is what its attributes hold: the outputs it remembers, its place in the schedule. Its noise is that
+of the generators, which are put back as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class TakenStep:
+    """One step that the scheduler took, and all it had before."""
+
+    step: int
+    state: dict[str, Any]
+    randomness: list[tuple[torch.Generator | None, Tensor]]
+    outputs: Tensor  # what it was given, (B, N)
+    sample: Tensor  # as the pipeline shapes it
+    take: Callable[[Tensor, Tensor], Any]  # outputs and sample, both as the pipeline shapes them
+
+
+class Rewind:
+    """The last steps of one run, as far back as they may be asked for."""
+
+    def __init__(self) -> None:
+        self.taken: list[TakenStep] = []
+
+    def keep(
+        self, scheduler: Any, step: int, outputs: Tensor, sample: Tensor, take: Callable[[Tensor, Tensor], Any],
+        generator: Any,
+    ) -> None:  # fmt: skip
+        """Call it before the scheduler takes the step."""
+        state = _copied(vars(scheduler))
+        self.taken.append(TakenStep(step, state, _randomness(generator, sample), outputs, sample, take))
+
+    def forget_before(self, step: int) -> None:
+        self.taken = [taken for taken in self.taken if taken.step >= step]
+
+    def again(self, scheduler: Any, first: int, outputs_of: Callable[[TakenStep, Tensor], Tensor]) -> Tensor:
+        """The sample before the present step, once the steps from `first` on are taken again.
+
+        `outputs_of` gets a taken step and the sample that it now begins with and gives its outputs (B, N).
+        """
+        steps = [taken for taken in self.taken if taken.step >= first]
+        sample = steps[0].sample
+        vars(scheduler).clear()
+        vars(scheduler).update(_copied(steps[0].state))
+        for generator, state in steps[0].randomness:
+            _set_randomness(generator, state, sample)
+        for taken in steps:
+            taken.state, taken.sample = _copied(vars(scheduler)), sample
+            taken.outputs = outputs_of(taken, sample)
+            result = taken.take(taken.outputs.reshape(sample.shape), sample)
+            sample = result[0] if isinstance(result, tuple) else result.prev_sample
+        return sample
+
+
+def _copied(state: dict[str, Any]) -> dict[str, Any]:
+    """Schedulers put new tensors into their lists but never change one."""
+    return {name: list(value) if type(value) is list else value for name, value in state.items()}
+
+
+def _randomness(generator: Any, sample: Tensor) -> list[tuple[torch.Generator | None, Tensor]]:
+    generators = generator if isinstance(generator, list) else [generator]
+    unique: list[torch.Generator | None] = list({id(g): g for g in generators}.values())
+    if unique != [None]:
+        return [(g, g.get_state()) for g in unique if g is not None]
+    return [(None, torch.cuda.get_rng_state(sample.device) if sample.is_cuda else torch.get_rng_state())]
+
+
+def _set_randomness(generator: torch.Generator | None, state: Tensor, sample: Tensor) -> None:
+    if generator is not None:
+        generator.set_state(state)
+    elif sample.is_cuda:
+        torch.cuda.set_rng_state(state, sample.device)
+    else:
+        torch.set_rng_state(state)

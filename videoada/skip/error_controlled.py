@@ -1,0 +1,69 @@
+"""Skipping as an adaptive multistep solver: call the network when the error since the last call would grow too large.
+
+After a call the last three computed x̂₀ say how fast their slope turns. That turning, carried on, is the error of a
+linear prediction: the next term of Newton's polynomial. A first-order solver adds it to the latents with the weight
+1 − e^(−Δλ) of each step (exactly so for DDIM: x' = (σ'/σ)·x + α'·(1 − e^(−Δλ))·x̂₀), and the sum since the last call is
+held against a tolerance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from videoada.skip.level import Level
+from videoada.skip.policy import BatchDecision, Decision, SkipState, by_rule
+from videoada.skip.prediction import Prediction
+
+
+@dataclass(frozen=True)
+class ErrorControlled:
+    """Compute when the estimated error since the last call exceeds `tolerance`, in units of the noise (variance 1).
+
+    The first `warmup_steps` (three at least, which the estimate needs) and the last `final_steps` always compute, and
+    so does a step after `max_skip_steps` skips in a row.
+    """
+
+    tolerance: float
+    max_skip_steps: int = 8
+    warmup_steps: int = 3
+    final_steps: int = 1
+    batch_decision: BatchDecision = "prompt"
+    num_latents = 0
+    num_predictions = 3
+
+    def decide(self, state: SkipState) -> Decision:
+        if state.step < max(self.warmup_steps, 3) or any(len(past) < 3 for past in state.past):
+            return Decision.all(state)
+        last = state.step >= state.num_steps - self.final_steps
+        error = torch.stack([turning(past) * weight(past, state.step, state.schedule) for past in state.past])
+        return by_rule(
+            error,
+            torch.ones_like(error),
+            self.tolerance,
+            forced=tuple(last or run >= self.max_skip_steps for run in state.skipped_in_a_row),
+            compute_when_equal=False,
+            batch_decision=self.batch_decision,
+        )
+
+
+def turning(past: Sequence[Prediction]) -> Tensor:
+    """The second divided difference in λ of the last three x̂₀: its root mean square, a number on their device."""
+    (a, b, c), (z1, z2, z3) = (p.x0 for p in past[-3:]), (p.level.log_snr for p in past[-3:])
+    difference = ((c - b) / (z3 - z2) - (b - a) / (z2 - z1)) / (z3 - z1)
+    return difference.norm() / math.sqrt(difference.numel())
+
+
+def weight(past: Sequence[Prediction], step: int, schedule: Sequence[Level]) -> float:
+    """What a turning of 1 has done to the latents when the steps after the last call, up to `step`, are skipped."""
+    z2, z3 = (p.level.log_snr for p in past[-2:])
+    total = 0.0
+    for j in range(past[-1].step + 1, step + 1):
+        z = schedule[j].log_snr
+        growth = 1 - math.exp(z - schedule[j + 1].log_snr) if j + 1 < len(schedule) else 1.0
+        total += abs((z - z2) * (z - z3)) * growth
+    return total

@@ -1,0 +1,78 @@
+"""Predictions without their unconditional half, where what guidance adds can be foretold.
+
+Guidance computes u + s·(c − u) from the unconditional output u and the conditional one c. g = c − u changes slowly, so
+that at some steps c alone is computed and u = c − ĝ, with ĝ on the damped line through the last two g. The error of ĝ
+enters (s − 1) times: what the next term of Newton's polynomial says of it is held against a tolerance of its own.
+After Adaptive Guidance (Castillo et al., arXiv 2312.12487), which drops u for good.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from videoada.skip.level import Level
+from videoada.skip.prediction import LEAST, PredictionType
+from videoada.skip.predictors import extrapolate
+
+
+@dataclass(frozen=True)
+class Difference:
+    """g = c − u of one prompt at one step where both were computed: (N,) float32."""
+
+    level: Level
+    value: Tensor
+
+
+@dataclass(frozen=True)
+class GuidanceRule:
+    """`tolerance` is of the error that one prediction without u may bring, in units of the noise (variance 1)."""
+
+    tolerance: float
+    damping: float = 0.7
+    num_differences = 3
+
+    def needs_both(
+        self, past: Sequence[Sequence[Difference]], level: Level, kind: PredictionType, guidance_scale: float
+    ) -> tuple[bool, ...]:
+        """For each prompt: must u be computed at `level`? One transfer from the device for all."""
+        known = [len(differences) >= self.num_differences for differences in past]
+        if not any(known):
+            return (True,) * len(past)
+        errors = torch.stack([next_term(differences, level) for differences in past if len(differences) >= 3])
+        scale = abs(guidance_scale - 1) * clean_share(level, kind)
+        sizes = iter((errors * scale).tolist())
+        answers = []
+        for differences, enough in zip(past, known, strict=True):
+            gap = level.log_snr - differences[-1].level.log_snr if enough else 0.0
+            answers.append(not enough or not next(sizes) * (1 - math.exp(-abs(gap))) <= self.tolerance)
+        return tuple(answers)
+
+    def predict(self, past: Sequence[Difference], level: Level) -> Tensor:
+        """ĝ (N,) at `level`."""
+        return extrapolate([d.value for d in past[-2:]], [d.level.angle for d in past[-2:]], level.angle, self.damping)
+
+
+def next_term(past: Sequence[Difference], level: Level) -> Tensor:
+    """The quadratic term of Newton's polynomial in λ through the last three g, at `level`: its root mean square."""
+    (a, b, c), (z1, z2, z3) = (d.value for d in past[-3:]), (d.level.log_snr for d in past[-3:])
+    second = ((c - b) / (z3 - z2) - (b - a) / (z2 - z1)) / (z3 - z1)
+    return second.norm() * abs((level.log_snr - z2) * (level.log_snr - z3)) / math.sqrt(second.numel())
+
+
+def clean_share(level: Level, kind: PredictionType) -> float:
+    """How far x̂₀ moves when the network's output moves by 1."""
+    if kind == "epsilon":
+        return level.sigma / max(level.alpha, LEAST)
+    return 1.0 if kind == "sample" else level.sigma
+
+
+def find_guidance_scale(guided: Tensor, uncond: Tensor, cond: Tensor) -> float:
+    """s of guided = u + s·(c − u), by least squares; pipelines do not tell it to the network."""
+    difference = (cond - uncond).double().flatten()
+    size = float(difference.dot(difference))
+    return float((guided - uncond).double().flatten().dot(difference)) / size if size > 0 else 1.0

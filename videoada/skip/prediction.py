@@ -1,0 +1,60 @@
+"""One prediction of one prompt, read as the clean video x̂₀ and the noise ε̂ that it says are in the latents.
+
+What a network gives (ε, v, x₀ or a flow) is a mix of the two that turns with the noise level; they themselves are what
+stays or moves smoothly along a trajectory. Shape letter: N numbers of one prompt's latent. α and σ may be those of any
+path x = α·x₀ + σ·ε: variance-preserving (α² + σ² = 1) or straight (α + σ = 1, flow matching).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from videoada.skip.level import Level
+
+PredictionType = Literal["epsilon", "v_prediction", "sample", "flow_prediction"]
+LEAST = 1e-4  # α or σ that is divided by
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A network output, guided, at one step. `x0` and `eps` (N,) are float32, `output` as the scheduler took it."""
+
+    step: int
+    level: Level
+    output: Tensor
+    x0: Tensor
+    eps: Tensor
+
+
+def read_prediction(step: int, output: Tensor, sample: Tensor, level: Level, kind: PredictionType) -> Prediction:
+    """The prediction that `output` (N,) is for the latents `sample` (N,) at `level`."""
+    o, x = output.float(), sample.float()
+    a, s = level.alpha, level.sigma
+    if kind == "epsilon":
+        x0, eps = (x - s * o) / max(a, LEAST), o
+    elif kind == "sample":
+        x0, eps = o, noise_in(x, o, level)
+    elif kind == "v_prediction":
+        x0, eps = a * x - s * o, a * o + s * x
+    else:
+        x0, eps = (x - s * o) / (a + s), (x + a * o) / (a + s)
+    return Prediction(step, level, output, x0, eps)
+
+
+def noise_in(sample: Tensor, x0: Tensor, level: Level) -> Tensor:
+    """The ε that `sample` holds if `x0` is its clean video."""
+    return (sample.float() - level.alpha * x0) / max(level.sigma, LEAST)
+
+
+def output_of(x0: Tensor, eps: Tensor, level: Level, kind: PredictionType) -> Tensor:
+    """What a network of that kind gives to say (x̂₀, ε̂) at `level`; float32."""
+    if kind == "epsilon":
+        return eps
+    if kind == "sample":
+        return x0
+    if kind == "v_prediction":
+        return level.alpha * eps - level.sigma * x0
+    return eps - x0

@@ -1,0 +1,47 @@
+"""YAML files from anywhere, read safely: no aliases, no tags, no key twice, no more than a megabyte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from videoada.errors import ConfigError
+
+MOST_BYTES = 2**20
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Safe YAML without aliases, which can make ten lines into gigabytes, and without keys that stand twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not allowed")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [getattr(key, "value", None) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key '{str(key)[:60]}' stands twice")
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The keys and values of a YAML file. Raises ConfigError for what is no such file."""
+    path = Path(path)
+    try:
+        if path.is_file() and path.stat().st_size > MOST_BYTES:
+            raise ConfigError(f"{path} is too large for a configuration ({path.stat().st_size} bytes)")
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)  # a SafeLoader
+    except OSError as error:
+        raise ConfigError(f"can't read the configuration {path}: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError, OverflowError, MemoryError) as error:
+        text = str(error) if not isinstance(error, RecursionError) else "it is nested too deeply"
+        raise ConfigError(f"can't read the configuration {path}: {' '.join(text.split())[:200]}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ConfigError(f"{path} must hold 'key: value' lines, as `videoada generate --print-config` prints them")
+    return values
