@@ -32,7 +32,7 @@ import transformers
 import yaml
 from PIL import Image
 
-from videoada.benchmark import in_turn, twin
+from videoada.timing import in_turn, twin
 from videoada.catalogue import ASSETS
 from videoada.config import GenerationConfig, SkipConfig
 from videoada.denoiser import skip_steps

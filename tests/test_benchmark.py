@@ -9,7 +9,7 @@ from conftest import PROMPTS
 
 import videoada
 from videoada import GenerationConfig, SkipConfig
-from videoada.benchmark import in_turn
+from videoada.timing import in_turn
 
 
 def test_runs_take_turns_and_only_their_own_time_counts():

@@ -1,212 +1,187 @@
-"""benchmark(): full and skipped runs in interleaved pairs, and how close the time saved comes to the ideal.
+"""benchmark(): methods × prompts, each measured against the full run of the same prompt and seed, resumable.
 
-The two runs of a pair take turns, step by step, so that whatever else slows the machine slows both alike: on a shared
-machine a network call may take 125 ms now and 200 ms a few seconds later.
+Every method of a batch of prompts is drawn in one process right after the full run it is measured against. What is
+measured is one cell for each method and prompt, a line of `cells.jsonl`; the full and the reference runs are kept as
+lossless videos beside it, so that a run that was cut goes on where it stopped.
 """
 
 from __future__ import annotations
 
-import copy
-import statistics
-import threading
-import time
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-import torch
+from videoada.config import GenerationConfig
+from videoada.errors import PromptError
+from videoada.methods import Drawn, Method, draw_with
+from videoada.metrics import check_coherence, paired_fidelity
+from videoada.outputs import written_aside
+from videoada.pipelines import model_info
+from videoada.shapes import agreement, measure, parse
+from videoada.video import Video
 
-from videoada.config import GenerationConfig, SkipConfig
-from videoada.denoiser import skip_steps
-from videoada.draw import draw_batch
-from videoada.errors import ConfigError
-from videoada.generate import check_request
-from videoada.metrics import paired_fidelity
-from videoada.pipelines import model_info, scheduler_of
-from videoada.records import package_versions
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A full run and a skipped run of one batch, in turns. Times in seconds, rows of the UNet's batch."""
-
-    full: float
-    skipped: float
-    denoiser: float  # of the full run
-    rows_full: int
-    rows: int
-    own: float  # that the skipped run spent deciding and predicting
-    steps: int
-    psnr: float | None
-
-    @property
-    def call(self) -> float:
-        """One UNet call of the full run."""
-        return self.denoiser / self.steps
-
-    @property
-    def ideal(self) -> float:
-        """The full time less what the skipped rows would have taken: skipping that costs nothing."""
-        return self.full - (self.rows_full - self.rows) * self.denoiser / self.rows_full
+REFERENCE_STEPS = 500
 
 
 @dataclass(frozen=True)
-class BenchmarkResult:
-    """Medians over pairs. `efficiency` = ideal ÷ measured time; `policy_share` = own time a step ÷ one UNet call."""
+class Cell:
+    """One method on one prompt. Shares are of the full run; fidelity in dB, None where frames are equal."""
 
     model: str
-    embedded: bool
-    policy: str
-    device: str
-    dtype: str
-    batch_size: int
-    pairs: int
-    num_inference_steps: int
-    predictions: float
-    speedup: float
-    ideal_speedup: float
-    efficiency: float
-    policy_share: float
+    method: str
+    family: str
+    prompt: int  # its place in the file
+    predictions: int
+    rows: float
+    macs: float
+    seconds: float
+    seconds_full: float
     psnr: float | None
-    versions: dict[str, str]
+    ssim: float
+    tof: float | None
+    psnr_reference: float | None  # to the run of many steps; NaN is never written: missing where there is none
+    agreement: float | None  # of the four attributes, on embedded models
+    coherent: bool
+    computed: str = ""
+    peak_memory_bytes: int | None = None
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return self.model, self.method, self.prompt
 
 
 def benchmark(
     pipe: Any,
     requests: Sequence[GenerationConfig],
+    methods: Sequence[Method],
+    folder: str | Path,
     *,
-    skip: SkipConfig | None = None,
-    batch_size: int = 1,
-    pairs: int = 9,
-    on_pair: Callable[[int, Pair], None] | None = None,
-) -> BenchmarkResult:
-    """Time `pairs` pairs of runs over the requests in turn, after one warm-up.
+    reference_steps: int | None = REFERENCE_STEPS,
+    batch_size: int = 8,
+    on_cell: Callable[[Cell], None] | None = None,
+) -> list[Cell]:
+    """Measure every method on every request; what `folder` holds of them already is not drawn again.
 
-    A run is timed from the prompt to the decoded frames, while it has its turn; which of a pair begins alternates.
-    Raises ConfigError for requests that can't be met.
+    `reference_steps` adds a run of that many DDIM steps, against which all are measured too (None: none). Raises
+    PromptError when the folder belongs to other prompts, ConfigError for a method that the pipeline can't do.
     """
-    skip = skip or SkipConfig()
-    if pairs < 1 or len(requests) < batch_size:
-        raise ConfigError(f"a benchmark needs a pair or more and {batch_size} prompts a batch, got {len(requests)}")
-    for request in requests:
-        check_request(pipe, request, skip)
-    batches = [list(requests[i : i + batch_size]) for i in range(0, len(requests) - batch_size + 1, batch_size)]
-    _pair(pipe, batches[0], skip, full_first=True)
-    measured = []
-    for i in range(pairs):
-        measured.append(_pair(pipe, batches[i % len(batches)], skip, full_first=i % 2 == 0))
-        if on_pair:
-            on_pair(i, measured[-1])
+    folder = Path(folder)
     info = model_info(pipe)
-    median = statistics.median
-    psnrs = [p.psnr for p in measured if p.psnr is not None]
-    return BenchmarkResult(
-        model=info.name,
-        embedded=info.embedded,
-        policy=skip.policy,
-        device=str(pipe._execution_device),
-        dtype=str(pipe.unet.dtype).removeprefix("torch."),
-        batch_size=batch_size,
-        pairs=pairs,
-        num_inference_steps=requests[0].num_inference_steps,
-        predictions=statistics.fmean(p.steps * p.rows / p.rows_full for p in measured),
-        speedup=median(p.full / p.skipped for p in measured),
-        ideal_speedup=median(p.full / p.ideal for p in measured),
-        efficiency=median(p.ideal / p.skipped for p in measured),
-        policy_share=median(p.own / p.steps / p.call for p in measured),
-        psnr=statistics.fmean(psnrs) if psnrs else None,
-        versions=package_versions(),
+    _check_same(folder / f"requests-{info.name}.json", [_about(r) for r in requests])
+    cells = {cell.key: cell for cell in read_cells(folder)}
+    for first in range(0, len(requests), batch_size):
+        batch = list(requests[first : first + batch_size])
+        runs = _Batch(pipe, batch, first, folder / "runs", info.name, batch_size)
+        for method in methods:
+            missing = [i for i in range(len(batch)) if (info.name, method.name, first + i) not in cells]
+            if not missing:
+                continue
+            full = runs.full(method.full_scheduler)
+            reference = runs.reference(reference_steps) if reference_steps else None
+            drawn = full if _is_full(method) else draw_with(pipe, method, batch, batch_size)
+            for i in missing:
+                cell = _measure(info.name, info.embedded, method, first + i, batch[i], drawn[i], full[i],
+                                reference[i].video if reference else None)  # fmt: skip
+                cells[cell.key] = cell
+                _append(folder / "cells.jsonl", cell)
+                if on_cell:
+                    on_cell(cell)
+    names = {method.name for method in methods}
+    return [c for c in cells.values() if c.model == info.name and c.method in names and c.prompt < len(requests)]
+
+
+def read_cells(folder: str | Path) -> list[Cell]:
+    """What a benchmark's folder holds; a line cut short by an interruption is left out."""
+    path = Path(folder) / "cells.jsonl"
+    cells = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            cells.append(Cell(**json.loads(line)))
+        except (ValueError, TypeError):
+            continue
+    return cells
+
+
+def _append(path: Path, cell: Cell) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    broken = path.is_file() and not path.read_bytes().endswith(b"\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n" * broken + json.dumps(asdict(cell), allow_nan=False) + "\n")
+
+
+def _is_full(method: Method) -> bool:
+    return method.model_copy(update={"family": "", "knob": ""}) == Method(
+        family="", knob="", scheduler=method.scheduler, full_scheduler=method.scheduler
     )
 
 
-def _pair(pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig, full_first: bool) -> Pair:
-    full, skipped = (_timed(pipe, batch, SkipConfig(policy="none")), _timed(twin(pipe), batch, skip))
-    results = in_turn(full, skipped) if full_first else reversed(in_turn(skipped, full))
-    ((full_frames, full_trace), full_seconds), ((frames, trace), seconds) = results
-    psnrs = [paired_fidelity(a.frames, b.frames).psnr for a, b in zip(frames, full_frames, strict=True)]
-    finite = [p for p in psnrs if p is not None]
-    return Pair(
-        full_seconds, seconds, full_trace.denoiser_seconds, full_trace.unet_rows, trace.unet_rows, trace.own_seconds,
-        trace.num_steps, statistics.fmean(finite) if finite else None,
+class _Batch:
+    """The full and the reference runs of a few requests, drawn once and kept as lossless videos."""
+
+    def __init__(self, pipe: Any, batch: list[GenerationConfig], first: int, folder: Path, model: str, size: int):
+        self.pipe, self.batch, self.first, self.folder, self.model, self.size = pipe, batch, first, folder, model, size
+        self.known: dict[str, list[Drawn]] = {}
+
+    def full(self, scheduler: str) -> list[Drawn]:
+        return self._run(f"full-{scheduler}", Method(family="full", knob="", scheduler=scheduler))
+
+    def reference(self, steps: int) -> list[Drawn]:
+        return self._run(f"reference-{steps}", Method(family="reference", knob="", num_inference_steps=steps))
+
+    def _run(self, name: str, method: Method) -> list[Drawn]:
+        if name not in self.known:
+            paths = [self.folder / self.model / name / f"{self.first + i:03d}.mkv" for i in range(len(self.batch))]
+            if not all(path.is_file() for path in paths):
+                for path, drawn in zip(paths, draw_with(self.pipe, method, self.batch, self.size), strict=True):
+                    about = {name: value for name, value in vars(drawn).items() if name != "video"}
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with written_aside(path) as aside:
+                        drawn.video.encode(aside)
+                    path.with_suffix(".json").write_text(json.dumps(about))
+            self.known[name] = [
+                Drawn(video=Video.read(path), **json.loads(path.with_suffix(".json").read_text())) for path in paths
+            ]
+        return self.known[name]
+
+
+def _measure(
+    model: str, embedded: bool, method: Method, index: int, request: GenerationConfig, drawn: Drawn, full: Drawn,
+    reference: Video | None,
+) -> Cell:  # fmt: skip
+    fidelity = paired_fidelity(drawn.video.frames, full.video.frames)
+    to_reference = paired_fidelity(drawn.video.frames, reference.frames, flow=False) if reference else None
+    agrees = None
+    if embedded:
+        agrees = sum(agreement(parse(request.prompt), measure(drawn.video.frames)).values()) / 4
+    return Cell(
+        model=model, method=method.name, family=method.family, prompt=index, predictions=drawn.predictions,
+        rows=round(drawn.rows / full.rows, 4), macs=round(drawn.macs_in_rows / full.macs_in_rows, 4),
+        seconds=round(drawn.seconds, 3), seconds_full=round(full.seconds, 3),
+        psnr=_rounded(fidelity.psnr), ssim=round(fidelity.ssim, 5), tof=_rounded(fidelity.tof),
+        psnr_reference=_rounded(to_reference.psnr) if to_reference else None, agreement=agrees,
+        coherent=bool(check_coherence(drawn.video.frames)["passed"]),
+        computed="".join("01"[step] for step in drawn.computed), peak_memory_bytes=drawn.peak_memory_bytes,
     )  # fmt: skip
 
 
-def _timed(pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig) -> Callable[[Callable[[], None]], Any]:
-    """A run for `in_turn` that hands over after each step."""
-
-    def run(hand_over: Callable[[], None]) -> Any:
-        def on_step(*_: Any) -> None:
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            hand_over()
-
-        with scheduler_of(pipe, batch[0].scheduler), skip_steps(pipe, skip, on_step=on_step) as trace:
-            trace.synchronize = True
-            frames, _ = draw_batch(pipe, batch)
-        return frames, trace
-
-    return run
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
 
 
-def twin(pipe: Any) -> Any:
-    """The same weights behind a second pipeline and a second denoiser object, which skip_steps can wrap apart."""
-    twin = copy.copy(pipe)
-    twin.unet = copy.copy(pipe.unet)
-    return twin
+def _about(request: GenerationConfig) -> dict[str, Any]:
+    values = request.model_dump(exclude={"image", "scheduler"})
+    return values | {"image": str(request.image) if request.image is not None else None}
 
 
-def in_turn(*runs: Callable[[Callable[[], None]], Any]) -> list[tuple[Any, float]]:
-    """Each run's result and the seconds in which it had the turn: only one runs at a time.
-
-    A run is called with a function that passes the turn on and returns when it has come back. An exception in one ends
-    all, and is raised.
-    """
-    turns = [threading.Semaphore(0) for _ in runs]
-    done, seconds, results = [False] * len(runs), [0.0] * len(runs), [None] * len(runs)
-    errors: list[BaseException] = []
-
-    def pass_on(i: int) -> None:
-        following = [j % len(runs) for j in range(i + 1, i + 1 + len(runs)) if not done[j % len(runs)]]
-        if following:
-            turns[following[0]].release()
-
-    def perform(i: int) -> None:
-        turns[i].acquire()
-        began = time.perf_counter()
-
-        def hand_over() -> None:
-            nonlocal began
-            seconds[i] += time.perf_counter() - began
-            pass_on(i)
-            turns[i].acquire()
-            if errors:
-                raise errors[0]
-            began = time.perf_counter()
-
-        try:
-            if not errors:
-                results[i] = runs[i](hand_over)
-        except BaseException as error:  # also Ctrl-C's; raised again in the caller's thread
-            errors.append(error)
-        finally:
-            seconds[i] += time.perf_counter() - began
-            done[i] = True
-            pass_on(i)
-
-    threads = [threading.Thread(target=perform, args=(i,), daemon=True) for i in range(len(runs))]
-    for thread in threads:
-        thread.start()
-    turns[0].release()
-    try:
-        for thread in threads:
-            thread.join()
-    except BaseException as error:
-        errors.append(error)
-        for thread in threads:
-            thread.join()
-    if errors:
-        raise errors[0]
-    return list(zip(results, seconds, strict=True))
+def _check_same(path: Path, requests: list[dict[str, Any]]) -> None:
+    """The folder's requests must begin as these do: more of them may be added, none exchanged."""
+    before = json.loads(path.read_text()) if path.is_file() else []
+    count = min(len(before), len(requests))
+    if before[:count] != requests[:count]:
+        raise PromptError(f"{path.parent} holds a benchmark of other prompts or settings; name another folder")
+    if len(requests) > len(before):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_aside(path) as aside:
+            aside.write_text(json.dumps(requests, indent=1))

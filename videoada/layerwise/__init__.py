@@ -1,0 +1,1 @@
+"""Savings inside one denoiser call."""

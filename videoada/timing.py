@@ -1,0 +1,212 @@
+"""time_pairs(): full and skipped runs in interleaved pairs, and how close the time saved comes to the ideal.
+
+The two runs of a pair take turns, step by step, so that whatever else slows the machine slows both alike: on a shared
+machine a network call may take 125 ms now and 200 ms a few seconds later.
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from videoada.config import GenerationConfig, SkipConfig
+from videoada.denoiser import skip_steps
+from videoada.draw import draw_batch
+from videoada.errors import ConfigError
+from videoada.generate import check_request
+from videoada.metrics import paired_fidelity
+from videoada.pipelines import model_info, scheduler_of
+from videoada.records import package_versions
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A full run and a skipped run of one batch, in turns. Times in seconds, rows of the UNet's batch."""
+
+    full: float
+    skipped: float
+    denoiser: float  # of the full run
+    rows_full: int
+    rows: int
+    own: float  # that the skipped run spent deciding and predicting
+    steps: int
+    psnr: float | None
+
+    @property
+    def call(self) -> float:
+        """One UNet call of the full run."""
+        return self.denoiser / self.steps
+
+    @property
+    def ideal(self) -> float:
+        """The full time less what the skipped rows would have taken: skipping that costs nothing."""
+        return self.full - (self.rows_full - self.rows) * self.denoiser / self.rows_full
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Medians over pairs. `efficiency` = ideal ÷ measured time; `policy_share` = own time a step ÷ one UNet call."""
+
+    model: str
+    embedded: bool
+    policy: str
+    device: str
+    dtype: str
+    batch_size: int
+    pairs: int
+    num_inference_steps: int
+    predictions: float
+    speedup: float
+    ideal_speedup: float
+    efficiency: float
+    policy_share: float
+    psnr: float | None
+    versions: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def time_pairs(
+    pipe: Any,
+    requests: Sequence[GenerationConfig],
+    *,
+    skip: SkipConfig | None = None,
+    batch_size: int = 1,
+    pairs: int = 9,
+    on_pair: Callable[[int, Pair], None] | None = None,
+) -> Timing:
+    """Time `pairs` pairs of runs over the requests in turn, after one warm-up.
+
+    A run is timed from the prompt to the decoded frames, while it has its turn; which of a pair begins alternates.
+    Raises ConfigError for requests that can't be met.
+    """
+    skip = skip or SkipConfig()
+    if pairs < 1 or len(requests) < batch_size:
+        raise ConfigError(f"a benchmark needs a pair or more and {batch_size} prompts a batch, got {len(requests)}")
+    for request in requests:
+        check_request(pipe, request, skip)
+    batches = [list(requests[i : i + batch_size]) for i in range(0, len(requests) - batch_size + 1, batch_size)]
+    _pair(pipe, batches[0], skip, full_first=True)
+    measured = []
+    for i in range(pairs):
+        measured.append(_pair(pipe, batches[i % len(batches)], skip, full_first=i % 2 == 0))
+        if on_pair:
+            on_pair(i, measured[-1])
+    info = model_info(pipe)
+    median = statistics.median
+    psnrs = [p.psnr for p in measured if p.psnr is not None]
+    return Timing(
+        model=info.name,
+        embedded=info.embedded,
+        policy=skip.policy,
+        device=str(pipe._execution_device),
+        dtype=str(pipe.unet.dtype).removeprefix("torch."),
+        batch_size=batch_size,
+        pairs=pairs,
+        num_inference_steps=requests[0].num_inference_steps,
+        predictions=statistics.fmean(p.steps * p.rows / p.rows_full for p in measured),
+        speedup=median(p.full / p.skipped for p in measured),
+        ideal_speedup=median(p.full / p.ideal for p in measured),
+        efficiency=median(p.ideal / p.skipped for p in measured),
+        policy_share=median(p.own / p.steps / p.call for p in measured),
+        psnr=statistics.fmean(psnrs) if psnrs else None,
+        versions=package_versions(),
+    )
+
+
+def _pair(pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig, full_first: bool) -> Pair:
+    full, skipped = (_timed(pipe, batch, SkipConfig(policy="none")), _timed(twin(pipe), batch, skip))
+    results = in_turn(full, skipped) if full_first else reversed(in_turn(skipped, full))
+    ((full_frames, full_trace), full_seconds), ((frames, trace), seconds) = results
+    psnrs = [paired_fidelity(a.frames, b.frames).psnr for a, b in zip(frames, full_frames, strict=True)]
+    finite = [p for p in psnrs if p is not None]
+    return Pair(
+        full_seconds, seconds, full_trace.denoiser_seconds, full_trace.unet_rows, trace.unet_rows, trace.own_seconds,
+        trace.num_steps, statistics.fmean(finite) if finite else None,
+    )  # fmt: skip
+
+
+def _timed(pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig) -> Callable[[Callable[[], None]], Any]:
+    """A run for `in_turn` that hands over after each step."""
+
+    def run(hand_over: Callable[[], None]) -> Any:
+        def on_step(*_: Any) -> None:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            hand_over()
+
+        with scheduler_of(pipe, batch[0].scheduler), skip_steps(pipe, skip, on_step=on_step) as trace:
+            trace.synchronize = True
+            frames, _ = draw_batch(pipe, batch)
+        return frames, trace
+
+    return run
+
+
+def twin(pipe: Any) -> Any:
+    """The same weights behind a second pipeline and a second denoiser object, which skip_steps can wrap apart."""
+    twin = copy.copy(pipe)
+    twin.unet = copy.copy(pipe.unet)
+    return twin
+
+
+def in_turn(*runs: Callable[[Callable[[], None]], Any]) -> list[tuple[Any, float]]:
+    """Each run's result and the seconds in which it had the turn: only one runs at a time.
+
+    A run is called with a function that passes the turn on and returns when it has come back. An exception in one ends
+    all, and is raised.
+    """
+    turns = [threading.Semaphore(0) for _ in runs]
+    done, seconds, results = [False] * len(runs), [0.0] * len(runs), [None] * len(runs)
+    errors: list[BaseException] = []
+
+    def pass_on(i: int) -> None:
+        following = [j % len(runs) for j in range(i + 1, i + 1 + len(runs)) if not done[j % len(runs)]]
+        if following:
+            turns[following[0]].release()
+
+    def perform(i: int) -> None:
+        turns[i].acquire()
+        began = time.perf_counter()
+
+        def hand_over() -> None:
+            nonlocal began
+            seconds[i] += time.perf_counter() - began
+            pass_on(i)
+            turns[i].acquire()
+            if errors:
+                raise errors[0]
+            began = time.perf_counter()
+
+        try:
+            if not errors:
+                results[i] = runs[i](hand_over)
+        except BaseException as error:  # also Ctrl-C's; raised again in the caller's thread
+            errors.append(error)
+        finally:
+            seconds[i] += time.perf_counter() - began
+            done[i] = True
+            pass_on(i)
+
+    threads = [threading.Thread(target=perform, args=(i,), daemon=True) for i in range(len(runs))]
+    for thread in threads:
+        thread.start()
+    turns[0].release()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException as error:
+        errors.append(error)
+        for thread in threads:
+            thread.join()
+    if errors:
+        raise errors[0]
+    return list(zip(results, seconds, strict=True))
