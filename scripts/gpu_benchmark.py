@@ -32,13 +32,13 @@ import transformers
 import yaml
 from PIL import Image
 
-from videoada.timing import in_turn, twin
 from videoada.catalogue import ASSETS
 from videoada.config import GenerationConfig, SkipConfig
 from videoada.denoiser import skip_steps
 from videoada.draw import draw_batch
 from videoada.records import package_versions
 from videoada.skip.policy import Decision, SkipState
+from videoada.timing import in_turn, twin
 
 ROOT = Path(__file__).parent.parent
 PRESETS: dict[str, dict[str, Any]] = {

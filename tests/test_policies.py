@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from videoada.config import SkipConfig
 from videoada.errors import ConfigError
 from videoada.skip.policy import Mask, Never, SkipState, build_policy
-from videoada.skip.predictors import Hold, HoldOutput
 from videoada.skip.third_order import ThirdOrder, ThirdOrderRelease
 
 
@@ -33,6 +32,27 @@ def test_policies_that_look_at_nothing():
 @pytest.mark.parametrize("policy", ["third-order", "third-order-release"])
 def test_threshold_zero_is_none(policy):
     assert isinstance(build_policy(SkipConfig(policy=policy, threshold=0)), Never)
+
+
+def test_tolerance_zero_is_none_and_a_field_names_its_policy():
+    assert isinstance(build_policy(SkipConfig(tolerance=0)), Never)
+    named = {"threshold": 0.1, "tolerance": 0.1, "every": 2, "mask": (1, 0)}
+    assert [SkipConfig(**{k: v}).policy for k, v in named.items()] == [
+        "third-order",
+        "error-controlled",
+        "every-n",
+        "mask",
+    ]
+
+
+def test_any_of_a_batch_computes_all():
+    moving = [[0.0, 0.0], [1.0, 0.0], [5.0, 0.0], [6.0, 0.0]]
+    latents = [[[float(k), 0.0], moving[k]] for k in range(4)]
+    for rule in (ThirdOrder, ThirdOrderRelease):
+        alone = rule(0.1).decide(state(5, *latents)).compute
+        assert alone == (False, True)
+        assert rule(0.1, batch_decision="any").decide(state(5, *latents)).compute == (True, True)
+        assert len(set(rule(0.1, batch_decision="mean").decide(state(5, *latents)).compute)) == 1
 
 
 def test_third_order_by_hand():
@@ -108,19 +128,6 @@ def test_release_rule_works_in_the_latents_dtype():
     assert decision.compute == tuple((~skips).tolist())
 
 
-@given(st.floats(0.05, 0.999), st.floats(0.05, 0.999))
-@settings(deadline=None)
-def test_hold_keeps_the_pair_of_a_v_model(a, b):
-    generator = torch.Generator().manual_seed(1)
-    x0, eps = torch.randn(2, 3, generator=generator), torch.randn(2, 3, generator=generator)
-    then, now = Level(a, (1 - a * a) ** 0.5), Level(b, (1 - b * b) ** 0.5)
-    x, v = then.alpha * x0 + then.sigma * eps, then.alpha * eps - then.sigma * x0
-    memory = Hold().remember(v, x, then, "v_prediction")
-    torch.testing.assert_close(Hold().predict(memory, now, "v_prediction"), now.alpha * eps - now.sigma * x0)
-    for predictor, kind in ((Hold(), "epsilon"), (Hold(), "sample"), (HoldOutput(), "v_prediction")):
-        assert predictor.predict(predictor.remember(v, x, then, kind), now, kind) is v
-
-
 @pytest.mark.parametrize(
     ("fields", "part"),
     [
@@ -135,7 +142,12 @@ def test_hold_keeps_the_pair_of_a_v_model(a, b):
         ({"max_skip_steps": 0}, "max-skip-steps"),
         ({"policy": "every-n", "every": 0}, "every"),
         ({"policy": "third-order-release", "predictor": "hold"}, "implies"),
-        ({"batch_decision": "mean"}, "decides for each prompt"),
+        ({"policy": "every-n", "batch_decision": "mean"}, "has no rule"),
+        ({"policy": "error-controlled", "threshold": 0.1}, "has no threshold"),
+        ({"policy": "third-order", "tolerance": 0.1}, "has no tolerance"),
+        ({"policy": "third-order", "damping": 0.5}, "'hold' has no damping"),
+        ({"damping": 1.5}, "damping"),
+        ({"tolerance": -1}, "tolerance"),
         ({"treshold": 1}, "threshold"),
     ],
 )
@@ -145,7 +157,13 @@ def test_wrong_settings_are_named(fields, part):
 
 
 def test_each_policy_fills_in_its_own_defaults():
-    paper, release = SkipConfig(), SkipConfig(policy="third-order-release")
+    default, paper, release = SkipConfig(), SkipConfig(policy="third-order"), SkipConfig(policy="third-order-release")
+    assert (default.policy, default.predictor, default.corrector, default.max_skip_steps) == (
+        "error-controlled",
+        "linear",
+        True,
+        8,
+    )
     assert (paper.warmup_steps, paper.final_steps, paper.predictor) == (3, 1, "hold")
     assert (release.threshold, release.warmup_steps, release.final_steps, release.predictor) == (
         0.01,

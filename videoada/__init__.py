@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from videoada.generate import generate as generate
     from videoada.pipelines import load_pipeline as load_pipeline
     from videoada.records import RunRecord as RunRecord
+    from videoada.timing import time_pairs as time_pairs
     from videoada.trace import StepTrace as StepTrace
     from videoada.video import Video as Video
 
@@ -47,6 +48,7 @@ _HOME = {
     "generate": "generate",
     "load_pipeline": "pipelines",
     "skip_steps": "denoiser",
+    "time_pairs": "timing",
 }
 __all__ = sorted(_HOME)
 

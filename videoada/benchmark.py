@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from videoada.config import GenerationConfig
-from videoada.errors import PromptError
+from videoada.errors import PromptError, VideoAdaError
 from videoada.methods import Drawn, Method, draw_with
 from videoada.metrics import check_coherence, paired_fidelity
 from videoada.outputs import written_aside
@@ -61,11 +61,13 @@ def benchmark(
     reference_steps: int | None = REFERENCE_STEPS,
     batch_size: int = 8,
     on_cell: Callable[[Cell], None] | None = None,
+    on_failure: Callable[[Method, Exception], None] | None = None,
 ) -> list[Cell]:
     """Measure every method on every request; what `folder` holds of them already is not drawn again.
 
     `reference_steps` adds a run of that many DDIM steps, against which all are measured too (None: none). Raises
-    PromptError when the folder belongs to other prompts, ConfigError for a method that the pipeline can't do.
+    PromptError when the folder belongs to other prompts, ConfigError for a method that the pipeline can't do. A method
+    that fails inside diffusers (some schedulers do with some timesteps) is left out and told to `on_failure`.
     """
     folder = Path(folder)
     info = model_info(pipe)
@@ -80,7 +82,13 @@ def benchmark(
                 continue
             full = runs.full(method.full_scheduler)
             reference = runs.reference(reference_steps) if reference_steps else None
-            drawn = full if _is_full(method) else draw_with(pipe, method, batch, batch_size)
+            try:
+                drawn = full if _is_full(method) else draw_with(pipe, method, batch, batch_size)
+            except (IndexError, ValueError, TypeError, RuntimeError, AssertionError) as error:
+                if on_failure is None or isinstance(error, VideoAdaError):
+                    raise
+                on_failure(method, error)
+                continue
             for i in missing:
                 cell = _measure(info.name, info.embedded, method, first + i, batch[i], drawn[i], full[i],
                                 reference[i].video if reference else None)  # fmt: skip

@@ -1,4 +1,4 @@
-"""The report's charts, as SVG text. No prompt ever enters one: matplotlib would read it as markup."""
+"""Charts of reports and benchmarks. No prompt ever enters one: matplotlib would read it as markup."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def error_chart(errors: Sequence[Sequence[float]]) -> str:
     return _svg(figure)
 
 
-def _figure() -> tuple[Any, Any]:
+def _figure(size: tuple[float, float] = (5.2, 3.1)) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.2, 3.1), layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for side in ("top", "right"):
@@ -93,3 +93,20 @@ def step_chart(computed: Sequence[bool], signal: Sequence[float | None], thresho
         "points": " ".join(points),
         "threshold": y(threshold) if threshold and points else None,
     }
+
+
+def frontier_chart(curves: dict[str, Sequence[tuple[float, float]]], title: str) -> Any:
+    """PSNR against the share of the full run's UNet rows, one line for each family, the first one in bold."""
+    figure, axes = _figure((7.2, 4.4))
+    for i, (family, points) in enumerate(curves.items()):
+        shares, values = zip(*sorted(points), strict=True)
+        first = i == 0
+        axes.plot(
+            [100 * s for s in shares], values, marker="o", markersize=4 if first else 3,
+            linewidth=2.2 if first else 1.1, color=BLUE if first else None, label=family, zorder=3 if first else 2,
+        )  # fmt: skip
+    axes.set_xlabel("UNet rows (multiply-adds for DeepCache), % of the full run")
+    axes.set_ylabel("PSNR to the full run, dB")
+    axes.set_title(title, fontsize=10)
+    axes.legend(fontsize=7, frameon=False)
+    return figure

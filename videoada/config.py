@@ -22,7 +22,6 @@ FORMATS = (".mp4", ".mkv", ".gif", ".webp")  # and a folder of PNG frames, a nam
 DEFAULT_TOLERANCE = 0.06
 DEFAULT_THRESHOLD = 0.15
 RELEASE_THRESHOLD = 0.01  # the released code's class default
-DEFAULT_DAMPING = 0.7
 
 
 def _known_scheduler(value: str) -> str:
@@ -54,8 +53,8 @@ class SkipConfig(FrozenConfig):
 
     Without a policy, the field that is given names it: `threshold` is `third-order`'s, `tolerance` is
     `error-controlled`'s, `every` is `every-n`'s, `mask` is `mask`'s; with none of them it is `error-controlled`. Fields
-    left at None take the policy's own default, as `POLICY_DEFAULTS` lists them. `damping` is that of an extrapolating
-    predictor's slope, in [0, 1]. With `corrector`, skipped steps are taken again by interpolation once the next
+    left at None take the policy's own default, as `POLICY_DEFAULTS` lists them. `damping` of an extrapolating
+    predictor's slope, in [0, 1], is measured along the run where it is None. With `corrector`, skipped steps are taken again by interpolation once the next
     prediction is known. `guidance_tolerance` lets a prediction go without its unconditional half (None: never).
     """
 
@@ -104,8 +103,6 @@ class SkipConfig(FrozenConfig):
         extrapolates = values.get("predictor", "hold") in EXTRAPOLATING
         if "damping" in values and not extrapolates:
             raise ValueError(f"predictor '{values.get('predictor', 'hold')}' has no damping")
-        if extrapolates:
-            values.setdefault("damping", DEFAULT_DAMPING)
         return values
 
     @property

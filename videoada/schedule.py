@@ -34,7 +34,10 @@ def prediction_type(scheduler: Any) -> PredictionType:
     said = getattr(scheduler.config, "prediction_type", None)
     if said is None:
         said = "epsilon" if getattr(scheduler, "alphas_cumprod", None) is not None else "flow_prediction"
-    return said if said in ("v_prediction", "sample", "flow_prediction") else "epsilon"
+    kinds: dict[str, PredictionType] = {
+        "v_prediction": "v_prediction", "sample": "sample", "flow_prediction": "flow_prediction"
+    }  # fmt: skip
+    return kinds.get(said, "epsilon")
 
 
 def latent_scales(scheduler: Any, num_steps: int) -> list[float]:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videoada.config import DEFAULT_DAMPING, SkipConfig
+from videoada.config import SkipConfig
 from videoada.errors import ConfigError
 from videoada.halves import GuidedHalves
 from videoada.rewind import Rewind, TakenStep
@@ -38,7 +38,7 @@ class Stepping:
         self, policy: Policy, config: SkipConfig, on_step: StepCallback | None, on_latents: LatentsCallback | None
     ):
         self.policy, self.config = policy, config
-        self.predictor = PREDICTORS[config.predictor](config.damping if config.damping is not None else DEFAULT_DAMPING)
+        self.predictor = PREDICTORS[config.predictor](config.damping)
         self.num_past = max(self.predictor.num_predictions, getattr(policy, "num_predictions", 0), 1)
         self.on_step, self.on_latents = on_step, on_latents
         self.trace = StepTrace(config)

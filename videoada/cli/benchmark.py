@@ -4,55 +4,182 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from videoada.cli.app import app
-from videoada.errors import PromptError
+from videoada.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from videoada.config import GenerationConfig, SkipConfig
+    from videoada.frontier import Point
 
 DEFAULT_PROMPT = "a red circle moving right on a black background"
 
+EXAMPLES = """
+Examples:
 
-@app.command(epilog="Example:\n\n  videoada benchmark --prompts samples/prompts.txt --pairs 9")
+  videoada benchmark --prompts samples/prompts.txt --pairs 9
+
+  videoada benchmark --preset frontier --prompts samples/prompts.txt --output runs/frontier
+
+  videoada benchmark --preset paper-ablation --model i2vgen-xl --prompts prompts.jsonl --reference-steps 0
+"""
+
+
+@app.command(epilog=EXAMPLES)
 def benchmark(
     prompts: Annotated[
-        Path | None, typer.Option(help="A text file, one prompt a line; one prompt if left out.")
+        Path | None, typer.Option(help="Prompts, one a line, or JSON Lines; one prompt if left out.")
     ] = None,
     model: Annotated[str, typer.Option(help="As for `videoada generate`.")] = "tiny-t2v",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare methods: frontier, quality, predictors, guidance, schedulers, batches, spacings, "
+            "paper-video, paper-steps, paper-ablation or paper-schedulers. Without it, time full against skipped runs."
+        ),
+    ] = None,
+    families: Annotated[
+        str | None, typer.Option(help="Comma-separated: of the preset's methods only those whose name holds one.")
+    ] = None,
+    budgets: Annotated[str, typer.Option(help="UNet rows, % of the full run, at which curves are read.")] = "50,40,32",
+    reference_steps: Annotated[
+        int, typer.Option(min=0, help="Also measure against a DDIM run of so many steps; 0: do not.")
+    ] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first prompts of the file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="A folder for cells, tables and plot; what it holds is not drawn again.")
+    ] = None,
     steps: Annotated[int, typer.Option(help="Scheduler steps of the full run.")] = 50,
     num_frames: Annotated[int, typer.Option(help="Frames of each video.")] = 16,
-    scheduler: Annotated[str, typer.Option(help="ddim, dpm++, dpm++-sde, unipc, euler or euler-a.")] = "ddim",
-    policy: Annotated[str, typer.Option(help="When to skip.")] = "third-order",
-    threshold: Annotated[float | None, typer.Option(help="Skip more with a larger one.", show_default=False)] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Prompts at once.")] = 1,
-    pairs: Annotated[int, typer.Option(min=1, help="Pairs of a full and a skipped run.")] = 9,
+    scheduler: Annotated[str, typer.Option(help="When timing: as for `videoada generate`.")] = "ddim",
+    quality: Annotated[str | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
+    policy: Annotated[str | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
+    tolerance: Annotated[float | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Prompts at once: 1 when timing, else 8.")] = None,
+    pairs: Annotated[int, typer.Option(min=1, help="When timing: pairs of a full and a skipped run.")] = 9,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
     json_output: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Time full against skipped runs, pair by pair in one process: predictions, speed-up, efficiency, policy's cost."""
+    """Time full against skipped runs in pairs, or compare methods at equal UNet rows with --preset."""
     from rich.console import Console
 
-    from videoada.config import GenerationConfig, SkipConfig
+    from videoada.config import GenerationConfig
+    from videoada.prompts import read_requests
+    from videoada.settings import RunSettings
 
-    skip = SkipConfig(policy=policy, threshold=threshold)
-    lines = [DEFAULT_PROMPT] * batch_size
+    console = Console(stderr=True, highlight=False)
+    common: dict[str, Any] = {"num_inference_steps": steps, "num_frames": num_frames}
     if prompts:
-        try:
-            lines = [line for line in prompts.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except (OSError, ValueError) as error:
-            raise PromptError(f"can't read prompts from {prompts}: {error}") from None
-    requests = [
-        GenerationConfig(prompt=line, num_inference_steps=steps, num_frames=num_frames, seed=seed, scheduler=scheduler)
-        for seed, line in enumerate(lines)
-    ]
+        requests = read_requests(prompts, **common)[:limit]
+    else:
+        count = batch_size or 1
+        requests = [GenerationConfig(prompt=DEFAULT_PROMPT, seed=seed, **common) for seed in range(count)]
+    if preset is None:
+        skip = RunSettings(quality=quality, policy=policy, tolerance=tolerance, threshold=threshold).skip()
+        requests = [r.model_copy(update={"scheduler": GenerationConfig(prompt="x", scheduler=scheduler).scheduler})
+                    for r in requests]  # fmt: skip
+        _time(console, model, device, dtype, requests, skip, batch_size or 1, pairs, json_output)
+        return
+    shares = _shares(budgets)
+    points = _compare(
+        console, model, device, dtype, requests, preset, families, output or Path("runs") / f"benchmark-{preset}",
+        reference_steps or None, batch_size or 8, shares,
+    )  # fmt: skip
+    if json_output:
+        print(json.dumps([p.as_dict() for p in points]))
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        shares = [float(part) / 100 for part in text.split(",")]
+    except ValueError:
+        shares = []
+    if not shares or not all(0 < share <= 1 for share in shares):
+        raise ConfigError(f"budgets are percentages, such as 50,40,32; got '{text[:60]}'")
+    return shares
+
+
+def _compare(
+    console: Console, model: str, device: str, dtype: str, requests: list[GenerationConfig], preset_name: str,
+    families: str | None, folder: Path, reference_steps: int | None, batch_size: int, budgets: list[float],
+) -> list[Point]:  # fmt: skip
     from videoada.benchmark import benchmark as measure
+    from videoada.frontier import summarize
+    from videoada.pipelines import load_pipeline, model_info
+    from videoada.presets import preset as methods_of
+
+    methods = methods_of(preset_name)
+    if families:
+        wanted = [part.strip() for part in families.split(",")]
+        methods = [m for m in methods if any(part in m.name for part in wanted)]
+        if not methods:
+            raise ConfigError(f"no method of preset '{preset_name}' has {' or '.join(wanted)[:80]} in its name")
+    pipe = load_pipeline(model, device=device, dtype=dtype)
+    total, done = len(methods) * len(requests), 0
+
+    def on_cell(cell: Any) -> None:
+        nonlocal done
+        done += 1
+        if done % 8 == 0:
+            console.print(f"{done} of at most {total} cells; last: {cell.method}", style="dim")
+
+    failed: dict[str, Exception] = {}
+    cells = measure(
+        pipe, requests, methods, folder, reference_steps=reference_steps, batch_size=batch_size, on_cell=on_cell,
+        on_failure=lambda method, error: failed.update({method.name: error}),
+    )  # fmt: skip
+    for name, error in failed.items():
+        console.print(f"left out: {name}, which fails inside diffusers: {type(error).__name__}: {error}")
+    points = summarize(cells)
+    info = model_info(pipe)
+    text = write_results(folder, info.name, info.embedded, points, budgets, len(requests))
+    console.print(f"wrote {folder}")
+    print(text)
+    return points
+
+
+def write_results(
+    folder: Path, model: str, embedded: bool, points: list[Point], budgets: list[float], prompts: int
+) -> str:
+    """NAME.json, NAME.md and NAME.svg of one model; the Markdown text."""
+    from videoada.charts import frontier_chart
+    from videoada.frontier import best_curve, budgets_table, points_table
+    from videoada.outputs import written_aside
+    from videoada.records import package_versions
+
+    what = f"{model}{' (small embedded model)' if embedded else ''}, {prompts} prompts"
+    families = dict.fromkeys(p.family for p in points if not p.family.startswith("full run"))
+    text = f"{what}\n\n{points_table(points)}\n\n{budgets_table(points, budgets)}\n"
+    curves = {f: best_curve([p for p in points if p.family == f]) for f in families}
+    figures = {
+        "model": what, "points": [p.as_dict() for p in points], "budgets": budgets, "versions": package_versions()
+    }  # fmt: skip
+    with written_aside(folder / f"{model}.json") as aside:
+        aside.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    with written_aside(folder / f"{model}.md") as aside:
+        aside.write_text(text, encoding="utf-8")
+    if curves:
+        with written_aside(folder / f"{model}.svg") as aside:
+            frontier_chart(curves, what).savefig(aside, format="svg", metadata={"Date": None})
+    return text
+
+
+def _time(
+    console: Console, model: str, device: str, dtype: str, requests: list[GenerationConfig], skip: SkipConfig,
+    batch_size: int, pairs: int, json_output: bool,
+) -> None:  # fmt: skip
     from videoada.pipelines import load_pipeline
+    from videoada.timing import time_pairs
 
     pipe = load_pipeline(model, device=device, dtype=dtype)
-    console = Console(stderr=True, highlight=False)
-    result = measure(
+    result = time_pairs(
         pipe, requests, skip=skip, batch_size=batch_size, pairs=pairs,
         on_pair=lambda i, pair: console.print(
             f"pair {i + 1}/{pairs}: full {pair.full:.2f} s, skipped {pair.skipped:.2f} s", style="dim"
@@ -64,7 +191,7 @@ def benchmark(
     psnr = "identical" if result.psnr is None else f"{result.psnr:.1f} dB"
     name = f"{result.model}{' (small embedded model)' if result.embedded else ''}"
     for label, value in (
-        ("model", f"{name}, {scheduler}, batch {batch_size}, {result.device} {result.dtype}"),
+        ("model", f"{name}, {requests[0].scheduler}, batch {batch_size}, {result.device} {result.dtype}"),
         ("predictions", f"{result.predictions:.1f} of {result.num_inference_steps}"),
         ("speed-up", f"{result.speedup:.2f}× measured, {result.ideal_speedup:.2f}× ideal"),
         ("efficiency", f"{result.efficiency:.3f} (ideal ÷ measured time, median of {pairs} pairs)"),

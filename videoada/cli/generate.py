@@ -91,7 +91,7 @@ def generate(
         option("What stands in on a skipped step: hold, hold-output, linear, linear-eps, taylor2.", "the policy's own"),
     ] = None,
     damping: Annotated[
-        float | None, option("Of the slope that linear, linear-eps and taylor2 carry on: 0 to 1.", "0.7")
+        float | None, option("Of the slope that linear, linear-eps and taylor2 carry on: 0 to 1.", "measured")
     ] = None,
     corrector: Annotated[
         bool | None,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from videoada.skip.level import Level
 from videoada.skip.prediction import LEAST, PredictionType
-from videoada.skip.predictors import extrapolate
+from videoada.skip.predictors import extrapolate, measured_damping
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,6 @@ class GuidanceRule:
     """`tolerance` is of the error that one prediction without u may bring, in units of the noise (variance 1)."""
 
     tolerance: float
-    damping: float = 0.7
     num_differences = 3
 
     def needs_both(
@@ -54,7 +53,8 @@ class GuidanceRule:
 
     def predict(self, past: Sequence[Difference], level: Level) -> Tensor:
         """ĝ (N,) at `level`."""
-        return extrapolate([d.value for d in past[-2:]], [d.level.angle for d in past[-2:]], level.angle, self.damping)
+        values, nodes = [d.value for d in past], [d.level.angle for d in past]
+        return extrapolate(values[-2:], nodes[-2:], level.angle, measured_damping(values, nodes))
 
 
 def next_term(past: Sequence[Difference], level: Level) -> Tensor:

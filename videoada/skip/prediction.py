@@ -38,7 +38,8 @@ def read_prediction(step: int, output: Tensor, sample: Tensor, level: Level, kin
     elif kind == "sample":
         x0, eps = o, noise_in(x, o, level)
     elif kind == "v_prediction":
-        x0, eps = a * x - s * o, a * o + s * x
+        norm = a * a + s * s  # 1 on a variance-preserving path
+        x0, eps = (a * x - s * o) / norm, (a * o + s * x) / norm
     else:
         x0, eps = (x - s * o) / (a + s), (x + a * o) / (a + s)
     return Prediction(step, level, output, x0, eps)

@@ -4,8 +4,9 @@ Held ε, x₀ or (x̂₀, ε̂) are the same thing on the path x = α·x̂₀ + 
 is not: v = α·ε − σ·x₀ turns with the step, so for v-prediction models `hold` keeps the pair.
 
 The others extrapolate through the last nodes on the angle φ = atan(σ/α) of the noise level. Extrapolation carries each
-node's own wobble on, so the slope is damped: by how much the next slope resembles the last (its regression on it, 0.6
-to 0.9 where it was measured; the README tells).
+node's own wobble on, so the slope is damped. By how much, the trajectory itself says: the last increment that the
+network computed, regressed on what the slope before it foretold (`measured_damping`), for each prompt at each call. A
+fixed damping does for short gaps what this does for all: 0.5 to 0.7 is where that regression mostly lies.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from torch import Tensor
 
 from videoada.skip.level import Level
 from videoada.skip.prediction import LEAST, Prediction, PredictionType, noise_in, output_of
+
+
+UNKNOWN_DAMPING = 0.5  # before the first two increments
 
 
 class Predictor(Protocol):
@@ -57,11 +61,13 @@ class Hold:
 class Linear:
     """x̂₀ on the line through its last two values, the slope damped; ε̂ is what the latents then hold."""
 
-    damping: float
-    num_predictions = 2
+    damping: float | None = None  # None: measured
+    num_predictions = 3
 
     def predict(self, past: Sequence[Prediction], sample: Tensor, level: Level, kind: PredictionType) -> Tensor:
-        x0 = extrapolate([p.x0 for p in past[-2:]], [p.level.angle for p in past[-2:]], level.angle, self.damping)
+        values, nodes = [p.x0 for p in past], [p.level.angle for p in past]
+        damping = measured_damping(values, nodes) if self.damping is None else self.damping
+        x0 = extrapolate(values[-2:], nodes[-2:], level.angle, damping)
         return output_of(x0, noise_in(sample, x0, level), level, kind)
 
 
@@ -69,11 +75,13 @@ class Linear:
 class LinearEps:
     """ε̂ on the line through its last two values, the slope damped; x̂₀ is what the latents then hold."""
 
-    damping: float
-    num_predictions = 2
+    damping: float | None = None
+    num_predictions = 3
 
     def predict(self, past: Sequence[Prediction], sample: Tensor, level: Level, kind: PredictionType) -> Tensor:
-        eps = extrapolate([p.eps for p in past[-2:]], [p.level.angle for p in past[-2:]], level.angle, self.damping)
+        values, nodes = [p.eps for p in past], [p.level.angle for p in past]
+        damping = measured_damping(values, nodes) if self.damping is None else self.damping
+        eps = extrapolate(values[-2:], nodes[-2:], level.angle, damping)
         x0 = (sample.float() - level.sigma * eps) / max(level.alpha, LEAST)
         return output_of(x0, eps, level, kind)
 
@@ -82,15 +90,31 @@ class LinearEps:
 class Taylor2:
     """x̂₀ on the parabola through its last three values: slope damped once, curvature twice (after TaylorSeer)."""
 
-    damping: float
+    damping: float | None = None
     num_predictions = 3
 
     def predict(self, past: Sequence[Prediction], sample: Tensor, level: Level, kind: PredictionType) -> Tensor:
-        x0 = extrapolate([p.x0 for p in past[-3:]], [p.level.angle for p in past[-3:]], level.angle, self.damping)
+        values, nodes = [p.x0 for p in past[-3:]], [p.level.angle for p in past[-3:]]
+        damping = measured_damping(values, nodes) if self.damping is None else self.damping
+        x0 = extrapolate(values, nodes, level.angle, damping)
         return output_of(x0, noise_in(sample, x0, level), level, kind)
 
 
-def extrapolate(values: Sequence[Tensor], nodes: Sequence[float], at: float, damping: float) -> Tensor:
+def measured_damping(values: Sequence[Tensor], nodes: Sequence[float]) -> Tensor | float:
+    """How much of the increment that the slope before it foretold the last increment was: a number in [0, 1].
+
+    The regression of values[-1] − values[-2] on (values[-2] − values[-3]) scaled to the same gap; a half while there
+    are fewer than three values. It stays on their device.
+    """
+    if len(values) < 3:
+        return UNKNOWN_DAMPING
+    (a, b, c), (z1, z2, z3) = values[-3:], nodes[-3:]
+    foretold = (b - a) * ((z3 - z2) / (z2 - z1))
+    size = foretold.dot(foretold)
+    return ((c - b).dot(foretold) / size.clamp_min(1e-12)).clamp(0.0, 1.0)
+
+
+def extrapolate(values: Sequence[Tensor], nodes: Sequence[float], at: float, damping: Tensor | float) -> Tensor:
     """Newton's polynomial through `values` at `nodes` (oldest first), its i-th term times damping^i, at `at`."""
     differences, ends = list(values), list(nodes)
     result, width = values[-1], 1.0
@@ -99,7 +123,7 @@ def extrapolate(values: Sequence[Tensor], nodes: Sequence[float], at: float, dam
             (b - a) / (ends[i + order] - ends[i])
             for i, (a, b) in enumerate(zip(differences, differences[1:], strict=False))
         ]
-        width *= damping * (at - nodes[-order])
+        width = width * damping * (at - nodes[-order])
         result = result + width * differences[-1]
     return result
 
@@ -110,7 +134,7 @@ def interpolate(before: Prediction, after: Prediction, level: Level) -> Tensor:
     return before.x0 + share * (after.x0 - before.x0)
 
 
-PREDICTORS: dict[str, Callable[[float], Predictor]] = {
+PREDICTORS: dict[str, Callable[[float | None], Predictor]] = {
     "hold": lambda damping: Hold(),
     "hold-output": lambda damping: HoldOutput(),
     "linear": Linear,
