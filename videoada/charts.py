@@ -110,3 +110,74 @@ def frontier_chart(curves: dict[str, Sequence[tuple[float, float]]], title: str)
     axes.set_title(title, fontsize=10)
     axes.legend(fontsize=7, frameon=False)
     return figure
+
+
+def analysis_charts(prompts: Sequence[Any]) -> dict[str, Any]:
+    """Figures of an analysis: errors against skips, agreement, differences, latent errors, predictions."""
+    from videoada.skip.oracle import agreement
+
+    figures = {}
+    figure, axes = _figure((6.4, 4.0))
+    for p in prompts:
+        axes.plot([o.num_skips for o in p.oracle], [o.cost for o in p.oracle], color=GREY, linewidth=0.8)
+    colours = ("#dc2626", "#f59e0b", "#a855f7", BLUE)
+    for colour, name in zip(colours, prompts[0].policies, strict=False):
+        runs = [run for p in prompts for run in p.policies[name]]
+        axes.scatter([r.num_skips for r in runs], [r.cost for r in runs], s=12, color=colour, label=name, zorder=3)
+    axes.set_yscale("log")
+    axes.set_xlabel("steps skipped (grey: the greedy oracle, prompt by prompt)")
+    axes.set_ylabel("error of the final latents, relative")
+    axes.legend(fontsize=7, frameon=False)
+    figures["errors"] = figure
+
+    figure, axes = _figure((6.4, 4.0))
+    for colour, name in zip(colours, prompts[0].policies, strict=False):
+        points = []
+        for p in prompts:
+            for run in p.policies[name]:
+                same = next((o for o in p.oracle if o.num_skips == run.num_skips), None)
+                found = agreement(run.mask, same.mask, (0, 1, 2, len(run.mask) - 1)) if same else None
+                if found:
+                    points.append((run.num_skips, max(found.p_value, 1e-12)))
+        if points:
+            axes.scatter(*zip(*points, strict=True), s=12, color=colour, label=name)
+    axes.axhline(0.05, color=GREY, linestyle="--", linewidth=1)
+    axes.set_yscale("log")
+    axes.set_xlabel("steps skipped")
+    axes.set_ylabel("p of agreement with the oracle by chance (dashed: 0.05)")
+    axes.legend(fontsize=7, frameon=False)
+    figures["agreement"] = figure
+
+    figure, axes = _figure((6.4, 4.0))
+    steps = len(prompts[0].differences)
+    for i, name in enumerate(("first", "second", "third")):
+        values = [[row[k][i] for row in (p.differences for p in prompts)] for k in range(steps)]
+        known = [(k, float(np.mean(v))) for k, v in enumerate(values) if None not in v]
+        axes.plot(*zip(*known, strict=True), label=f"{name} difference, relative", linewidth=1.4)
+    needed = [np.mean([next((o.num_skips for o in p.oracle if not o.mask[k]), steps) for p in prompts]) / steps
+              for k in range(steps)]  # fmt: skip
+    axes.bar(range(steps), needed, color=GREY, alpha=0.35, label="the oracle skips it at this share of skips")
+    axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.legend(fontsize=7, frameon=False)
+    figures["differences"] = figure
+
+    figure, axes = _figure((6.4, 4.0))
+    for name in prompts[0].latent_errors:
+        axes.plot(np.mean([p.latent_errors[name] for p in prompts], axis=0), linewidth=0.9, label=name)
+    axes.set_xlabel("step")
+    axes.set_ylabel("latent error, relative (mean)")
+    axes.set_yscale("log")
+    axes.legend(fontsize=5, frameon=False, ncols=2)
+    figures["latent-errors"] = figure
+
+    figure, axes = _figure((6.4, 4.0))
+    for colour, name in zip(colours, prompts[0].policies, strict=False):
+        middle = [p.policies[name][len(p.policies[name]) // 2] for p in prompts]
+        axes.hist([steps - m.num_skips for m in middle], bins=np.arange(0.5, steps + 1), color=colour, alpha=0.6,
+                  label=f"{name}, middle of its knob")  # fmt: skip
+    axes.set_xlabel("predictions")
+    axes.set_ylabel("prompts")
+    axes.legend(fontsize=7, frameon=False)
+    figures["predictions"] = figure
+    return figures

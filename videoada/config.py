@@ -19,7 +19,7 @@ SEVERAL_CALLS = ("pndm", "heun", "kdpm2", "kdpm2-a", "dpm-sde")  # these call th
 FORMATS = (".mp4", ".mkv", ".gif", ".webp")  # and a folder of PNG frames, a name without an ending
 
 # What it gives on prompts of samples/prompts.txt is measured by scripts/measure_default.py and told in the README.
-DEFAULT_TOLERANCE = 0.06
+DEFAULT_TOLERANCE = 0.05
 DEFAULT_THRESHOLD = 0.15
 RELEASE_THRESHOLD = 0.01  # the released code's class default
 
@@ -53,9 +53,10 @@ class SkipConfig(FrozenConfig):
 
     Without a policy, the field that is given names it: `threshold` is `third-order`'s, `tolerance` is
     `error-controlled`'s, `every` is `every-n`'s, `mask` is `mask`'s; with none of them it is `error-controlled`. Fields
-    left at None take the policy's own default, as `POLICY_DEFAULTS` lists them. `damping` of an extrapolating
-    predictor's slope, in [0, 1], is measured along the run where it is None. With `corrector`, skipped steps are taken again by interpolation once the next
-    prediction is known. `guidance_tolerance` lets a prediction go without its unconditional half (None: never).
+    left at None take the policy's own default, as `POLICY_DEFAULTS` lists them. The `damping` of an extrapolating
+    predictor's slope, in [0, 1], is measured along the run where it is None. With `corrector`, skipped steps are taken
+    again by interpolation once the next prediction is known. `guidance_tolerance` lets a prediction go without its
+    unconditional half (None: never).
     """
 
     policy: str = "error-controlled"

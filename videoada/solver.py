@@ -100,8 +100,8 @@ def solved_adaptively(pipe: Any, rtol: float, like_steps: int = 50) -> Iterator[
     def on_step(
         inherited: Callable[..., Any], scheduler: Any, guided: Tensor, timestep: Any, sample: Tensor, **kwargs: Any
     ) -> Any:
-        uncond, cond = (_as_scheduler(half, guided) for half in kept["rows"].chunk(2))
         alone = len(kept["rows"]) == 1
+        uncond, cond = (_as_scheduler(half, guided) for half in (kept["rows"][:1], kept["rows"][-1:]))
         scale = 1.0 if alone else find_guidance_scale(guided, uncond, cond)
         timesteps = clock.timesteps.tolist()
         kind, alpha_bar = prediction_type(scheduler), scheduler.alphas_cumprod.double().numpy()

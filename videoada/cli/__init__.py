@@ -1,6 +1,18 @@
 """The command line: each command is a thin shell over one public function. Only these modules print."""
 
-from videoada.cli import benchmark, check, evaluate, generate, inspect, models, report
+from videoada.cli import analyse, benchmark, calibrate, check, evaluate, generate, inspect, models, report
 from videoada.cli.app import app, main
 
-__all__ = ["app", "benchmark", "check", "evaluate", "generate", "inspect", "main", "models", "report"]
+__all__ = [
+    "analyse",
+    "app",
+    "benchmark",
+    "calibrate",
+    "check",
+    "evaluate",
+    "generate",
+    "inspect",
+    "main",
+    "models",
+    "report",
+]

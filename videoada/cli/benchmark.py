@@ -39,7 +39,7 @@ def benchmark(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Compare methods: frontier, quality, predictors, guidance, schedulers, batches, spacings, "
+            help="Compare methods: frontier, quality, predictors, guidance, schedulers, batches, "
             "paper-video, paper-steps, paper-ablation or paper-schedulers. Without it, time full against skipped runs."
         ),
     ] = None,
@@ -141,7 +141,7 @@ def _compare(
     info = model_info(pipe)
     text = write_results(folder, info.name, info.embedded, points, budgets, len(requests))
     console.print(f"wrote {folder}")
-    print(text)
+    print(text, end="")
     return points
 
 

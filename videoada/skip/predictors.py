@@ -20,7 +20,6 @@ from torch import Tensor
 from videoada.skip.level import Level
 from videoada.skip.prediction import LEAST, Prediction, PredictionType, noise_in, output_of
 
-
 UNKNOWN_DAMPING = 0.5  # before the first two increments
 
 

@@ -1,0 +1,199 @@
+"""Steps taken again: exact where the network's x̂₀ lies on a line, and nothing else changed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import PROMPTS, draw
+from test_denoiser import Counting, uint8
+
+import videoada
+from videoada import SkipConfig, skip_steps
+from videoada.metrics import paired_fidelity
+from videoada.pipelines import make_scheduler, scheduler_of
+from videoada.rewind import Rewind
+
+SCHEDULERS = ("ddim", "dpm++", "dpm++-sde", "unipc", "euler", "euler-a")
+
+
+class OnALine(torch.nn.Module):
+    """Says x̂₀ = a + b·φ whatever it sees: what a network would that has learned one video by heart, moving."""
+
+    def __init__(self, scheduler):
+        super().__init__()
+        self.ends = torch.randn(2, 1, 4, 4, 2, 2, generator=torch.Generator().manual_seed(1))
+        self.scheduler, self.seen = scheduler, 0
+
+    def forward(self, sample, timestep):
+        self.seen += 1
+        alpha_bar = self.scheduler.alphas_cumprod.double().numpy()
+        a2 = float(np.interp(float(timestep), np.arange(len(alpha_bar)), alpha_bar))
+        alpha, sigma = math.sqrt(a2), math.sqrt(1 - a2)
+        if hasattr(self.scheduler, "sigmas") and self.scheduler.init_noise_sigma != 1:
+            s = float(self.scheduler.sigmas[self.scheduler.step_index])
+            alpha, sigma = 1 / math.hypot(1, s), s / math.hypot(1, s)
+        x0 = self.ends[0] + math.atan2(sigma, alpha) * self.ends[1]
+        return ((sample - alpha * x0) / sigma,)
+
+
+class Plain:
+    """A pipeline with a network, a scheduler and nothing else."""
+
+    def __init__(self, scheduler):
+        self.scheduler = scheduler
+        self.unet = OnALine(scheduler)
+
+    def __call__(self, steps, seed=0, eta=None):
+        self.scheduler.set_timesteps(steps)
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(1, 4, 4, 2, 2, generator=generator) * self.scheduler.init_noise_sigma
+        takes = (
+            "generator" in self.scheduler.step.__wrapped__.__code__.co_varnames
+            if hasattr(self.scheduler.step, "__wrapped__")
+            else "generator" in type(self.scheduler).step.__code__.co_varnames
+        )
+        extra = {"generator": generator} if takes else {}
+        for t in self.scheduler.timesteps:
+            noise = self.unet(self.scheduler.scale_model_input(x, t), t)[0]
+            flat = [v.permute(0, 2, 1, 3, 4).reshape(4, 4, 2, 2) for v in (noise, x)]
+            x = self.scheduler.step(flat[0], t, flat[1], **extra).prev_sample
+            x = x.reshape(1, 4, 4, 2, 2).permute(0, 2, 1, 3, 4)
+        return x
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_the_corrector_is_exact_where_x0_lies_on_a_line(pipe, name):
+    mask = (1, 1, 1, 0, 0, 1, 0, 0, 0, 1, 0, 1, 1, 0, 0, 1)
+    toy = Plain(make_scheduler(name, pipe.scheduler))
+
+    def latents_after_calls(**fields):
+        found = []
+        with skip_steps(toy, on_latents=lambda step, x: found.append(x.clone()), **fields) as trace:
+            toy(16)
+        return torch.stack([x for x, computed in zip(found, mask, strict=True) if computed]), trace
+
+    full, _ = latents_after_calls(policy="none")
+    toy.unet.seen = 0
+    corrected, trace = latents_after_calls(policy="mask", mask=mask, predictor="hold", corrector=True)
+    assert trace.num_predictions == [sum(mask)] == [toy.unet.seen]
+    torch.testing.assert_close(corrected, full, rtol=1e-3, atol=2e-3)
+    held, _ = latents_after_calls(policy="mask", mask=mask, predictor="hold")
+    assert (held - full).abs().max() > 10 * (corrected - full).abs().max()
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_steps_taken_again_with_the_same_outputs_are_the_same_steps(pipe, name):
+    scheduler = make_scheduler(name, pipe.scheduler)
+    scheduler.set_timesteps(8)
+    generator = torch.Generator().manual_seed(5)
+    outputs = torch.randn(8, 1, 64, generator=generator)
+    x = torch.randn(4, 4, 2, 2, generator=generator) * scheduler.init_noise_sigma
+    extra = {"generator": generator} if "generator" in type(scheduler).step.__code__.co_varnames else {}
+    rewind = Rewind()
+    for i, t in enumerate(scheduler.timesteps):
+
+        def take(given, sample, t=t):
+            return scheduler.step(given, t, sample, **extra)
+
+        if i == 5:
+            before = x.clone(), generator.get_state()
+            again = rewind.again(scheduler, 2, lambda taken, sample: taken.outputs)
+            assert torch.equal(again, before[0])
+            assert torch.equal(generator.get_state(), before[1])
+            other = rewind.again(scheduler, 2, lambda taken, sample: taken.outputs * (1 if taken.step != 3 else 1.1))
+            assert not torch.equal(other, before[0])
+            assert torch.equal(rewind.again(scheduler, 2, lambda taken, s: outputs[taken.step]), before[0])
+        scheduler.scale_model_input(x, t)
+        rewind.keep(scheduler, i, outputs[i], x, take, extra.get("generator"))
+        x = take(outputs[i].reshape(x.shape), x).prev_sample
+    rewind.forget_before(6)
+    assert [taken.step for taken in rewind.taken] == [6, 7]
+
+
+def test_the_default_is_error_controlled_with_the_corrector(pipe):
+    [(_, record)] = videoada.generate(pipe, prompt=PROMPTS[0], seed=3, num_inference_steps=20, num_frames=2)
+    assert record.policy["name"] == "error-controlled"
+    assert record.predictor == {"name": "linear", "corrector": True}
+    assert 4 < record.num_predictions < 20
+    assert record.signal[3] is not None
+
+
+@pytest.mark.parametrize("predictor", ["hold", "hold-output", "linear", "linear-eps", "taylor2"])
+@pytest.mark.parametrize("corrector", [False, True])
+def test_every_predictor_with_and_without_the_corrector(pipe, predictor, corrector):
+    plain = draw(pipe, steps=14, num_frames=2)
+    with skip_steps(pipe, tolerance=0.05, predictor=predictor, corrector=corrector) as trace:
+        frames = draw(pipe, steps=14, num_frames=2)
+    assert np.isfinite(frames).all()
+    assert trace.num_predictions[0] < 14
+    assert paired_fidelity(uint8(frames[0]), uint8(plain[0])).psnr > 20
+    mask = trace.computed[0]
+    with skip_steps(pipe, "mask", mask=mask, predictor=predictor, corrector=corrector):
+        assert (draw(pipe, steps=14, num_frames=2) == frames).all()
+
+
+@pytest.mark.parametrize("name", ["ddim", "dpm++", "dpm++-sde", "euler"])
+def test_a_prompt_in_a_batch_is_corrected_as_alone(pipe, name, monkeypatch):
+    """Prompts of a batch skip different steps; taking one's again leaves the others alone, and their noise."""
+    fields = {"num_inference_steps": 14, "num_frames": 2, "scheduler": name}
+    requests = [videoada.GenerationConfig(prompt=p, seed=3 + i, **fields) for i, p in enumerate(PROMPTS)]
+    skip = SkipConfig(tolerance=0.3 if name == "dpm++-sde" else 0.04)  # fresh noise at each step turns x̂₀ about
+    counting = Counting(pipe.unet, monkeypatch)
+    batch = videoada.generate(pipe, requests, skip=skip, batch_size=4)
+    assert sum(counting.rows) == sum(record.unet_rows for _, record in batch)
+    assert len({tuple(record.computed) for _, record in batch}) > 1
+    for request, (video, record) in zip(requests, batch, strict=True):
+        [(alone, alone_record)] = videoada.generate(pipe, [request], skip=skip)
+        assert alone_record.computed == record.computed
+        psnr = paired_fidelity(video.frames, alone.frames).psnr
+        assert psnr is None or psnr > 45
+
+
+def test_guidance_halves_are_left_out_and_counted(pipe, monkeypatch):
+    requests = [videoada.GenerationConfig(prompt=p, seed=3 + i, num_inference_steps=16, num_frames=2)
+                for i, p in enumerate(PROMPTS[:2])]  # fmt: skip
+    counting = Counting(pipe.unet, monkeypatch)
+    results = videoada.generate(pipe, requests, skip=SkipConfig(tolerance=0.03, guidance_tolerance=0.5), batch_size=2)
+    assert sum(counting.rows) == sum(record.unet_rows for _, record in results)
+    for _, record in results:
+        assert any(record.guidance_skipped)
+        assert record.unet_rows == 2 * record.num_predictions - sum(record.guidance_skipped)
+        assert not any(g and not c for g, c in zip(record.guidance_skipped, record.computed, strict=True))
+    counting.rows.clear()
+    [(alone, record)] = videoada.generate(pipe, requests[:1], skip=SkipConfig(tolerance=0.03, guidance_tolerance=0.5))
+    assert record.computed == results[0][1].computed
+    assert record.guidance_skipped == results[0][1].guidance_skipped
+    assert paired_fidelity(alone.frames, results[0][0].frames).psnr in (None, pytest.approx(70, abs=25))
+
+
+def test_without_guidance_there_is_no_half_to_leave_out(pipe):
+    [(_, record)] = videoada.generate(
+        pipe, prompt=PROMPTS[0], guidance_scale=1.0, num_inference_steps=12, num_frames=2,
+        skip=SkipConfig(tolerance=0.05, guidance_tolerance=10.0),
+    )  # fmt: skip
+    assert not any(record.guidance_skipped)
+    assert record.unet_rows == record.num_predictions
+
+
+def test_nothing_is_kept_after_the_block(pipe):
+    with skip_steps(pipe, tolerance=0.05):
+        run = type(pipe.unet)._skip_run
+        kept = []
+        draw(pipe, steps=14, num_frames=2, callback=lambda *_: kept.append(len(run.rewind.taken)))
+        assert max(kept) <= 10  # the longest run of skips, and its ends
+    assert not run.rewind.taken
+    assert not run.past
+
+
+def test_compiled_and_offloaded_are_no_different(pipe):
+    with skip_steps(pipe, tolerance=0.05) as trace:
+        draw(pipe, steps=10, num_frames=2)
+    computed = trace.computed
+    other = videoada.load_pipeline("tiny-t2v", device="cpu")
+    other.enable_model_cpu_offload(device="cpu")
+    with scheduler_of(other, "ddim"), skip_steps(other, tolerance=0.05) as trace:
+        draw(other, steps=10, num_frames=2)
+    assert trace.computed == computed

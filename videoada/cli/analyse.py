@@ -1,0 +1,60 @@
+"""videoada analyse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from videoada.cli.app import app
+
+EXAMPLES = """
+Examples:
+
+  videoada analyse --prompts samples/prompts.txt --limit 8 --output runs/analysis
+
+  videoada analyse --model tiny-i2v --prompts samples/prompts_i2v.jsonl --limit 2 --steps 20
+"""
+
+
+@app.command(epilog=EXAMPLES)
+def analyse(
+    prompts: Annotated[Path, typer.Option(help="Prompts, one a line, or JSON Lines.")],
+    model: Annotated[str, typer.Option(help="As for `videoada generate`.")] = "tiny-t2v",
+    limit: Annotated[int, typer.Option(min=1, help="Only the first prompts: each takes thousands of calls.")] = 8,
+    steps: Annotated[int, typer.Option(min=8, help="Scheduler steps.")] = 50,
+    num_frames: Annotated[int, typer.Option(help="Frames of each video.")] = 16,
+    scheduler: Annotated[str, typer.Option(help="ddim, dpm++, unipc or euler.")] = "ddim",
+    predictor: Annotated[str, typer.Option(help="What stands in on skipped steps, for the oracle and all.")] = "linear",
+    corrector: Annotated[bool, typer.Option(help="Take skipped steps again, for the oracle and all.")] = True,
+    max_skips: Annotated[int | None, typer.Option(min=1, help="Most steps that the oracle skips.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    output: Annotated[
+        Path | None, typer.Option(help="A folder for figures and plots; prompts it holds are not searched again.")
+    ] = None,
+) -> None:
+    """Compare when policies skip with a greedy oracle: agreement, differences, latent error, what is left to gain."""
+    from rich.console import Console
+
+    from videoada.analyse import analyse as study
+    from videoada.analysis_report import analysis_table, write_analysis
+    from videoada.pipelines import load_pipeline, model_info
+    from videoada.prompts import read_requests
+
+    requests = read_requests(
+        prompts, num_inference_steps=steps, num_frames=num_frames, scheduler=scheduler
+    )[:limit]  # fmt: skip
+    folder = output or Path("runs") / f"analysis-{Path(model).name}"
+    console = Console(stderr=True, highlight=False)
+    pipe = load_pipeline(model, device=device)
+    found = study(
+        pipe, requests, folder, predictor=predictor, corrector=corrector, max_skips=max_skips,
+        on_progress=lambda text: console.print(text, style="dim"),
+    )  # fmt: skip
+    write_analysis(found, folder)
+    console.print(f"wrote {folder}")
+    print(
+        f"{found.model}{' (small embedded model)' if model_info(pipe).embedded else ''}, {len(found.prompts)} prompts"
+    )
+    print(analysis_table(found))
