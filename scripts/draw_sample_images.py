@@ -3,8 +3,8 @@
     python scripts/draw_sample_images.py
 
 `prompts_i2v.jsonl`: 32 prompts with their first frames. `prompts_calibration*`: 12 prompts for calibrating the embedded
-models. `prompts_stress*.jsonl`: three and four objects, 24 frames, sizes that are not square; the models were trained on
-one and two objects, 16 frames, 64×64. All scenes and places are held out: no training script uses these seeds.
+models. `prompts_stress*`: three and four objects, 24 frames, sizes that are not square; the models were trained on one
+and two objects, 16 frames, 64×64. All scenes and places are held out: no training script uses these seeds.
 """
 
 from __future__ import annotations

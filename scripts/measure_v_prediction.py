@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure_default import read_requests
 
 import videoada
 from videoada.metrics import paired_fidelity
+from videoada.prompts import read_requests
 from videoada.records import package_versions
 
 

@@ -28,8 +28,11 @@ def load(model: str) -> None:
 
 
 def draw(folder: Path, seed: int, prompt: str, steps: int) -> None:
-    """One prompt, in full and with the shipped default."""
-    for name, skip in (("full", videoada.SkipConfig(policy="none")), ("skipped", videoada.SkipConfig())):
+    """One prompt, in full and with the rule of the paper."""
+    for name, skip in (
+        ("full", videoada.SkipConfig(policy="none")),
+        ("skipped", videoada.SkipConfig(policy="third-order")),
+    ):
         path = folder / name / f"{seed:04d}.mkv"
         if record_path(path).exists():
             continue

@@ -1,8 +1,8 @@
-"""Write what is generated: the README's table of flags and the run record's JSON Schema.
+"""Write what is generated: the README's tables of flags and of benchmarks, and the run record's JSON Schema.
 
     python scripts/write_reference.py
 
-A test compares both with the code, so that they can't fall behind.
+A test compares all with the code and with samples/results, so that they can't fall behind.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from pathlib import Path
 import typer
 
 from videoada.cli import app
+from videoada.frontier import Point, budgets_table
 from videoada.records import RunRecord
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- flags: written by scripts/write_reference.py -->\n", "<!-- end of flags -->"
+RESULTS = ROOT / "samples" / "results"
+BENCHMARKS = {"frontier": RESULTS / "frontier"}
 
 
 def flags() -> str:
@@ -44,6 +47,24 @@ def schema() -> str:
     return json.dumps(RunRecord.model_json_schema(), indent=2) + "\n"
 
 
+def budgets(folder: Path) -> str:
+    """What each family's best curve reaches at each budget, model by model."""
+    parts = []
+    for path in sorted(folder.glob("tiny-*.json"), reverse=True):
+        figures = json.loads(path.read_text(encoding="utf-8"))
+        points = [Point(**point) for point in figures["points"]]
+        parts.append(f"{figures['model']}:\n\n{budgets_table(points, figures['budgets'])}\n")
+    return "\n".join(parts)
+
+
+def with_benchmarks(readme: str) -> str:
+    for name, folder in BENCHMARKS.items():
+        begin, end = f"<!-- {name}: written by scripts/write_reference.py -->\n", f"<!-- end of {name} -->"
+        before, rest = readme.split(begin)
+        readme = before + begin + "\n" + budgets(folder) + "\n" + end + rest.split(end)[1]
+    return readme
+
+
 def with_flags(readme: str) -> str:
     before, rest = readme.split(BEGIN)
     return before + BEGIN + "\n" + flags() + "\n" + END + rest.split(END)[1]
@@ -51,5 +72,5 @@ def with_flags(readme: str) -> str:
 
 if __name__ == "__main__":
     readme = ROOT / "README.md"
-    readme.write_text(with_flags(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    readme.write_text(with_benchmarks(with_flags(readme.read_text(encoding="utf-8"))), encoding="utf-8")
     (ROOT / "videoada" / "run-record.schema.json").write_text(schema(), encoding="utf-8")

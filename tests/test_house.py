@@ -102,4 +102,5 @@ def test_what_is_generated_is_fresh():
         sys.path.remove(str(scripts))
     readme = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
     assert write_reference.with_flags(readme) == readme
+    assert write_reference.with_benchmarks(readme) == readme
     assert (PACKAGE / "run-record.schema.json").read_text(encoding="utf-8") == write_reference.schema()

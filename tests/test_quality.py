@@ -119,8 +119,9 @@ def test_calibration_refuses(pipe, fields, part):
 def test_the_command_writes_a_configuration_that_generate_takes(tmp_path, capsys):
     (tmp_path / "p.txt").write_text(f"{PROMPT}\n" * 3)
     config = tmp_path / "mine.yaml"
-    code, out, err = run(capsys, "calibrate", "--prompts", str(tmp_path / "p.txt"), "--target-speedup", "1.6",
-                         "--steps", "14", "--num-frames", "2", "--output", str(config), "--batch-size", "3")  # fmt: skip
+    sizes = ["--steps", "14", "--num-frames", "2", "--batch-size", "3"]
+    prompts = ["--prompts", str(tmp_path / "p.txt")]
+    code, out, err = run(capsys, "calibrate", *prompts, *sizes, "--target-speedup", "1.6", "--output", str(config))
     assert code == 0, err
     assert "tiny-t2v (small embedded model)" in out
     assert "on 1 prompts held out" in out

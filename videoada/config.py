@@ -18,7 +18,7 @@ SCHEDULERS = ("ddim", "dpm++", "dpm++-sde", "unipc", "euler", "euler-a")
 SEVERAL_CALLS = ("pndm", "heun", "kdpm2", "kdpm2-a", "dpm-sde")  # these call the network more than once a step
 FORMATS = (".mp4", ".mkv", ".gif", ".webp")  # and a folder of PNG frames, a name without an ending
 
-# What it gives on prompts of samples/prompts.txt is measured by scripts/measure_default.py and told in the README.
+# What it gives on the sample prompts is measured by `make bench` and told in the README.
 DEFAULT_TOLERANCE = 0.05
 DEFAULT_THRESHOLD = 0.15
 RELEASE_THRESHOLD = 0.01  # the released code's class default

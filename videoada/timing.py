@@ -33,6 +33,7 @@ class Pair:
     full: float
     skipped: float
     denoiser: float  # of the full run
+    denoiser_skipped: float  # of the skipped run
     rows_full: int
     rows: int
     own: float  # that the skipped run spent deciding and predicting
@@ -46,13 +47,20 @@ class Pair:
 
     @property
     def ideal(self) -> float:
-        """The full time less what the skipped rows would have taken: skipping that costs nothing."""
+        """The full time less what the network saved at the batch sizes it was called with: skipping that costs
+        nothing."""
+        return self.full - self.denoiser + self.denoiser_skipped
+
+    @property
+    def ideal_by_rows(self) -> float:
+        """The full time less the skipped rows' share of its network time: if few rows took as long each as many."""
         return self.full - (self.rows_full - self.rows) * self.denoiser / self.rows_full
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Medians over pairs. `efficiency` = ideal ÷ measured time; `policy_share` = own time a step ÷ one UNet call."""
+    """Medians over pairs. `efficiency` = ideal ÷ measured time, `row_efficiency` the same if few rows took as long each
+    as many; `policy_share` = own time a step ÷ one UNet call."""
 
     model: str
     embedded: bool
@@ -66,6 +74,7 @@ class Timing:
     speedup: float
     ideal_speedup: float
     efficiency: float
+    row_efficiency: float
     policy_share: float
     psnr: float | None
     versions: dict[str, str]
@@ -114,8 +123,9 @@ def time_pairs(
         num_inference_steps=requests[0].num_inference_steps,
         predictions=statistics.fmean(p.steps * p.rows / p.rows_full for p in measured),
         speedup=median(p.full / p.skipped for p in measured),
-        ideal_speedup=median(p.full / p.ideal for p in measured),
+        ideal_speedup=median(p.full / p.ideal_by_rows for p in measured),
         efficiency=median(p.ideal / p.skipped for p in measured),
+        row_efficiency=median(p.ideal_by_rows / p.skipped for p in measured),
         policy_share=median(p.own / p.steps / p.call for p in measured),
         psnr=statistics.fmean(psnrs) if psnrs else None,
         versions=package_versions(),
@@ -129,8 +139,8 @@ def _pair(pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig, full_f
     psnrs = [paired_fidelity(a.frames, b.frames).psnr for a, b in zip(frames, full_frames, strict=True)]
     finite = [p for p in psnrs if p is not None]
     return Pair(
-        full_seconds, seconds, full_trace.denoiser_seconds, full_trace.unet_rows, trace.unet_rows, trace.own_seconds,
-        trace.num_steps, statistics.fmean(finite) if finite else None,
+        full_seconds, seconds, full_trace.denoiser_seconds, trace.denoiser_seconds, full_trace.unet_rows,
+        trace.unet_rows, trace.own_seconds, trace.num_steps, statistics.fmean(finite) if finite else None,
     )  # fmt: skip
 
 

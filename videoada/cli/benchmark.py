@@ -194,7 +194,11 @@ def _time(
         ("model", f"{name}, {requests[0].scheduler}, batch {batch_size}, {result.device} {result.dtype}"),
         ("predictions", f"{result.predictions:.1f} of {result.num_inference_steps}"),
         ("speed-up", f"{result.speedup:.2f}× measured, {result.ideal_speedup:.2f}× ideal"),
-        ("efficiency", f"{result.efficiency:.3f} (ideal ÷ measured time, median of {pairs} pairs)"),
+        (
+            "efficiency",
+            f"{result.efficiency:.3f} (ideal ÷ measured time, median of {pairs} pairs); "
+            f"{result.row_efficiency:.3f} if few rows took as long each as many",
+        ),
         ("policy's cost", f"{100 * result.policy_share:.2f} % of a UNet call a step"),
         ("fidelity", f"{psnr} to the full run, mean over the pairs"),
     ):

@@ -107,8 +107,8 @@ def agreement(policy: Sequence[bool], oracle: Sequence[bool], forced: Collection
     small = expected.min() < SMALL_COUNT
     p = fisher_exact(table)[1] if small else chi2_contingency(table, correction=False)[1]
     phi = float(np.corrcoef(a, b)[0, 1])
-    counts = [int(n) for n in table.flatten()]
-    return Agreement(*counts, float(p), "fisher" if small else "chi2", phi)
+    (both, policy_only), (oracle_only, neither) = table.tolist()
+    return Agreement(both, policy_only, oracle_only, neither, float(p), "fisher" if small else "chi2", phi)
 
 
 def share_closed(error: float, worse: float, oracle: float) -> float | None:
