@@ -50,6 +50,13 @@ def test_deepcache_is_the_packages(pipe, interval):
     assert np.abs(ours - plain).max() > 1e-3
 
 
+def test_deepcache_begins_anew_with_each_run_also_of_one_step(pipe):
+    first, second = (draw(pipe, p, steps=1, num_frames=2) for p in PROMPTS[:2])
+    with cached_blocks(pipe.unet, 3):
+        assert (draw(pipe, PROMPTS[0], steps=1, num_frames=2) == first).all()
+        assert (draw(pipe, PROMPTS[1], steps=1, num_frames=2) == second).all()
+
+
 def test_deepcache_counts_multiplications(pipe):
     request = videoada.GenerationConfig(prompt=PROMPTS[0], **SMALL)
     [drawn] = draw_with(pipe, Method(family="DeepCache", knob="2", cache_interval=2), [request])

@@ -12,6 +12,7 @@ from test_denoiser import Counting, uint8
 
 import videoada
 from videoada import SkipConfig, skip_steps
+from videoada.errors import ConfigError
 from videoada.metrics import paired_fidelity
 from videoada.pipelines import make_scheduler, scheduler_of
 from videoada.rewind import Rewind
@@ -56,11 +57,15 @@ class Plain:
             else "generator" in type(self.scheduler).step.__code__.co_varnames
         )
         extra = {"generator": generator} if takes else {}
-        for t in self.scheduler.timesteps:
+        for i, t in enumerate(self.scheduler.timesteps):
             noise = self.unet(self.scheduler.scale_model_input(x, t), t)[0]
             flat = [v.permute(0, 2, 1, 3, 4).reshape(4, 4, 2, 2) for v in (noise, x)]
             x = self.scheduler.step(flat[0], t, flat[1], **extra).prev_sample
             x = x.reshape(1, 4, 4, 2, 2).permute(0, 2, 1, 3, 4)
+            x = self.between(x, i)
+        return x
+
+    def between(self, x, i):
         return x
 
 
@@ -100,15 +105,16 @@ def test_steps_taken_again_with_the_same_outputs_are_the_same_steps(pipe, name):
 
         if i == 5:
             before = x.clone(), generator.get_state()
-            again = rewind.again(scheduler, 2, lambda taken, sample: taken.outputs)
+            again = rewind.again(scheduler, 2, x, lambda taken, sample: taken.outputs)
             assert torch.equal(again, before[0])
             assert torch.equal(generator.get_state(), before[1])
-            other = rewind.again(scheduler, 2, lambda taken, sample: taken.outputs * (1 if taken.step != 3 else 1.1))
+            other = rewind.again(scheduler, 2, x, lambda taken, sample: taken.outputs * (1 + 0.1 * (taken.step == 3)))
             assert not torch.equal(other, before[0])
-            assert torch.equal(rewind.again(scheduler, 2, lambda taken, s: outputs[taken.step]), before[0])
+            assert torch.equal(rewind.again(scheduler, 2, other, lambda taken, s: outputs[taken.step]), before[0])
         scheduler.scale_model_input(x, t)
         rewind.keep(scheduler, i, outputs[i], x, take, extra.get("generator"))
         x = take(outputs[i].reshape(x.shape), x).prev_sample
+        rewind.took(x)
     rewind.forget_before(6)
     assert [taken.step for taken in rewind.taken] == [6, 7]
 
@@ -197,3 +203,155 @@ def test_compiled_and_offloaded_are_no_different(pipe):
     with scheduler_of(other, "ddim"), skip_steps(other, tolerance=0.05) as trace:
         draw(other, steps=10, num_frames=2)
     assert trace.computed == computed
+
+
+def test_what_a_callback_does_to_the_latents_is_kept(pipe):
+    """Masks and inpainting change latents between steps; taking steps again must not undo that."""
+    toy = Plain(make_scheduler("ddim", pipe.scheduler))
+    mask = (1, 1, 1, 0, 0, 0, 1, 0, 0, 1)
+
+    def run(edit, **fields):
+        found = []
+        toy.between = lambda x, i: x + 1.0 if edit and i == 4 else x
+        with skip_steps(toy, on_latents=lambda i, x: found.append(x.clone()), **fields):
+            toy(10)
+        return found
+
+    plain, changed = run(False, policy="none"), run(True, policy="none")
+    corrected = run(True, policy="mask", mask=mask, predictor="hold", corrector=True)
+    assert (changed[6] - plain[6]).abs().max() > 0.3
+    assert (corrected[6] - changed[6]).abs().max() < 0.05 * (changed[6] - plain[6]).abs().max()
+
+
+def test_a_rule_of_latents_sees_the_corrected_ones(pipe):
+    """The jump that the corrector makes is no change of the trajectory."""
+    signals = {}
+    for corrector in (False, True):
+        with skip_steps(pipe, threshold=0.15, predictor="linear", corrector=corrector) as trace:
+            draw(pipe, steps=30, num_frames=2)
+        signals[corrector] = max(s for s in trace.signal[0][8:24] if s is not None)
+    assert signals[True] < 3 * signals[False]
+
+
+def test_a_flow_scheduler_has_flow_levels():
+    from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
+
+    from videoada.schedule import noise_levels, prediction_type
+
+    unipc = UniPCMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0)
+    unipc.set_timesteps(6)
+    euler = FlowMatchEulerDiscreteScheduler()
+    euler.set_timesteps(6)
+    for scheduler in (unipc, euler):
+        levels = noise_levels(scheduler, scheduler.timesteps.tolist())
+        assert prediction_type(scheduler) == "flow_prediction"
+        assert [at.sigma for at in levels] == pytest.approx(scheduler.sigmas.tolist()[:6], abs=2e-3)
+        assert all(at.alpha + at.sigma == pytest.approx(1) for at in levels)
+
+
+class Flow:
+    """A flow-matching pipeline of one video whose x̂₀ moves on a line in the angle."""
+
+    def __init__(self, scheduler):
+        self.scheduler = scheduler
+        self.transformer = torch.nn.Identity()
+        self.transformer.forward = self.velocity
+        self.ends = torch.randn(2, 1, 16, generator=torch.Generator().manual_seed(3))
+
+    def velocity(self, sample, timestep):
+        s = float(self.scheduler.sigmas[self.scheduler.step_index or 0])
+        x0 = self.ends[0] + math.atan2(s, 1 - s) * self.ends[1]
+        return (sample - x0) / s
+
+    def __call__(self, steps):
+        self.scheduler.set_timesteps(steps)
+        x = torch.randn(1, 16, generator=torch.Generator().manual_seed(4))
+        for t in self.scheduler.timesteps:
+            x = self.scheduler.step(self.transformer(x, t), t, x).prev_sample
+        return x
+
+
+@pytest.mark.parametrize("kind", ["unipc", "euler"])
+def test_flow_matching_is_corrected_exactly_where_x0_lies_on_a_line(kind):
+    from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
+
+    scheduler = FlowMatchEulerDiscreteScheduler() if kind == "euler" else UniPCMultistepScheduler(
+        use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0
+    )  # fmt: skip
+    pipe, mask = Flow(scheduler), (1, 1, 1, 0, 1, 0, 0, 1, 0, 1)
+    found = {}
+    for name, fields in (
+        ("full", {"policy": "none"}), ("held", {"policy": "mask", "mask": mask}),
+        ("corrected", {"policy": "mask", "mask": mask, "predictor": "linear", "corrector": True}),
+    ):  # fmt: skip
+        latents = []
+        with skip_steps(pipe, on_latents=lambda step, x, latents=latents: latents.append(x.clone()), **fields):
+            pipe(10)
+        found[name] = latents[7]
+    error = (found["corrected"] - found["full"]).abs().max()
+    assert error < 2e-3
+    assert (found["held"] - found["full"]).abs().max() > 10 * error
+
+
+def test_a_scheduler_with_another_step_is_refused_by_name(pipe):
+    import diffusers
+
+    before = pipe.scheduler
+    pipe.scheduler = diffusers.CogVideoXDPMScheduler()
+    try:
+        with pytest.raises(ConfigError, match="CogVideoXDPMScheduler takes more than"), skip_steps(pipe):
+            pass
+    finally:
+        pipe.scheduler = before
+
+
+class WithVariance(torch.nn.Module):
+    """Predicts twice the channels, of which the pipeline drops half (Latte)."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = type("Config", (), {"in_channels": 4, "out_channels": 8})()
+
+    def forward(self, sample, timestep):
+        return (torch.cat([sample * 0.1, sample], dim=1),)
+
+
+def test_prompts_are_counted_where_the_network_also_predicts_a_variance():
+    from diffusers import DDIMScheduler
+
+    class Latte:
+        def __init__(self):
+            self.transformer, self.scheduler = WithVariance(), DDIMScheduler()
+
+        def __call__(self, prompts):
+            self.scheduler.set_timesteps(8)
+            x = torch.randn(prompts, 4, 6, generator=torch.Generator().manual_seed(0))
+            for t in self.scheduler.timesteps:
+                uncond, cond = self.transformer(torch.cat([x, x]), t)[0].chunk(2)[0:2]
+                guided = (uncond + 2 * (cond - uncond)).chunk(2, dim=1)[0]
+                x = self.scheduler.step(guided, t, x).prev_sample
+            return x
+
+    for prompts in (1, 2, 3):
+        pipe = Latte()
+        with skip_steps(pipe, policy="every-n", every=2, predictor="linear", corrector=True) as trace:
+            assert pipe(prompts).isfinite().all()
+        assert len(trace.computed) == prompts
+        assert trace.unet_rows == 2 * prompts * 4
+
+
+@pytest.mark.parametrize("way", ["mean", "any"])
+def test_a_record_of_a_batch_decision_repeats_its_steps(pipe, way):
+    from videoada.inspect import settings_of
+    from videoada.settings import RunSettings
+
+    requests = [videoada.GenerationConfig(prompt=p, seed=3 + i, num_inference_steps=12, num_frames=2)
+                for i, p in enumerate(PROMPTS[:2])]  # fmt: skip
+    skip = SkipConfig(tolerance=0.05, batch_decision=way)
+    results = videoada.generate(pipe, requests, skip=skip, batch_size=2)
+    assert results[0][1].computed == results[1][1].computed
+    for request, (video, record) in zip(requests, results, strict=True):
+        again = RunSettings(**settings_of(record)).skip()
+        [(repeated, repeat)] = videoada.generate(pipe, [request], skip=again)
+        assert repeat.computed == record.computed
+        assert paired_fidelity(repeated.frames, video.frames).psnr in (None, pytest.approx(75, abs=25))

@@ -78,6 +78,8 @@ def test_agreement_by_hand():
     assert small.test == "fisher"
     assert small.p_value == pytest.approx(2 / 20)  # two of the C(6, 3) tables are as extreme
     assert agreement((True,) * 6, (True, False) * 3) is None
+    opposite = agreement(policy, tuple(not step for step in policy))
+    assert opposite.phi == pytest.approx(-1)  # and its p-value is small: agreement asks for both
 
 
 def test_the_share_of_a_distance_in_decibels():

@@ -42,9 +42,16 @@ def test_quality_levels_are_ordered_and_balanced_is_the_default():
         ({"target_psnr": 36, "model": "my/model"}, "there is no calibration for 'my/model'"),
         ({"target_psnr": 36, "calibration": {"curve": 3}}, "holds no calibration"),
         ({"target_psnr": 36, "calibration": {}}, "holds no calibration"),
+        ({"target_psnr": 36, "calibration": {"curve": [{"tolerance": 0}]}}, "holds no calibration"),
+        ({"target_psnr": 36, "steps": 20, "calibration": "FOUND"}, "is of tiny-t2v, ddim, 50 steps"),
+        ({"target_psnr": 36, "scheduler": "euler", "calibration": "FOUND"}, "the run is of tiny-t2v, euler"),
+        ({"policy": "none", "guidance_tolerance": 0.1}, "goes with a policy that skips"),
+        ({"tolerance": 0, "guidance_tolerance": 0.1}, "goes with a policy that skips"),
     ],
 )
 def test_two_goals_or_unknown_ones_are_refused(fields, part):
+    if fields.get("calibration") == "FOUND":
+        fields = fields | {"calibration": FOUND}
     with pytest.raises(ConfigError, match=part):
         RunSettings(**fields).skip()
 
@@ -54,7 +61,7 @@ CURVE = [
     {"tolerance": 0.04, "psnr": 40.0, "psnr_worst": 30.0, "rows": 0.3},
     {"tolerance": 0.16, "psnr": 30.0, "psnr_worst": 25.0, "rows": 0.2},
 ]
-FOUND = {"model": "m", "scheduler": "ddim", "num_inference_steps": 50, "prompts": 8, "curve": CURVE}
+FOUND = {"model": "tiny-t2v", "scheduler": "ddim", "num_inference_steps": 50, "prompts": 8, "curve": CURVE}
 
 
 def test_a_target_is_read_off_the_curve():
@@ -106,7 +113,8 @@ def test_calibration_measures_and_holds_out(pipe):
     [
         ({}, "one of the two"),
         ({"target_psnr": 30, "target_speedup": 2}, "one of the two"),
-        ({"target_speedup": 0.5}, "at least 1"),
+        ({"target_speedup": 0.5}, "from 1 to the number of steps"),
+        ({"target_psnr": float("nan")}, "between 0 and 100"),
     ],
 )
 def test_calibration_refuses(pipe, fields, part):
@@ -156,7 +164,7 @@ def test_prompt_files(tmp_path):
         {"prompt": "x", "seed": 7, "image": "a.png"},
     ]
     path = tmp_path / "p.jsonl"
-    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n\n")
+    path.write_text("\n\n".join(json.dumps(row) for row in rows) + "\n\n")
     first, second = read_requests(path, num_frames=8, num_inference_steps=9)
     assert (first.num_frames, first.height, first.seed, first.num_inference_steps) == (24, 64, 0, 9)
     assert (second.seed, second.num_frames, second.image) == (7, 8, str(tmp_path / "a.png"))
@@ -165,3 +173,32 @@ def test_prompt_files(tmp_path):
         path.write_text(text)
         with pytest.raises(PromptError, match=part):
             read_requests(path)
+    path.write_text('{"prompt": "x"}\n\n{')
+    with pytest.raises(PromptError, match="line 3"):
+        read_requests(path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "policy"),
+    [
+        (["--policy", "none"], "none"), (["--threshold", "0.1"], "third-order"), (["--every", "3"], "every-n"),
+        (["--mask", "1" * 14], "mask"), (["--quality", "fast"], "error-controlled"),
+        (["--no-corrector"], "error-controlled"), (["--predictor", "hold"], "error-controlled"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("own", [{"tolerance": 0.2, "damping": 0.5, "predictor": "linear"}, {"policy": "third-order"}])
+def test_a_flag_wins_over_the_configurations_way_to_skip(flags, policy, own, tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"steps": 14, "prompt": PROMPT} | own))
+    code, out, err = run(capsys, "generate", "--config", str(tmp_path / "c.yaml"), *flags, "--print-config")
+    assert code == 0, err
+    found = RunSettings(**yaml.safe_load(out)).skip()
+    assert found.policy == policy or "policy" in own
+    assert found.corrector is ("--no-corrector" not in flags and found.policy == "error-controlled")
+
+
+def test_a_folder_that_is_not_there_is_known_before_the_work(tmp_path, capsys):
+    (tmp_path / "p.txt").write_text(f"{PROMPT}\n" * 3)
+    code, _, err = run(capsys, "calibrate", "--prompts", str(tmp_path / "p.txt"), "--target-psnr", "40", "--output",
+                       str(tmp_path / "no" / "x.yaml"))  # fmt: skip
+    assert code == 2
+    assert "no folder that can be written to" in err

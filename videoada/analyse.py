@@ -20,6 +20,7 @@ from videoada.config import GenerationConfig, SkipConfig
 from videoada.denoiser import skip_steps
 from videoada.draw import draw_batch
 from videoada.generate import check_request
+from videoada.images import image_name
 from videoada.outputs import written_aside
 from videoada.pipelines import model_info, scheduler_of
 from videoada.rows import take_output
@@ -209,7 +210,10 @@ def analyse(
         check_request(pipe, request, with_what)
     for i, request in enumerate(requests):
         path = folder / "prompts" / f"{i:03d}.json"
-        about = settings | request.model_dump(exclude={"image"}, mode="json")
+        about = settings | request.model_dump(exclude={"image"}, mode="json") | {
+            "image": image_name(request.image),
+            "policies": {name: [c.model_dump(mode="json") for c in each] for name, each in POLICIES.items()},
+        }  # fmt: skip
         if path.is_file() and (kept := json.loads(path.read_text())).get("about") == about:
             found.prompts.append(_from_json(kept))
             continue

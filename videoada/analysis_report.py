@@ -57,7 +57,7 @@ def summary(found: Analysis) -> list[dict[str, Any]]:
                     "policy": name, "place": k, "skips": float(np.mean([r.num_skips for _, r in runs])),
                     "error": float(np.exp(np.mean([np.log(max(r.cost, 1e-9)) for _, r in runs]))),
                     "closed": float(np.mean(shares)) if shares else None, "beats_oracle": beaten,
-                    "p_below_05": float(np.mean([t.p_value < 0.05 for t in known])) if known else None,
+                    "p_below_05": float(np.mean([t.p_value < 0.05 and t.phi > 0 for t in known])) if known else None,
                     "phi": float(np.mean([t.phi for t in known])) if known else None, "prompts": len(runs),
                 }
             )  # fmt: skip

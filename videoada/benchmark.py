@@ -7,14 +7,16 @@ lossless videos beside it, so that a run that was cut goes on where it stopped.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from videoada.config import GenerationConfig
-from videoada.errors import PromptError, VideoAdaError
+from videoada.errors import PromptError
 from videoada.methods import Drawn, Method, draw_with
 from videoada.metrics import check_coherence, paired_fidelity
 from videoada.outputs import written_aside
@@ -46,6 +48,7 @@ class Cell:
     coherent: bool
     computed: str = ""
     peak_memory_bytes: int | None = None
+    digest: str = ""  # of the method's definition, the weights, the device and its precision
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -72,32 +75,51 @@ def benchmark(
     folder = Path(folder)
     info = model_info(pipe)
     _check_same(folder / f"requests-{info.name}.json", [_about(r) for r in requests])
+    digests = {method.name: digest(method, pipe) for method in methods}
     cells = {cell.key: cell for cell in read_cells(folder)}
+    known = {
+        key for key, cell in cells.items()
+        if cell.digest == digests.get(cell.method) and (cell.psnr_reference is not None or not reference_steps)
+    }  # fmt: skip
     for first in range(0, len(requests), batch_size):
         batch = list(requests[first : first + batch_size])
         runs = _Batch(pipe, batch, first, folder / "runs", info.name, batch_size)
         for method in methods:
-            missing = [i for i in range(len(batch)) if (info.name, method.name, first + i) not in cells]
+            missing = [i for i in range(len(batch)) if (info.name, method.name, first + i) not in known]
             if not missing:
                 continue
             full = runs.full(method.full_scheduler)
             reference = runs.reference(reference_steps) if reference_steps else None
             try:
                 drawn = full if _is_full(method) else draw_with(pipe, method, batch, batch_size)
-            except (IndexError, ValueError, TypeError, RuntimeError, AssertionError) as error:
-                if on_failure is None or isinstance(error, VideoAdaError):
+            except Exception as error:
+                if on_failure is None or not _inside_diffusers(error):
                     raise
                 on_failure(method, error)
                 continue
             for i in missing:
                 cell = _measure(info.name, info.embedded, method, first + i, batch[i], drawn[i], full[i],
-                                reference[i].video if reference else None)  # fmt: skip
+                                reference[i].video if reference else None, digests[method.name])  # fmt: skip
                 cells[cell.key] = cell
                 _append(folder / "cells.jsonl", cell)
                 if on_cell:
                     on_cell(cell)
     names = {method.name for method in methods}
     return [c for c in cells.values() if c.model == info.name and c.method in names and c.prompt < len(requests)]
+
+
+def digest(method: Method, pipe: Any) -> str:
+    """Of all that a cell's numbers depend on besides its prompt: cells of another definition are drawn again."""
+    about = {
+        "method": method.model_dump(mode="json", exclude_none=True), "weights": model_info(pipe).weights_sha256,
+        "device": pipe._execution_device.type, "dtype": str(pipe.unet.dtype),
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _inside_diffusers(error: Exception) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and "diffusers" in Path(frames[-1].filename).parts
 
 
 def read_cells(folder: str | Path) -> list[Cell]:
@@ -141,13 +163,13 @@ class _Batch:
     def _run(self, name: str, method: Method) -> list[Drawn]:
         if name not in self.known:
             paths = [self.folder / self.model / name / f"{self.first + i:03d}.mkv" for i in range(len(self.batch))]
-            if not all(path.is_file() for path in paths):
+            if not all(path.is_file() and path.with_suffix(".json").is_file() for path in paths):
                 for path, drawn in zip(paths, draw_with(self.pipe, method, self.batch, self.size), strict=True):
                     about = {name: value for name, value in vars(drawn).items() if name != "video"}
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    with written_aside(path) as aside:
+                    with written_aside(path.with_suffix(".json")) as about_aside, written_aside(path) as aside:
                         drawn.video.encode(aside)
-                    path.with_suffix(".json").write_text(json.dumps(about))
+                        about_aside.write_text(json.dumps(about), encoding="utf-8")
             self.known[name] = [
                 Drawn(video=Video.read(path), **json.loads(path.with_suffix(".json").read_text())) for path in paths
             ]
@@ -156,7 +178,7 @@ class _Batch:
 
 def _measure(
     model: str, embedded: bool, method: Method, index: int, request: GenerationConfig, drawn: Drawn, full: Drawn,
-    reference: Video | None,
+    reference: Video | None, definition: str,
 ) -> Cell:  # fmt: skip
     fidelity = paired_fidelity(drawn.video.frames, full.video.frames)
     to_reference = paired_fidelity(drawn.video.frames, reference.frames, flow=False) if reference else None
@@ -171,6 +193,7 @@ def _measure(
         psnr_reference=_rounded(to_reference.psnr) if to_reference else None, agreement=agrees,
         coherent=bool(check_coherence(drawn.video.frames)["passed"]),
         computed="".join("01"[step] for step in drawn.computed), peak_memory_bytes=drawn.peak_memory_bytes,
+        digest=definition,
     )  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from videoada.pipelines import model_info
 from videoada.quality import Calibration, CurvePoint
 from videoada.video import Video
 
-TOLERANCES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
+TOLERANCES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
+MOST_MORE = 6  # tolerances tried beyond them, each twice or half the last, where the goal lies outside
 IDENTICAL = 100.0  # dB that stand for equal frames in a mean
 
 
@@ -29,16 +30,19 @@ def calibrate(
 ) -> tuple[float, Calibration]:
     """The tolerance that reaches a mean PSNR (dB) or takes 1/`target_speedup` of the UNet rows, and the calibration.
 
-    One full run and one run for each tolerance of the first two thirds of the requests give the curve; the last third,
-    at least one, is held out: what the chosen tolerance gives on it is `held_out`. Raises ConfigError for less than
-    three requests, for none or two goals, and for a goal outside the curve.
+    One full run and one run for each tolerance of the first two thirds of the requests give the curve, which is carried
+    on where the goal lies outside; the last third, at least one, is held out: what the chosen tolerance gives on it is
+    `held_out`. Raises ConfigError for less than three requests, for none or two goals, and for a goal that no tolerance
+    reaches.
     """
     if (target_psnr is None) == (target_speedup is None):
         raise ConfigError("give a target PSNR or a target speed-up, one of the two")
-    if target_speedup is not None and target_speedup < 1:
-        raise ConfigError(f"a target speed-up is at least 1, got {target_speedup:g}")
     if len(requests) < 3:
         raise ConfigError(f"a calibration needs three prompts, two to measure and one to check; got {len(requests)}")
+    if target_speedup is not None and not 1 <= target_speedup <= requests[0].num_inference_steps:
+        raise ConfigError(f"a target speed-up is from 1 to the number of steps, got {target_speedup:g}")
+    if target_psnr is not None and not 0 < target_psnr < IDENTICAL:
+        raise ConfigError(f"a target PSNR is between 0 and {IDENTICAL:g} dB, got {target_psnr:g}")
     for request in requests:
         check_request(pipe, request, SkipConfig())
     count = max(len(requests) * 2 // 3, 2)
@@ -46,10 +50,27 @@ def calibrate(
     say = on_run or (lambda text: None)
     say(f"{len(seen)} full runs")
     full = [video for video, _ in generate(pipe, seen, skip=SkipConfig(policy="none"), batch_size=batch_size)]
-    curve = []
+    curve: list[CurvePoint] = []
+
+    def add(tolerance: float) -> None:
+        point = _measure(pipe, seen, full, tolerance, batch_size)
+        curve.append(point)
+        curve.sort(key=lambda point: point.tolerance)
+        say(f"tolerance {tolerance:g}: {point.psnr:.1f} dB, {point.rows:.0%} of the rows")
+
+    def beyond(point: CurvePoint) -> float:
+        """Above 0 where the point is better than the goal asks for."""
+        if target_psnr is not None:
+            return point.psnr - target_psnr
+        return point.rows - 1 / (target_speedup or 1)
+
     for tolerance in tolerances:
-        curve.append(_measure(pipe, seen, full, tolerance, batch_size))
-        say(f"tolerance {tolerance:g}: {curve[-1].psnr:.1f} dB, {curve[-1].rows:.0%} of the rows")
+        add(tolerance)
+    for _ in range(MOST_MORE):
+        if beyond(curve[-1]) > 0:
+            add(curve[-1].tolerance * 2)
+        elif beyond(curve[0]) < 0:
+            add(curve[0].tolerance / 2)
     about = Calibration(
         model=model_info(pipe).name, scheduler=seen[0].scheduler, num_inference_steps=seen[0].num_inference_steps,
         prompts=len(seen), curve=tuple(curve),

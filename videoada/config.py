@@ -101,6 +101,12 @@ class SkipConfig(FrozenConfig):
             raise ValueError("policy 'third-order-release' implies the predictor hold-output")
         if "warmup_steps" not in own and values.get("batch_decision", "prompt") != "prompt":
             raise ValueError(f"policy '{policy}' has no rule, so it has no batch-decision")
+        if values.get("guidance_tolerance") and (
+            policy == "none" or 0 in (values.get("threshold"), values.get("tolerance"))
+        ):
+            raise ValueError(
+                "guidance-tolerance goes with a policy that skips; for it alone, take --policy every-n --every 1"
+            )
         extrapolates = values.get("predictor", "hold") in EXTRAPOLATING
         if "damping" in values and not extrapolates:
             raise ValueError(f"predictor '{values.get('predictor', 'hold')}' has no damping")

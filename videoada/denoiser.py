@@ -8,6 +8,7 @@ and puts on again during a generation stay below it, and undoing it is one assig
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -54,6 +55,11 @@ def skip_steps(
         raise ConfigError(
             f"{type(pipe.scheduler).__name__} calls the network more than once a step, which step skipping can't "
             "count; use DDIM, DPM++, UniPC or Euler"
+        )
+    if list(inspect.signature(type(pipe.scheduler).step).parameters)[1:4] != ["model_output", "timestep", "sample"]:
+        raise ConfigError(
+            f"{type(pipe.scheduler).__name__} takes more than an output, a timestep and a sample at each step; "
+            "give the pipeline a DDIM, DPM++, UniPC or Euler scheduler"
         )
     run = Stepping(own or build_policy(config), config, on_step, on_latents)
     methods = {

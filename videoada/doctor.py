@@ -25,7 +25,7 @@ class Finding:
 
 NEEDED = (
     "torch", "diffusers", "transformers", "accelerate", "safetensors", "torchmetrics", "av", "imageio", "pydantic",
-    "opencv-python-headless", "matplotlib", "jinja2",
+    "opencv-python-headless", "matplotlib", "scipy", "jinja2",
 )  # fmt: skip
 OPTIONAL = {
     "decord": "fast random access when data sets are read; PyAV does it without: pip install decord",

@@ -69,7 +69,7 @@ def _point(cells: Sequence[Cell], seed: int) -> Point:
 
 
 def bootstrap(values: Any, seed: int = 0) -> tuple[float, float]:
-    """The 95 % interval of the mean over prompts: percentiles of resampled means."""
+    """The 95 % interval of the mean over prompts: percentiles of resampled means; of a single one, itself."""
     values = np.asarray(values, dtype=np.float64)
     chosen = np.random.default_rng(seed).integers(len(values), size=(SAMPLES, len(values)))
     low, high = np.percentile(values[chosen].mean(axis=1), (2.5, 97.5))
@@ -101,6 +101,7 @@ def at_budget(points: Sequence[Point], budget: float, measure: str = "psnr", cos
 
 def points_table(points: Sequence[Point]) -> str:
     """A Markdown table, one line for each method."""
+    most = max((p.prompts for p in points), default=0)
     lines = [
         "| method | predictions | UNet rows | MACs | PSNR, dB (95 %) | worst | SSIM | tOF | agreement | reference "
         "| coherent | speed-up |",
@@ -108,9 +109,11 @@ def points_table(points: Sequence[Point]) -> str:
     ]
     for p in points:
         identical = p.psnr >= IDENTICAL
-        quality = "identical" if identical else f"{p.psnr:.1f} ({p.psnr_low:.1f}–{p.psnr_high:.1f})"
+        interval = f" ({p.psnr_low:.1f}–{p.psnr_high:.1f})" if p.prompts > 2 else ""
+        quality = "identical" if identical else f"{p.psnr:.1f}{interval}"
+        fewer = f" ({p.prompts} of {most} prompts)" if p.prompts < most else ""
         lines.append(
-            f"| {p.method} | {p.predictions:.1f} | {p.rows:.1%} | {p.macs:.1%} | {quality} "
+            f"| {p.method}{fewer} | {p.predictions:.1f} | {p.rows:.1%} | {p.macs:.1%} | {quality} "
             f"| {'' if identical else f'{p.psnr_worst:.1f}'} | {p.ssim:.4f} | {_text(p.tof, '.3f')} "
             f"| {_text(p.agreement, '.1%')} | {_text(p.psnr_reference, '.1f')} | {p.coherent:.0%} | {p.speedup:.2f}× |"
         )
@@ -119,6 +122,8 @@ def points_table(points: Sequence[Point]) -> str:
 
 def budgets_table(points: Sequence[Point], budgets: Sequence[float], first: str = "videoada") -> str:
     """A Markdown table: each family's best curve at each budget, and how far below the first family it is."""
+    most = max((p.prompts for p in points), default=0)
+    points = [p for p in points if p.prompts == most]  # means over other prompts do not compare
     families = list(dict.fromkeys(p.family for p in points if not p.family.startswith("full run")))
     families.sort(key=lambda family: family != first)
     lines = [

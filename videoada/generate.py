@@ -155,6 +155,8 @@ def _record(
         )
         if getattr(skip, name) is not None
     }
+    if skip.batch_decision != "prompt":
+        policy["batch_decision"] = skip.batch_decision
     return RunRecord(
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
@@ -174,7 +176,7 @@ def _record(
         policy={"name": skip.policy, **policy},
         predictor={"name": skip.predictor}
         | ({"damping": skip.damping} if skip.damping is not None else {})
-        | ({"corrector": skip.corrector} if skip.policy not in ("none", "third-order-release") else {}),
+        | ({"corrector": skip.corrector} if skip.policy != "none" else {}),
         computed=trace.computed[index],
         signal=trace.signal[index],
         signal_percentiles=trace.signal_percentiles(index),

@@ -48,6 +48,8 @@ def _text(path: Path) -> str | None:
 def settings_of(record: RunRecord) -> dict[str, Any]:
     """The settings (`RunSettings` fields) that repeat a record's run."""
     policy = dict(record.policy)
+    if policy.get("batch_decision"):  # what the others of the batch had a say in, only the steps themselves repeat
+        policy = {"name": "mask", "mask": record.computed}
     values = {
         "model": record.model.name, "revision": record.model.revision, "prompt": record.prompt,
         "negative_prompt": record.negative_prompt, "image": record.image, "target_fps": record.target_fps,

@@ -18,13 +18,14 @@ def read_requests(path: str | Path, **common: Any) -> list[GenerationConfig]:
     """
     path = Path(path)
     try:
-        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise PromptError(f"can't read prompts from {path}: {error}") from None
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
         raise PromptError(f"{path} holds no prompts")
     requests = []
-    for i, line in enumerate(lines):
+    for i, (number, line) in enumerate(lines):
         try:
             row = json.loads(line) if path.suffix == ".jsonl" else {"prompt": line}
             if not isinstance(row, dict):
@@ -33,5 +34,5 @@ def read_requests(path: str | Path, **common: Any) -> list[GenerationConfig]:
                 row["image"] = str(path.parent / row["image"])
             requests.append(GenerationConfig(**({"seed": i} | common | row)))
         except (ValueError, ConfigError) as error:
-            raise PromptError(f"{path}, line {i + 1}: {error}") from None
+            raise PromptError(f"{path}, line {number}: {error}") from None
     return requests

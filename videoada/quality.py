@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from videoada.config import FrozenConfig, one_of
 from videoada.errors import ConfigError
@@ -20,10 +20,10 @@ QUALITIES = ("near-lossless", "high", "balanced", "fast")
 class CurvePoint(FrozenConfig):
     """What one tolerance gave on the prompts of a calibration: means over them; `rows` is the share of the full run."""
 
-    tolerance: float
-    psnr: float
+    tolerance: float = Field(gt=0, allow_inf_nan=False)
+    psnr: float = Field(allow_inf_nan=False)
     psnr_worst: float
-    rows: float
+    rows: float = Field(gt=0, le=1)
 
 
 class Calibration(FrozenConfig):
@@ -97,8 +97,14 @@ def quality_fields(name: str) -> dict[str, Any]:
     return dict(fields)
 
 
-def target_fields(model: str, target_psnr: float, calibration: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Policy, predictor and tolerance for a mean PSNR in dB, from a calibration or the one shipped for the model."""
+def target_fields(
+    model: str, scheduler: str, num_inference_steps: int, target_psnr: float,
+    calibration: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Policy, predictor and tolerance for a mean PSNR in dB, from a calibration or the one shipped for the model.
+
+    Raises ConfigError where there is none, or only one of another model, scheduler or number of steps.
+    """
     if calibration is None:
         path = configs_folder() / f"calibrated-{Path(model).name}.yaml"
         if not path.is_file():
@@ -107,7 +113,14 @@ def target_fields(model: str, target_psnr: float, calibration: Mapping[str, Any]
                 f"FILE --target-psnr {target_psnr:g}`, and give it as --config"
             )
         calibration = read_yaml(path).get("calibration")
-    tolerance = read_calibration(calibration).tolerance_for_psnr(target_psnr)
+    found = read_calibration(calibration)
+    wanted = Path(model).name, scheduler, num_inference_steps
+    if (measured := (Path(found.model).name, found.scheduler, found.num_inference_steps)) != wanted:
+        raise ConfigError(
+            "the calibration is of {}, {}, {} steps, and the run is of {}, {}, {}".format(*measured, *wanted)
+            + "; calibrate for it, or give --tolerance"
+        )
+    tolerance = found.tolerance_for_psnr(target_psnr)
     return {"policy": "error-controlled", "predictor": "linear", "tolerance": round(tolerance, 6)}
 
 

@@ -24,6 +24,8 @@ class TakenStep:
     outputs: Tensor  # what it was given, (B, N)
     sample: Tensor  # as the pipeline shapes it
     take: Callable[[Tensor, Tensor], Any]  # outputs and sample, both as the pipeline shapes them
+    returned: Tensor | None = None  # what the step made of the sample
+    edit: Tensor | None = None  # what the pipeline or a callback added to that before the next step
 
 
 class Rewind:
@@ -36,18 +38,32 @@ class Rewind:
         self, scheduler: Any, step: int, outputs: Tensor, sample: Tensor, take: Callable[[Tensor, Tensor], Any],
         generator: Any,
     ) -> None:  # fmt: skip
-        """Call it before the scheduler takes the step."""
+        """Call it before the scheduler takes the step, and `took` with what came of it."""
+        self._see_edit(sample)
         state = _copied(vars(scheduler))
         self.taken.append(TakenStep(step, state, _randomness(generator, sample), outputs, sample, take))
+
+    def took(self, returned: Tensor) -> None:
+        if self.taken:
+            self.taken[-1].returned = returned
+
+    def _see_edit(self, sample: Tensor) -> None:
+        """Masks and callbacks may change latents between steps: that is kept when steps are taken again."""
+        last = self.taken[-1] if self.taken else None
+        if last is not None and last.returned is not None and last.returned.shape == sample.shape:
+            last.edit = sample - last.returned
 
     def forget_before(self, step: int) -> None:
         self.taken = [taken for taken in self.taken if taken.step >= step]
 
-    def again(self, scheduler: Any, first: int, outputs_of: Callable[[TakenStep, Tensor], Tensor]) -> Tensor:
-        """The sample before the present step, once the steps from `first` on are taken again.
+    def again(
+        self, scheduler: Any, first: int, present: Tensor, outputs_of: Callable[[TakenStep, Tensor], Tensor]
+    ) -> Tensor:
+        """The sample before the present step, `present` until now, once the steps from `first` on are taken again.
 
         `outputs_of` gets a taken step and the sample that it now begins with and gives its outputs (B, N).
         """
+        self._see_edit(present)
         steps = [taken for taken in self.taken if taken.step >= first]
         sample = steps[0].sample
         vars(scheduler).clear()
@@ -58,8 +74,13 @@ class Rewind:
             taken.state, taken.sample = _copied(vars(scheduler)), sample
             taken.outputs = outputs_of(taken, sample)
             result = taken.take(taken.outputs.reshape(sample.shape), sample)
-            sample = result[0] if isinstance(result, tuple) else result.prev_sample
+            taken.returned = result[0] if isinstance(result, tuple) else result.prev_sample
+            sample = taken.returned if taken.edit is None else taken.returned + taken.edit
         return sample
+
+    def samples(self) -> list[Tensor]:
+        """The sample before each of the steps taken."""
+        return [taken.sample for taken in self.taken]
 
 
 def _copied(state: dict[str, Any]) -> dict[str, Any]:

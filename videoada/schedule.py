@@ -17,6 +17,8 @@ def noise_levels(scheduler: Any, timesteps: list[float]) -> list[Level]:
     √(1 + σ²). Schedulers without ᾱ (flow matching) get x = (1 − σ)·x₀ + σ·ε with σ = t / num_train_timesteps.
     """
     t = np.asarray(timesteps, dtype=np.float64)
+    if getattr(scheduler.config, "use_flow_sigmas", False):  # UniPC and DPM++ as Wan has them
+        return [Level(1 - float(s), float(s)) for s in scheduler.sigmas.tolist()[: len(t)]]
     if _carries_plain_sum(scheduler):
         return [
             Level(float(1 / np.hypot(1, s)), float(s / np.hypot(1, s))) for s in scheduler.sigmas.tolist()[: len(t)]

@@ -79,7 +79,7 @@ class RunSettings(FrozenConfig):
         if self.quality is not None:
             values = quality_fields(self.quality)
         elif self.target_psnr is not None:
-            values = target_fields(self.model, self.target_psnr, self.calibration)
+            values = target_fields(self.model, self.scheduler, self.steps, self.target_psnr, self.calibration)
         values |= {name: value for name in SKIP_FIELDS if (value := getattr(self, name)) is not None}
         return SkipConfig(**values)
 

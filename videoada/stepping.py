@@ -57,6 +57,7 @@ class Stepping:
         self.calls = 0  # denoiser calls since the last scheduler step
         self.numel = 0  # of the denoiser's outputs within this step
         self.rows = 0
+        self.kept_share = 1  # 2 for networks whose second half of channels never reaches the scheduler
         self.decision: Decision | None = None
         self.levels: list[Level] = []
         self.scales: list[float] = []
@@ -70,10 +71,10 @@ class Stepping:
 
             def outside(*args: Any, **kwargs: Any) -> Any:
                 nonlocal inside
+                self._synchronize()  # what was queued before is not the call's
                 began = time.perf_counter()
                 result = inherited(*args, **kwargs)
-                if self.trace.synchronize and torch.cuda.is_available():
-                    torch.cuda.synchronize()
+                self._synchronize()
                 inside += time.perf_counter() - began
                 return result
 
@@ -85,6 +86,10 @@ class Stepping:
             return result
 
         return measured
+
+    def _synchronize(self) -> None:
+        if self.trace.synchronize and torch.cuda.is_available():
+            torch.cuda.synchronize()
 
     # ---- the scheduler ----
 
@@ -128,6 +133,7 @@ class Stepping:
                 self.rewind.keep(scheduler, self.step, self._flat(model_output), sample, take, kwargs.get("generator"))
         result = inherited(model_output, timestep, sample, *args, **kwargs)
         latents = result[0] if isinstance(result, tuple) else result.prev_sample
+        self.rewind.took(latents)
         self._observe(latents, self.step + 1)
         self.trace.add(decision, self.rows * self.calls, self.halves.alone)
         self.step += 1
@@ -146,14 +152,18 @@ class Stepping:
     ) -> tuple[Tensor, Tensor]:
         """The outputs and the sample to take this step with: stand-ins where skipped, corrected where computed."""
         if model_output.numel() != sample.numel():
-            if self.config.predictor != "hold-output" or self.config.corrector:
-                raise ConfigError("this model's output has not the latents' shape; use --predictor hold-output")
+            looks = getattr(self.policy, "num_predictions", 0)
+            if self.config.predictor != "hold-output" or self.config.corrector or looks:
+                raise ConfigError(
+                    "this model's output has not the latents' shape, so all that works is "
+                    "--policy third-order --predictor hold-output --no-corrector, or every-n with the same"
+                )
             return model_output, sample
         outputs, level = self._flat(model_output), self.levels[self.step]
         computed = {i: self._read(outputs[i], sample, i) for i, needed in enumerate(decision.compute) if needed}
         gaps = [i for i in computed if self.past[i] and self.past[i][-1].step < self.step - 1]
         if gaps and self.config.corrector:
-            sample = self._correct(scheduler, {i: computed[i] for i in gaps})
+            sample = self._correct(scheduler, sample, {i: computed[i] for i in gaps})
         outputs = outputs.clone() if len(computed) < self.num_prompts or (gaps and self.config.corrector) else outputs
         rows = self._flat(sample) / self.scales[self.step] if self.scales[self.step] != 1 else self._flat(sample)
         for i, past in enumerate(self.past):
@@ -173,7 +183,7 @@ class Stepping:
         latents = self._flat(sample)[prompt] / self.scales[self.step]
         return read_prediction(self.step, output, latents, self.levels[self.step], self.kind)
 
-    def _correct(self, scheduler: Any, after: dict[int, Prediction]) -> Tensor:
+    def _correct(self, scheduler: Any, present: Tensor, after: dict[int, Prediction]) -> Tensor:
         """The sample of this step, had the skipped steps before it been taken with what is known now."""
         before = {i: self.past[i][-1] for i in after}
 
@@ -187,14 +197,21 @@ class Stepping:
                 outputs[i] = output_of(x0, noise_in(rows[i], x0, level), level, self.kind)
             return outputs
 
-        return self.rewind.again(scheduler, min(p.step for p in before.values()), outputs_of)
+        sample = self.rewind.again(scheduler, min(p.step for p in before.values()), present, outputs_of)
+        known = [*self.rewind.samples(), sample]
+        for back in range(1, min(len(self.latents), len(known)) + 1):  # a policy sees the corrected latents, too
+            self.latents[-back] = self._flat(known[-back]) / self.scales[self.step + 1 - back]
+        return sample
 
     def _flat(self, tensor: Tensor) -> Tensor:
         return tensor.reshape(self.num_prompts, -1)
 
     def _count_prompts(self, model_output: Tensor) -> int:
-        """Rows of one denoiser call ÷ its guidance halves, which are its outputs ÷ what reached the scheduler."""
-        halves = max(self.numel // model_output.numel() // max(self.calls, 1), 1)
+        """Rows of one denoiser call ÷ its guidance halves, which are its outputs ÷ what reached the scheduler.
+
+        A network that also predicts the noise's variance gives twice the channels, of which half reaches it.
+        """
+        halves = max(self.numel // self.kept_share // model_output.numel() // max(self.calls, 1), 1)
         return max(self.rows // halves, 1)
 
     def _observe(self, latents: Tensor, index: int) -> None:
@@ -223,6 +240,9 @@ class Stepping:
             result = inherited(*args, **kwargs)
             output, self.rebuild[call] = take_output(result)
             self.rows, self.numel = len(output), self.numel + output.numel()
+            channels = getattr(denoiser, "config", None)
+            ins, outs = (getattr(channels, name, None) for name in ("in_channels", "out_channels"))
+            self.kept_share = 2 if ins and outs == 2 * ins else 1
             if not isinstance(self.policy, Never):
                 self.held[call] = output
                 self.halves.remember(output, compute, level)

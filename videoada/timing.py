@@ -123,7 +123,7 @@ def time_pairs(
         num_inference_steps=requests[0].num_inference_steps,
         predictions=statistics.fmean(p.steps * p.rows / p.rows_full for p in measured),
         speedup=median(p.full / p.skipped for p in measured),
-        ideal_speedup=median(p.full / p.ideal_by_rows for p in measured),
+        ideal_speedup=median(p.full / p.ideal for p in measured),
         efficiency=median(p.ideal / p.skipped for p in measured),
         row_efficiency=median(p.ideal_by_rows / p.skipped for p in measured),
         policy_share=median(p.own / p.steps / p.call for p in measured),

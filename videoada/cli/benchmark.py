@@ -56,7 +56,7 @@ def benchmark(
     ] = None,
     steps: Annotated[int, typer.Option(help="Scheduler steps of the full run.")] = 50,
     num_frames: Annotated[int, typer.Option(help="Frames of each video.")] = 16,
-    scheduler: Annotated[str, typer.Option(help="When timing: as for `videoada generate`.")] = "ddim",
+    scheduler: Annotated[str | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
     quality: Annotated[str | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
     policy: Annotated[str | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
     tolerance: Annotated[float | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
@@ -83,10 +83,13 @@ def benchmark(
         requests = [GenerationConfig(prompt=DEFAULT_PROMPT, seed=seed, **common) for seed in range(count)]
     if preset is None:
         skip = RunSettings(quality=quality, policy=policy, tolerance=tolerance, threshold=threshold).skip()
-        requests = [r.model_copy(update={"scheduler": GenerationConfig(prompt="x", scheduler=scheduler).scheduler})
-                    for r in requests]  # fmt: skip
+        named = GenerationConfig(prompt="x", scheduler=scheduler or "ddim").scheduler  # checked by name
+        requests = [r.model_copy(update={"scheduler": named}) for r in requests]
         _time(console, model, device, dtype, requests, skip, batch_size or 1, pairs, json_output)
         return
+    timing = ("scheduler", scheduler), ("quality", quality), ("policy", policy), ("tolerance", tolerance)
+    if used := [name for name, value in (*timing, ("threshold", threshold)) if value is not None]:
+        raise ConfigError(f"--{used[0]} is for timing; a preset names its own methods")
     shares = _shares(budgets)
     points = _compare(
         console, model, device, dtype, requests, preset, families, output or Path("runs") / f"benchmark-{preset}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +54,8 @@ def calibrate(
 
     if output.suffix not in (".yaml", ".yml"):
         raise OutputError(f"a configuration is a .yaml file, got {output}")
+    if not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
+        raise OutputError(f"can't write to {output.parent}: it is no folder that can be written to")
     common = {
         "num_inference_steps": steps, "guidance_scale": guidance_scale, "num_frames": num_frames, "height": height,
         "width": width, "scheduler": scheduler,

@@ -201,12 +201,11 @@ def effective_settings(given: dict[str, Any], config: Path | None, from_record: 
         from videoada.inspect import find_record, settings_of
 
         values = settings_of(find_record(from_record))
-        if given.keys() & {"policy", *GOALS}:  # another policy has no use for the recorded one's fields
-            for name in SKIP_FIELDS:
-                values.pop(name, None)
-    if given.keys() & {*GOALS}:  # a flag's goal wins over a file's
-        for name in GOALS:
+    if given.keys() & {"policy", "every", "mask", *GOALS}:  # another way to skip has no use for the other's fields
+        for name in SKIP_FIELDS + GOALS:
             values.pop(name, None)
+    elif "predictor" in given:
+        values.pop("damping", None)
     return RunSettings(**(values | given))
 
 

@@ -33,13 +33,14 @@ def inspect(
     console = Console(highlight=False, soft_wrap=True)
     console.print(escape(record.prompt))
     embedded = " (small embedded model)" if record.model.embedded else ""
+    predictor = f"{record.predictor.get('name')}{', corrected' if record.predictor.get('corrector') else ''}"
     policy = ", ".join(f"{k} {v}" for k, v in record.policy.items() if k not in ("name", "mask"))
     for name, value in (
         ("model", f"{record.model.name}{embedded}"),
         ("size", f"{record.num_frames} frames of {record.width}×{record.height} at {record.fps} a second"),
         ("run", f"{record.scheduler}, guidance {record.guidance_scale:g}, seed {record.seed}, "
                 f"{record.device} {record.dtype}"),
-        ("policy", f"{record.policy.get('name')}{f' ({policy})' if policy else ''}, {record.predictor.get('name')}"),
+        ("policy", f"{record.policy.get('name')}{f' ({policy})' if policy else ''}, {predictor}"),
         ("created", record.created),
     ):  # fmt: skip
         console.print(f"{name}: {escape(str(value))}")
@@ -47,5 +48,6 @@ def inspect(
     if steps:
         for step, (computed, signal) in enumerate(zip(record.computed, record.signal, strict=False)):
             shown = "" if signal is None else f"  signal {signal:.4f}"
-            console.print(f"{step:4d}  {'computed' if computed else 'skipped '}{shown}")
+            half = "  conditional half alone" if record.guidance_skipped and record.guidance_skipped[step] else ""
+            console.print(f"{step:4d}  {'computed' if computed else 'skipped '}{shown}{half}")
     console.print(escape(f"repeat it: videoada generate --from-record {file} --output again.mkv"))

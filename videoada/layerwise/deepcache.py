@@ -38,9 +38,9 @@ class BlockCache:
         return self.flops[True] / self.flops[False] if len(self.flops) == 2 else None
 
     def begin_call(self, sample: Any, timestep: Any) -> None:
-        """A later timestep or another shape begins a new run."""
+        """The same or a later timestep, or another shape begins a new run."""
         now = float(timestep.flatten()[0] if hasattr(timestep, "flatten") else timestep), tuple(sample.shape)
-        if self.before is None or now[0] > self.before[0] or now[1] != self.before[1]:
+        if self.before is None or now[0] >= self.before[0] or now[1] != self.before[1]:
             self.calls, self.kept = 0, {}
         else:
             self.calls += 1

@@ -54,6 +54,8 @@ class ErrorControlled:
 def turning(past: Sequence[Prediction]) -> Tensor:
     """The second divided difference in λ of the last three x̂₀: its root mean square, a number on their device."""
     (a, b, c), (z1, z2, z3) = (p.x0 for p in past[-3:]), (p.level.log_snr for p in past[-3:])
+    if not z1 < z2 < z3:  # a timestep twice: nothing is known, and a NaN computes
+        return c.norm() * math.nan
     difference = ((c - b) / (z3 - z2) - (b - a) / (z2 - z1)) / (z3 - z1)
     return difference.norm() / math.sqrt(difference.numel())
 

@@ -60,6 +60,8 @@ class GuidanceRule:
 def next_term(past: Sequence[Difference], level: Level) -> Tensor:
     """The quadratic term of Newton's polynomial in λ through the last three g, at `level`: its root mean square."""
     (a, b, c), (z1, z2, z3) = (d.value for d in past[-3:]), (d.level.log_snr for d in past[-3:])
+    if not z1 < z2 < z3:
+        return c.norm() * math.nan
     second = ((c - b) / (z3 - z2) - (b - a) / (z2 - z1)) / (z3 - z1)
     return second.norm() * abs((level.log_snr - z2) * (level.log_snr - z3)) / math.sqrt(second.numel())
 

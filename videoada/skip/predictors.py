@@ -108,6 +108,8 @@ def measured_damping(values: Sequence[Tensor], nodes: Sequence[float]) -> Tensor
     if len(values) < 3:
         return UNKNOWN_DAMPING
     (a, b, c), (z1, z2, z3) = values[-3:], nodes[-3:]
+    if z1 == z2:  # some spacings have a timestep twice
+        return UNKNOWN_DAMPING
     foretold = (b - a) * ((z3 - z2) / (z2 - z1))
     size = foretold.dot(foretold)
     return ((c - b).dot(foretold) / size.clamp_min(1e-12)).clamp(0.0, 1.0)
@@ -119,7 +121,7 @@ def extrapolate(values: Sequence[Tensor], nodes: Sequence[float], at: float, dam
     result, width = values[-1], 1.0
     for order in range(1, len(values)):
         differences = [
-            (b - a) / (ends[i + order] - ends[i])
+            (b - a) / (ends[i + order] - ends[i]) if ends[i + order] != ends[i] else 0 * a
             for i, (a, b) in enumerate(zip(differences, differences[1:], strict=False))
         ]
         width = width * damping * (at - nodes[-order])
