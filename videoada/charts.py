@@ -95,20 +95,22 @@ def step_chart(computed: Sequence[bool], signal: Sequence[float | None], thresho
     }
 
 
+OTHERS = ("#dc2626", "#f59e0b", "#16a34a", "#a855f7", "#0891b2", "#78716c", "#db2777", "#84cc16", "#94a3b8")
+
+
 def frontier_chart(curves: dict[str, Sequence[tuple[float, float]]], title: str) -> Any:
     """PSNR against the share of the full run's UNet rows, one line for each family, the first one in bold."""
-    figure, axes = _figure((7.2, 4.4))
+    figure, axes = _figure((8.0, 4.2))
     for i, (family, points) in enumerate(curves.items()):
         shares, values = zip(*sorted(points), strict=True)
-        first = i == 0
-        axes.plot(
-            [100 * s for s in shares], values, marker="o", markersize=4 if first else 3,
-            linewidth=2.2 if first else 1.1, color=BLUE if first else None, label=family, zorder=3 if first else 2,
-        )  # fmt: skip
+        style = {"color": BLUE, "linewidth": 2.2, "markersize": 4, "zorder": 3}
+        if i:
+            style = {"color": OTHERS[(i - 1) % len(OTHERS)], "linewidth": 1.1, "markersize": 3, "zorder": 2}
+        axes.plot([100 * s for s in shares], values, marker="o", label=family, **style)
     axes.set_xlabel("UNet rows (multiply-adds for DeepCache), % of the full run")
     axes.set_ylabel("PSNR to the full run, dB")
     axes.set_title(title, fontsize=10)
-    axes.legend(fontsize=7, frameon=False)
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     return figure
 
 

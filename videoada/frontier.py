@@ -80,6 +80,8 @@ def best_curve(points: Sequence[Point], measure: str = "psnr", cost: str = "macs
     """(cost, measure) of the points that no cheaper one equals, by cost."""
     best: list[tuple[float, float]] = []
     for x, y in sorted((getattr(p, cost), getattr(p, measure)) for p in points if getattr(p, measure) is not None):
+        if best and best[-1][0] == x:
+            best.pop()  # sorted: this one is better at the same cost
         if not best or y > best[-1][1]:
             best.append((x, y))
     return best

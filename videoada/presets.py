@@ -11,7 +11,7 @@ from videoada.methods import Method, Spacing
 
 FEW_STEPS = (25, 20, 16, 13)
 TOLERANCES = (0.004, 0.01, 0.025, 0.05, 0.12, 0.3)
-RELEASE = (0.01, 0.02, 0.04, 0.08)
+RELEASE = (0.01, 0.02, 0.04, 0.08, 0.2)
 # The spacings that were best for 25 and 20, and for 16 and 13 steps, on the first eight prompts of either sample, among
 # leading, trailing and Karras. A solver's curve is the best of those given; Karras fails in diffusers on tiny-i2v.
 SPACINGS: dict[str, dict[int, tuple[Spacing, ...]]] = {
