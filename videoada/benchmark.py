@@ -88,15 +88,16 @@ def benchmark(
             missing = [i for i in range(len(batch)) if (info.name, method.name, first + i) not in known]
             if not missing:
                 continue
-            full = runs.full(method.full_scheduler)
-            reference = runs.reference(reference_steps) if reference_steps else None
-            try:
-                drawn = full if _is_full(method) else draw_with(pipe, method, batch, batch_size)
+            try:  # first, so that a method that fails costs no full run
+                drawn = None if _is_full(method) else draw_with(pipe, method, batch, batch_size)
             except Exception as error:
                 if on_failure is None or not _inside_diffusers(error):
                     raise
                 on_failure(method, error)
                 continue
+            full = runs.full(method.full_scheduler)
+            drawn = full if drawn is None else drawn
+            reference = runs.reference(reference_steps) if reference_steps else None
             for i in missing:
                 cell = _measure(info.name, info.embedded, method, first + i, batch[i], drawn[i], full[i],
                                 reference[i].video if reference else None, digests[method.name])  # fmt: skip
