@@ -125,7 +125,7 @@ def test_the_solver_draws_what_the_full_run_draws(model):
     pipe = videoada.load_pipeline(model, device="cpu")
     image = "samples/images/02.png" if model == "tiny-i2v" else None
     request = videoada.GenerationConfig(
-        prompt="a white square moving left on a gray background", image=image, num_frames=4
+        prompt="a white square moving left on a gray background", image=image, num_frames=2
     )
     kinds = type(pipe.unet), type(pipe.scheduler)
     [full] = draw_with(pipe, Method(family="full run", knob=""), [request])

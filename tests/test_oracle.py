@@ -122,14 +122,14 @@ def test_differences_by_hand():
 
 def test_analyse_end_to_end_and_resumed(tmp_path, capsys):
     (tmp_path / "p.txt").write_text(f"{PROMPT}\na blue square growing on a gray background\n")
-    arguments = ["analyse", "--prompts", str(tmp_path / "p.txt"), "--limit", "2", "--steps", "10", "--num-frames", "2",
-                 "--max-skips", "4", "--output", str(tmp_path / "a")]  # fmt: skip
+    arguments = ["analyse", "--prompts", str(tmp_path / "p.txt"), "--limit", "2", "--steps", "8", "--num-frames", "2",
+                 "--max-skips", "2", "--output", str(tmp_path / "a")]  # fmt: skip
     code, out, err = run(capsys, *arguments)
     assert code == 0, err
     assert "small embedded model" in out
     assert "videoada" in out
     figures = json.loads((tmp_path / "a" / "analysis.json").read_text())
-    assert [len(p["oracle"]) for p in figures["prompts"]] == [4, 4]
+    assert [len(p["oracle"]) for p in figures["prompts"]] == [2, 2]
     costs = [step["cost"] for step in figures["prompts"][0]["oracle"]]
     assert 0 < costs[0] < costs[-1] < 1
     for name in ("errors", "agreement", "differences", "latent-errors", "predictions"):
