@@ -37,7 +37,9 @@ def checked_measures(values: dict[str, Any] | None, needed: tuple[str, ...] = ()
             raise ValueError(f"{name} is missing")
     for name, value in values.items():
         parts = value if isinstance(value, list) else [value]
-        kinds = (str,) if name == "failed" else (int, float, bool, type(None))
+        kinds: tuple[type, ...] = (str,) if name == "failed" else (int, float, bool, type(None))
+        if isinstance(value, list) and name != "failed":
+            kinds = (int, float)  # drawn as a line, which has no gaps
         if not all(isinstance(part, kinds) for part in parts) or isinstance(value, list) != (name in LISTS):
             raise ValueError(f"{name} can't be {str(value)[:40]}")
     return values

@@ -65,9 +65,9 @@ def show_record(console: Console, record: RunRecord, path: Path | None = None) -
     )
     if fidelity := record.fidelity:
         likeness = "identical" if fidelity.get("identical") else f"PSNR {fidelity['psnr']:.1f} dB"
-        console.print(
-            f"against the full run: {likeness}, SSIM {fidelity['ssim']:.4f}, {fidelity['speedup']:.2f}× as fast"
-        )
+        speedup = fidelity.get("speedup")  # a record from elsewhere may lack it
+        fast = f", {speedup:.2f}× as fast" if isinstance(speedup, (int, float)) else ""
+        console.print(f"against the full run: {likeness}, SSIM {fidelity['ssim']:.4f}{fast}")
     if coherence := record.coherence:
         failed = ", ".join(f"{name.replace('_', ' ')} {coherence[name]:.2g}" for name in coherence["failed"])
         console.print(f"coherence: {f'[yellow]failed[/] ({failed})' if failed else 'passed'}")
