@@ -8,14 +8,13 @@ from typing import Any
 from videoada.config import GenerationConfig, SkipConfig
 from videoada.errors import ConfigError
 from videoada.generate import check_request, generate
-from videoada.metrics import paired_fidelity
+from videoada.metrics.paired import IDENTICAL, paired_fidelity
 from videoada.pipelines import model_info
 from videoada.quality import Calibration, CurvePoint
 from videoada.video import Video
 
 TOLERANCES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 MOST_MORE = 6  # tolerances tried beyond them, each twice or half the last, where the goal lies outside
-IDENTICAL = 100.0  # dB that stand for equal frames in a mean
 
 
 def calibrate(

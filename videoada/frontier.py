@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from videoada.metrics.paired import IDENTICAL
+
 if TYPE_CHECKING:
     from videoada.benchmark import Cell
 
-IDENTICAL = 100.0  # dB that stand for equal frames in a mean
 SAMPLES = 2000  # of the bootstrap
 
 
@@ -102,12 +103,15 @@ def at_budget(points: Sequence[Point], budget: float, measure: str = "psnr", cos
 
 
 def points_table(points: Sequence[Point]) -> str:
-    """A Markdown table, one line for each method."""
+    """A Markdown table, one line for each method.
+
+    No times: each cell's were taken minutes or hours from its full run's, which is no pair. `time_pairs` measures them.
+    """
     most = max((p.prompts for p in points), default=0)
     lines = [
         "| method | predictions | UNet rows | MACs | PSNR, dB (95 %) | worst | SSIM | tOF | agreement | reference "
-        "| coherent | speed-up |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| coherent |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for p in points:
         identical = p.psnr >= IDENTICAL
@@ -117,7 +121,7 @@ def points_table(points: Sequence[Point]) -> str:
         lines.append(
             f"| {p.method}{fewer} | {p.predictions:.1f} | {p.rows:.1%} | {p.macs:.1%} | {quality} "
             f"| {'' if identical else f'{p.psnr_worst:.1f}'} | {p.ssim:.4f} | {_text(p.tof, '.3f')} "
-            f"| {_text(p.agreement, '.1%')} | {_text(p.psnr_reference, '.1f')} | {p.coherent:.0%} | {p.speedup:.2f}× |"
+            f"| {_text(p.agreement, '.1%')} | {_text(p.psnr_reference, '.1f')} | {p.coherent:.0%} |"
         )
     return "\n".join(lines)
 

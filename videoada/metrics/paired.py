@@ -18,6 +18,9 @@ from torchmetrics.functional.image import (
 from videoada.errors import ConfigError
 
 
+IDENTICAL = 100.0  # dB that stand for equal frames where a mean is taken
+
+
 @dataclass(frozen=True)
 class Fidelity:
     """`psnr` is of the error pooled over all frames, in dB; None stands for infinite, where frames are equal."""

@@ -5,8 +5,7 @@ is not: v = α·ε − σ·x₀ turns with the step, so for v-prediction models 
 
 The others extrapolate through the last nodes on the angle φ = atan(σ/α) of the noise level. Extrapolation carries each
 node's own wobble on, so the slope is damped. By how much, the trajectory itself says: the last increment that the
-network computed, regressed on what the slope before it foretold (`measured_damping`), for each prompt at each call. A
-fixed damping does for short gaps what this does for all: 0.5 to 0.7 is where that regression mostly lies.
+network computed, regressed on what the slope before it foretold (`measured_damping`), for each prompt at each call.
 """
 
 from __future__ import annotations
