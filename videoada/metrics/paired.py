@@ -17,7 +17,6 @@ from torchmetrics.functional.image import (
 
 from videoada.errors import ConfigError
 
-
 IDENTICAL = 100.0  # dB that stand for equal frames where a mean is taken
 
 
