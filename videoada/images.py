@@ -43,6 +43,22 @@ def read_image(path: str | Path) -> Image:
         raise ImageError(f"can't read the image {path}: {reason}") from None
 
 
+def check_image(path: str | Path) -> None:
+    """Raises ImageError, as `read_image` would, for what its first bytes show: the picture is not decoded."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise ImageError(f"the image {path} has more than {MOST_PIXELS:,} pixels; make it smaller")
+    except (FileNotFoundError, NotADirectoryError):
+        raise ImageError(f"the image {path} does not exist") from None
+    except UnidentifiedImageError:
+        raise ImageError(f"{path} is no PNG, JPEG or WebP image") from None
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise ImageError(f"can't read the image {str(path)[:200]}: {error}") from None
+
+
 def image_name(image: str | Image | None) -> str | None:
     """The path of an image, or what a picture in memory is called in a record."""
     return image if image is None or isinstance(image, str) else str(getattr(image, "filename", "") or "in memory")

@@ -1,38 +1,198 @@
-"""Files of prompts: one a line, or JSON Lines whose rows also name image, seed, size or frames."""
+"""Prompt files: one prompt a line, CSV, JSON Lines, or JSON in the forms of VBench, EvalCrafter and T2V-CompBench."""
 
 from __future__ import annotations
 
+import csv
+import difflib
+import io
 import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from videoada.config import GenerationConfig
 from videoada.errors import ConfigError, PromptError
 
+ENDINGS = (".txt", ".csv", ".jsonl", ".json")
+# What a column may be called → what it is. The others that benchmarks have (dimension, object_1, …) are left unread.
+COLUMNS = {
+    "prompt": "prompt", "prompt_en": "prompt", "negative_prompt": "negative_prompt", "id": "id",
+    "image": "image", "image_name": "image", "image_path": "image", "seed": "seed",
+    "steps": "steps", "num_inference_steps": "steps", "guidance_scale": "guidance_scale",
+    "num_frames": "num_frames", "frames": "num_frames", "height": "height", "width": "width", "size": "size",
+    "fps": "fps", "target_fps": "target_fps", "scheduler": "scheduler", "quality": "quality",
+    "target_psnr": "target_psnr", "tolerance": "tolerance", "threshold": "threshold", "policy": "policy",
+}  # fmt: skip
+WHOLE = {"seed", "steps", "num_frames", "height", "width", "fps", "target_fps"}
+NUMBERS = {"guidance_scale", "target_psnr", "tolerance", "threshold"}
+CAMERA = re.compile(r", camera (pans|tilts|zooms|static)\b.*$")  # VBench-I2V: the same image, other camera motions
 
-def read_requests(path: str | Path, **common: Any) -> list[GenerationConfig]:
-    """One request for each line that is not empty, with the seed of its place unless it names one.
 
-    A row of a .jsonl file holds fields of GenerationConfig; its image is sought beside the file. `common` holds fields
-    for all; a row's own win. Raises PromptError for what can't be read, with the line.
+@dataclass(frozen=True, slots=True)
+class PromptRow:
+    """One row: `fields` are RunSettings' fields that it names, its prompt among them; `line` is where it begins."""
+
+    line: int
+    id: str | None
+    fields: dict[str, Any]
+
+
+def read_rows(path: str | Path, images: str | Path | None = None) -> list[PromptRow]:
+    """The rows of a prompt file, in its order; what a row leaves empty it does not name.
+
+    .txt holds a prompt a line; .csv has a header; .jsonl holds an object or a string a line; .json a list of them, as
+    VBench's `prompt_en` and `image_name`. Images are sought in the folder `images` (None: beside the file). Raises
+    PromptError with file and line for what can't be read, and for a column whose name is all but a known one.
     """
     path = Path(path)
+    if path.suffix.lower() not in ENDINGS:
+        raise PromptError(f"can't tell the form of {path.name}: a prompt file ends in {', '.join(ENDINGS)}")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig", newline=None) as file:
+            text = file.read()
     except (OSError, ValueError) as error:
-        raise PromptError(f"can't read prompts from {path}: {error}") from None
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if not lines:
-        raise PromptError(f"{path} holds no prompts")
-    requests = []
-    for i, (number, line) in enumerate(lines):
+        raise PromptError(f"can't read prompts from {path}: {getattr(error, 'strerror', None) or error}") from None
+    folder = Path(images) if images is not None else path.parent
+    known: dict[str, str | None] = {}
+    rows = []
+    for line, values in _FORMS[path.suffix.lower()](path, text):
         try:
-            row = json.loads(line) if path.suffix == ".jsonl" else {"prompt": line}
-            if not isinstance(row, dict):
-                raise ConfigError("it is no JSON object")
-            if isinstance(row.get("image"), str):
-                row["image"] = str(path.parent / row["image"])
-            requests.append(GenerationConfig(**({"seed": i} | common | row)))
-        except (ValueError, ConfigError) as error:
-            raise PromptError(f"{path}, line {number}: {error}") from None
+            rows.append(_row(line, values, folder, known))
+        except ValueError as error:
+            raise PromptError(f"{path}, line {line}: {error}") from None
+    if not rows:
+        raise PromptError(f"{path} holds no prompts")
+    return rows
+
+
+def read_requests(path: str | Path, **common: Any) -> list[GenerationConfig]:
+    """One request for each row, with the seed of its place unless it names one.
+
+    `common` holds fields for all; a row's own win. Raises PromptError for what can't be read, with the line.
+    """
+    requests = []
+    for i, row in enumerate(read_rows(path)):
+        fields = {{"steps": "num_inference_steps"}.get(name, name): value for name, value in row.fields.items()}
+        try:
+            requests.append(GenerationConfig(**({"seed": i} | common | fields)))
+        except ConfigError as error:
+            raise PromptError(f"{path}, line {row.line}: {error}") from None
     return requests
+
+
+# ---- forms: (line, values of the row) --------------------------------------------------------------------------------
+
+
+def _text(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(text.split("\n"), 1):  # not splitlines(): prompts may hold other separators
+        if line.strip():
+            yield number, line.strip()
+
+
+def _csv(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    reader = csv.DictReader(io.StringIO(text), restkey="", skipinitialspace=True)
+    try:
+        names = [(name or "").strip() for name in reader.fieldnames or ()]
+        if not {"prompt", "prompt_en"} & set(names):
+            raise PromptError(f"{path}, line 1: a CSV file begins with the names of its columns, one of them 'prompt'")
+        reader.fieldnames = names
+        before = reader.line_num
+        for values in reader:
+            if "" in values:
+                raise PromptError(f"{path}, line {before + 1}: it has more cells than there are columns; quote commas")
+            yield before + 1, {name: value for name, value in values.items() if value and value.strip()}
+            before = reader.line_num
+    except csv.Error as error:
+        raise PromptError(f"{path}, line {reader.line_num}: {error}") from None
+
+
+def _json_lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    for number, line in _text(path, text):
+        try:
+            yield number, json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise PromptError(f"{path}, line {number}: {error}") from None
+
+
+def _json(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    """The elements of a list one by one, each with the line where it begins."""
+    decoder, space, line, counted = json.JSONDecoder(), re.compile(r"[\s,]*"), 1, 0
+    at = space.match(text).end()  # type: ignore[union-attr]
+    if text[at : at + 1] != "[":
+        raise PromptError(f"{path}: a .json prompt file holds a list of objects that have a 'prompt' or 'prompt_en'")
+    at = space.match(text, at + 1).end()  # type: ignore[union-attr]
+    while text[at : at + 1] != "]":
+        line, counted = line + text.count("\n", counted, at), at
+        try:
+            values, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            reason = getattr(error, "msg", None) or "it is nested too deeply"
+            raise PromptError(f"{path}, line {getattr(error, 'lineno', line)}: {reason}") from None
+        yield line, values
+        at = space.match(text, end).end()  # type: ignore[union-attr]
+
+
+_FORMS = {".txt": _text, ".csv": _csv, ".jsonl": _json_lines, ".json": _json}
+
+
+# ---- a row -----------------------------------------------------------------------------------------------------------
+
+
+def _row(line: int, values: Any, folder: Path, known: dict[str, str | None]) -> PromptRow:
+    if isinstance(values, str):
+        values = {"prompt": values}
+    if not isinstance(values, dict):
+        raise ValueError("it is no JSON object with a prompt")
+    fields: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            known[key] = _column(key)
+        name = known[key]
+        if name is not None and value is not None and value != "":
+            fields[name] = _typed(name, value)
+    if not fields.get("prompt", "").strip():
+        raise ValueError("the prompt is empty" if {"prompt", "prompt_en"} & set(values) else "it has no prompt")
+    if "\0" in fields["prompt"]:
+        raise ValueError("the prompt holds a NUL character")
+    if "size" in fields:
+        fields["width"], fields["height"] = fields.pop("size")
+    if "image" not in fields and "image_type" in values:  # VBench-I2V names the image of the unmoved camera only
+        fields["image"] = f"{CAMERA.sub('', fields['prompt'])}.jpg"
+    if "image" in fields:
+        fields["image"] = str(folder / fields["image"])
+    identity = fields.pop("id", None)
+    return PromptRow(line, None if identity is None else str(identity), fields)
+
+
+def _column(key: str) -> str | None:
+    """What a column is; None for one that is left unread. Raises ValueError for one that looks like a slip."""
+    name = key.strip().lower().replace("-", "_").replace(" ", "_")
+    if name in COLUMNS:
+        return COLUMNS[name]
+    if near := difflib.get_close_matches(name, COLUMNS, n=1, cutoff=0.8):
+        raise ValueError(f"unknown key '{key[:60]}'; did you mean '{near[0]}'?")
+    return None
+
+
+def _typed(name: str, value: Any) -> Any:
+    """A value of the type that its field has; CSV holds text alone."""
+    if name == "size":
+        found = re.fullmatch(r"\s*(\d{1,5})\s*[x×*]\s*(\d{1,5})\s*", str(value))
+        if not found:
+            raise ValueError(f"size: give it as WIDTHxHEIGHT, got {str(value)[:40]!r}")
+        return int(found[1]), int(found[2])
+    if name in WHOLE or name in NUMBERS:
+        try:
+            number = float(value) if name in NUMBERS or isinstance(value, float) else int(value)
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"{name.replace('_', '-')}: {str(value)[:40]!r} is no number") from None
+        if isinstance(value, bool) or (name in WHOLE and number != value and not isinstance(value, str)):
+            raise ValueError(f"{name.replace('_', '-')}: {value!r} is no whole number")
+        return int(number) if name in WHOLE and number == number and abs(number) < 1e300 else number
+    if name == "id" and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise ValueError(f"{name.replace('_', '-')}: {str(value)[:40]!r} is no text")
+    return value

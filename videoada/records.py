@@ -85,6 +85,8 @@ class RunRecord(BaseModel):
     fidelity: dict[str, Any] | None = None
     coherence: dict[str, Any] | None = None
     warnings: list[str] = Field(default_factory=list)
+    job_sha256: str | None = None  # of what `videoada render` was asked for: settings, prompts, image, seed, format
+    sample: int | None = None  # which of a prompt's videos
     device: str
     dtype: str
     versions: dict[str, str] = Field(default_factory=lambda: package_versions())

@@ -1,6 +1,18 @@
 """The command line: each command is a thin shell over one public function. Only these modules print."""
 
-from videoada.cli import analyse, benchmark, calibrate, check, evaluate, generate, inspect, models, report
+from videoada.cli import (
+    analyse,
+    benchmark,
+    calibrate,
+    check,
+    evaluate,
+    generate,
+    inspect,
+    models,
+    render,
+    report,
+    status,
+)
 from videoada.cli.app import app, main
 
 __all__ = [
@@ -14,5 +26,7 @@ __all__ = [
     "inspect",
     "main",
     "models",
+    "render",
     "report",
+    "status",
 ]

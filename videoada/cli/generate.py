@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from videoada.cli import options as opt
 from videoada.cli.app import app
+from videoada.cli.options import option
 from videoada.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,94 +39,53 @@ Examples:
 """
 
 
-def option(text: str, default: str | None = None, **extra: Any) -> Any:
-    """An option that is None when not given, so that a configuration's value shows through; help tells the default."""
-    return typer.Option(help=text, show_default=default or False, **extra)
-
-
 @app.command(epilog=EXAMPLES)
 def generate(
     prompt: Annotated[str | None, option("What to draw.")] = None,
-    negative_prompt: Annotated[str | None, option("What to keep away from.")] = None,
+    negative_prompt: opt.NegativePrompt = None,
     image: Annotated[
         str | None, option("The first frame, for image-to-video models: a PNG, JPEG or WebP file.")
     ] = None,
-    model: Annotated[
-        str | None, option("A name that `videoada models` lists, a diffusers folder, or a hub id.", "tiny-t2v")
-    ] = None,
-    revision: Annotated[str | None, option("Branch, tag or commit of a hub id.", "the newest")] = None,
-    variant: Annotated[str | None, option("Weights of this variant, for example fp16.")] = None,
-    steps: Annotated[int | None, option("Scheduler steps of the full run.", "50")] = None,
-    guidance_scale: Annotated[float | None, option("Classifier-free guidance; 1 turns it off.", "9.0")] = None,
-    num_frames: Annotated[int | None, option("Frames of the video.", "16")] = None,
-    height: Annotated[int | None, option("Pixels.", "the model's own")] = None,
-    width: Annotated[int | None, option("Pixels.", "the model's own")] = None,
-    fps: Annotated[int | None, option("Frames a second of the file.", "8")] = None,
-    target_fps: Annotated[
-        int | None, option("What I2VGen-XL is told of the motion's pace; not the file's rate.", "16")
-    ] = None,
+    model: opt.Model = None,
+    revision: opt.Revision = None,
+    variant: opt.Variant = None,
+    steps: opt.Steps = None,
+    guidance_scale: opt.GuidanceScale = None,
+    num_frames: opt.NumFrames = None,
+    height: opt.Height = None,
+    width: opt.Width = None,
+    fps: opt.Fps = None,
+    target_fps: opt.TargetFps = None,
     seed: Annotated[int | None, option("Seed of the first video; video i uses seed + i.", "0")] = None,
     num_videos: Annotated[int | None, option("How many videos of the prompt.", "1")] = None,
     batch_size: Annotated[
         int | None, option("How many of them at once, still with one decision for each.", "1")
     ] = None,
-    scheduler: Annotated[str | None, option("ddim, dpm++, dpm++-sde, unipc, euler or euler-a.", "ddim")] = None,
-    quality: Annotated[
-        str | None, option("How close to the full run: near-lossless, high, balanced or fast.", "balanced")
-    ] = None,
-    target_psnr: Annotated[
-        float | None, option("Instead: the mean PSNR to the full run in dB, from the model's calibration.")
-    ] = None,
-    tolerance: Annotated[
-        float | None, option("Instead: error-controlled's limit; skip more with a larger one; 0 skips nothing.")
-    ] = None,
-    threshold: Annotated[float | None, option("Instead: third-order's limit; 0 skips nothing.")] = None,
-    policy: Annotated[
-        str | None,
-        option(
-            "When to skip: none, every-n, mask, third-order, third-order-release or error-controlled.",
-            "error-controlled",
-        ),
-    ] = None,
-    predictor: Annotated[
-        str | None,
-        option("What stands in on a skipped step: hold, hold-output, linear, linear-eps, taylor2.", "the policy's own"),
-    ] = None,
-    damping: Annotated[
-        float | None, option("Of the slope that linear, linear-eps and taylor2 carry on: 0 to 1.", "measured")
-    ] = None,
-    corrector: Annotated[
-        bool | None,
-        option("Take skipped steps again by interpolation once the next prediction is known.", "the policy's own"),
-    ] = None,
-    guidance_tolerance: Annotated[
-        float | None, option("Compute the conditional half alone where the error that brings is below this.", "never")
-    ] = None,
-    max_skip_steps: Annotated[int | None, option("Most skips in a row.", "the policy's own")] = None,
-    warmup_steps: Annotated[int | None, option("First steps that always compute.", "the policy's own")] = None,
-    final_steps: Annotated[int | None, option("Last steps that always compute.", "the policy's own")] = None,
-    every: Annotated[int | None, option("For every-n: compute each n-th step.", "2")] = None,
-    mask: Annotated[
-        str | None, option("For mask: 0/1 for each step (1 = compute), or a file with them, or a record.")
-    ] = None,
-    batch_decision: Annotated[
-        str | None, option("Each prompt decides; or the batch as one: mean (as the released code), any.", "prompt")
-    ] = None,
-    device: Annotated[str | None, option("auto, cpu, cuda or cuda:N.", "auto")] = None,
-    dtype: Annotated[str | None, option("auto, float32, float16 or bfloat16.", "auto")] = None,
-    offload: Annotated[
-        str | None, option("none, model (one part at a time on the GPU) or sequential (one layer).", "none")
-    ] = None,
-    vae_slicing: Annotated[bool, typer.Option("--vae-slicing", help="Decode frame by frame.")] = False,
-    vae_tiling: Annotated[bool, typer.Option("--vae-tiling", help="Decode large frames in tiles.")] = False,
-    decode_chunk_size: Annotated[int | None, option("Frames decoded at once.", "the pipeline's own")] = None,
-    compile: Annotated[bool, typer.Option("--compile", help="Compile the UNet first (takes minutes).")] = False,
-    channels_last: Annotated[
-        bool, typer.Option("--channels-last", help="Keep the UNet's weights in channels-last order.")
-    ] = False,
-    quantize: Annotated[
-        str | None, option("none, or int8 for the UNet's linear layers (needs torchao).", "none")
-    ] = None,
+    scheduler: opt.Scheduler = None,
+    quality: opt.Quality = None,
+    target_psnr: opt.TargetPsnr = None,
+    tolerance: opt.Tolerance = None,
+    threshold: opt.Threshold = None,
+    policy: opt.Policy = None,
+    predictor: opt.Predictor = None,
+    damping: opt.Damping = None,
+    corrector: opt.Corrector = None,
+    guidance_tolerance: opt.GuidanceTolerance = None,
+    max_skip_steps: opt.MaxSkipSteps = None,
+    warmup_steps: opt.WarmupSteps = None,
+    final_steps: opt.FinalSteps = None,
+    every: opt.Every = None,
+    mask: opt.Mask = None,
+    batch_decision: opt.BatchDecision = None,
+    device: opt.Device = None,
+    dtype: opt.Dtype = None,
+    offload: opt.Offload = None,
+    vae_slicing: opt.VaeSlicing = False,
+    vae_tiling: opt.VaeTiling = False,
+    decode_chunk_size: opt.DecodeChunkSize = None,
+    compile: opt.Compile = False,
+    channels_last: opt.ChannelsLast = False,
+    quantize: opt.Quantize = None,
     config: Annotated[
         Path | None, typer.Option(help="A YAML file with any of the options above; flags win over it.")
     ] = None,

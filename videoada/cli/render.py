@@ -1,0 +1,346 @@
+"""videoada render."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from videoada.cli import options as opt
+from videoada.cli.app import app
+from videoada.cli.options import option
+from videoada.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from videoada.engines import Engine
+    from videoada.jobs import Job
+    from videoada.render import Progress
+    from videoada.settings import RunSettings
+    from videoada.worker import WorkerPlan
+
+EXAMPLES = """
+Examples:
+
+  videoada render samples/prompts.txt --out out/ --limit 4
+
+  videoada render prompts.csv --out out/ --model modelscope-t2v --batch-size 4 --quality high
+
+  videoada render VBench_full_info.json --out vbench/ --naming vbench --samples-per-prompt 5
+
+  videoada render prompts.jsonl --out out/ --workers 2 --continue-on-error
+
+  accelerate launch -m videoada render prompts.txt --out /shared/out
+
+  videoada render prompts.txt --out /shared/out --engine ray --address auto
+"""
+FORMATS = ("mp4", "mkv", "gif", "webp", "frames")
+ENGINES = ("local", "ray")
+NOT_SETTINGS = (
+    "prompts", "out", "images", "samples_per_prompt", "naming", "format", "limit", "shard", "workers", "engine",
+    "address", "continue_on_error", "max_retries", "overwrite", "dry_run", "no_metadata", "config", "json_output",
+    "quiet",
+)  # fmt: skip
+# Where a pipeline lives and how many run at once changes rounding alone: another run may choose anew.
+NOT_SHAPING = {"prompt", "image", "num_videos", "batch_size", "device", "offload", "vae_slicing", "vae_tiling",
+               "decode_chunk_size", "compile", "channels_last", "calibration"}  # fmt: skip
+
+
+@app.command(epilog=EXAMPLES)
+def render(
+    prompts: Annotated[
+        Path,
+        typer.Argument(
+            help="A .txt (a prompt a line), .csv, .jsonl or .json file; rows may name id, image, seed, steps, size, "
+            "quality, negative_prompt and more.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder for videos and records.", show_default=False)],
+    images: Annotated[Path | None, option("Where image names are sought.", "beside the prompts")] = None,
+    samples_per_prompt: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Videos of each row, with seeds one apart.")
+    ] = 1,
+    seed: Annotated[
+        int | None, option("Base of the seeds: a row adds a number that its own content fixes.", "0")
+    ] = None,
+    naming: Annotated[str, typer.Option(help="id (the row's, or its place), slug, or vbench.")] = "id",
+    format: Annotated[str, typer.Option(help="mp4, mkv (lossless), gif, webp (lossless) or frames.")] = "mp4",
+    batch_size: Annotated[
+        int | None, option("Prompts at once in each worker, still with one decision for each.", "1")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows of the file.")] = None,
+    shard: Annotated[str | None, option("I/N: only part I of N, from 1.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes, or Ray actors, each with a pipeline; GPUs are dealt out.",
+            show_default="1, or all of a Ray cluster",
+        ),  # fmt: skip
+    ] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray for many machines.")] = "local",
+    address: Annotated[str, typer.Option(help="Of the Ray cluster; local makes one here.")] = "auto",
+    continue_on_error: Annotated[
+        bool, typer.Option("--continue-on-error", help="Draw the rest when a video fails; exit code 1 tells.")
+    ] = False,
+    max_retries: Annotated[int, typer.Option(min=0, help="More tries for a video that fails.")] = 1,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Draw again what the folder holds of other settings.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count, estimate from one measured video, and leave.")
+    ] = False,
+    model: opt.Model = None,
+    revision: opt.Revision = None,
+    variant: opt.Variant = None,
+    steps: opt.Steps = None,
+    guidance_scale: opt.GuidanceScale = None,
+    negative_prompt: opt.NegativePrompt = None,
+    num_frames: opt.NumFrames = None,
+    height: opt.Height = None,
+    width: opt.Width = None,
+    fps: opt.Fps = None,
+    target_fps: opt.TargetFps = None,
+    scheduler: opt.Scheduler = None,
+    quality: opt.Quality = None,
+    target_psnr: opt.TargetPsnr = None,
+    tolerance: opt.Tolerance = None,
+    threshold: opt.Threshold = None,
+    policy: opt.Policy = None,
+    predictor: opt.Predictor = None,
+    device: opt.Device = None,
+    dtype: opt.Dtype = None,
+    offload: opt.Offload = None,
+    vae_slicing: opt.VaeSlicing = False,
+    vae_tiling: opt.VaeTiling = False,
+    decode_chunk_size: opt.DecodeChunkSize = None,
+    compile: opt.Compile = False,
+    channels_last: opt.ChannelsLast = False,
+    quantize: opt.Quantize = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file with any setting of `videoada generate`; flags win over it.")
+    ] = None,
+    no_metadata: Annotated[
+        bool, typer.Option("--no-metadata", help="Keep the run records out of the video files.")
+    ] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No bar and no summary.")] = False,
+) -> None:
+    """Render a prompt file: resumable, on one machine or many, nothing lost and nothing drawn twice."""
+    given = {k: v for k, v in locals().items() if v is not None and v is not False and k not in NOT_SETTINGS}
+    from rich.console import Console
+
+    from videoada.cli.generate import effective_settings
+    from videoada.config import one_of
+    from videoada.jobs import plan_jobs
+    from videoada.jobs import shard as part_of
+    from videoada.naming import NAMINGS
+    from videoada.prompts import read_rows
+    from videoada.worker import WorkerPlan
+
+    try:
+        one_of("naming", naming, NAMINGS)
+        one_of("format", format, FORMATS)
+        one_of("engine", engine, ENGINES)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    settings = effective_settings(given, config, None)
+    settings.skip()
+    ending = "" if format == "frames" else f".{format}"
+    rows = read_rows(prompts, images)[:limit]
+    jobs = plan_jobs(
+        rows, settings, source=prompts, samples_per_prompt=samples_per_prompt, naming=naming, format=ending
+    )
+    if shard:
+        jobs = part_of(jobs, *_shard(shard))
+    check_images(settings, jobs)
+    rank, world = _launched()
+    console = Console(stderr=True, quiet=quiet or rank > 0, highlight=False, soft_wrap=True)
+    plan = WorkerPlan(str(out), ending, settings.model, settings.loading(), metadata=not no_metadata)
+    kept = {k: v for k, v in settings.model_dump(mode="json", exclude=NOT_SHAPING).items() if v is not None}
+    kept |= {"format": format, "naming": naming}
+    if dry_run:
+        _estimate(console, out, jobs, plan, kept, overwrite, workers or 1, settings.batch_size, json_output)
+        return
+    _render(
+        console, out, jobs, plan, kept, naming=naming, overwrite=overwrite, batch_size=settings.batch_size,
+        max_retries=max_retries, continue_on_error=continue_on_error, engine=(engine, workers, address),
+        place=(rank, world), json_output=json_output,
+    )  # fmt: skip
+
+
+def _shard(text: str) -> tuple[int, int]:
+    try:
+        index, count = (int(part) for part in text.split("/"))
+    except ValueError:
+        raise ConfigError(f"--shard: give I/N, as 1/4, got '{text[:20]}'") from None
+    return index, count
+
+
+def check_images(settings: RunSettings, jobs: list[Job]) -> None:
+    """Whether an embedded model draws from images is known before it is loaded. Raises PromptError with the line."""
+    from videoada.catalogue import EMBEDDED
+    from videoada.errors import PromptError
+
+    if settings.model not in EMBEDDED:
+        return
+    takes = settings.model == "tiny-i2v"
+    for job in jobs:
+        if (job.request.image is not None) is not takes:
+            problem = "names no image, and tiny-i2v draws from one" if takes else "names an image; use --model tiny-i2v"
+            raise PromptError(f"line {job.line} {problem}")
+
+
+def _launched() -> tuple[int, int]:
+    """This process's number and how many there are under `accelerate launch`; (0, 1) without it."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "LOCAL_RANK" not in os.environ:
+        return 0, 1
+    from accelerate import PartialState
+
+    state = PartialState()
+    return state.process_index, state.num_processes
+
+
+def _render(
+    console: Console, out: Path, jobs: list[Job], plan: WorkerPlan, kept: dict[str, Any], *, naming: str,
+    overwrite: bool, batch_size: int, max_retries: int, continue_on_error: bool,
+    engine: tuple[str, int | None, str], place: tuple[int, int], json_output: bool,
+) -> None:  # fmt: skip
+    from rich.markup import escape
+
+    from videoada.cli.progress import render_bar
+    from videoada.folder import RenderFolder
+    from videoada.render import Progress
+    from videoada.render import render as draw
+
+    folder = RenderFolder(out, plan.format)
+    rank, world = place
+    with contextlib.closing(folder):
+        if rank == 0:
+            folder.settle(kept, overwrite)
+        swept = folder.sweep()
+        waiting = folder.missing(jobs, overwrite)
+        console.print(f"{len(jobs)} videos, {len(jobs) - len(waiting)} of them there" + (
+            f"; {swept} leftovers of a run that was cut were removed" if swept else ""))  # fmt: skip
+        if not folder.locks.supported:
+            console.print("[yellow]warning:[/] no locks here: let no other command render into this folder meanwhile")
+        if waiting:
+            console.print(f"loading {escape(plan.model)} …")
+            crew = _engine(engine, plan, place, len(waiting))
+            if world > 1:  # each begins with its own share, then helps the others
+                waiting = waiting[rank::world] + [job for i, job in enumerate(waiting) if i % world != rank]
+            with render_bar(console, len(jobs)) as show:
+                progress = draw(jobs, folder, crew, waiting=waiting, batch_size=batch_size, max_retries=max_retries,
+                                continue_on_error=continue_on_error, on_progress=show)  # fmt: skip
+            crew.close()
+        else:
+            progress = Progress(total=len(jobs), there=len(jobs))
+        if world > 1:
+            from accelerate import PartialState
+
+            PartialState().wait_for_everyone()
+        if rank == 0:
+            folder.index(naming)
+            summary = progress.summary() | {"failures": _failures(progress, jobs)}
+            folder.put("summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+            _tell(console, summary, out)
+            if json_output:
+                print(json.dumps(summary, ensure_ascii=False))
+    if progress.failed:
+        raise typer.Exit(1)
+
+
+def _engine(engine: tuple[str, int | None, str], plan: WorkerPlan, place: tuple[int, int], jobs: int) -> Engine:
+    name, workers, address = engine
+    if name == "ray":
+        from videoada.engines.ray import OnRay
+
+        return OnRay(plan, workers, address)
+    if (workers or 1) > 1:
+        from videoada.engines.processes import Processes
+
+        return Processes(plan, min(workers or 1, jobs))
+    from dataclasses import replace
+
+    from videoada.engines.here import Here
+
+    if place[1] > 1 and plan.loading.device in ("auto", "cuda"):
+        from accelerate import PartialState
+
+        plan = replace(plan, loading=plan.loading.model_copy(update={"device": str(PartialState().device)}))
+    return Here(plan)
+
+
+def _failures(progress: Progress, jobs: list[Job]) -> list[dict[str, Any]]:
+    return [
+        {"name": job.name, "line": job.line, "prompt": job.request.prompt, "error": progress.failed[job.name]}
+        for job in jobs
+        if job.name in progress.failed
+    ]
+
+
+def _tell(console: Console, summary: dict[str, Any], out: Path) -> None:
+    from rich.markup import escape
+
+    if summary["drawn"]:
+        rows, full = summary["unet_rows"], summary["unet_rows_full"]
+        pace = summary["videos_a_minute"]
+        console.print(
+            f"drew {summary['drawn']} videos in {summary['seconds']:.0f} s"
+            + (f" ({pace:.1f} a minute)" if pace else "")
+            + f": {summary['mean_predictions']:.1f} predictions on average, {rows} UNet rows of {full} "
+            f"({rows / full:.0%}), about {summary['seconds_saved']:.0f} s of denoising saved"
+        )
+    for failure in summary["failures"]:
+        console.print(f"[red]failed:[/] line {failure['line']}, {escape(failure['name'])}: {escape(failure['error'])}")
+    console.print(escape(f"{summary['done']} of {summary['videos']} videos are in {out}; see summary.json"))
+
+
+def _estimate(
+    console: Console, out: Path, jobs: list[Job], plan: WorkerPlan, kept: dict[str, Any], overwrite: bool,
+    workers: int, batch_size: int, json_output: bool,
+) -> None:  # fmt: skip
+    """--dry-run: what is there, what is missing, and what that would take; nothing is written."""
+    from videoada.cli.progress import duration
+    from videoada.folder import RenderFolder
+    from videoada.jobs import batches
+    from videoada.render import estimate
+
+    waiting, records = jobs, []
+    if out.is_dir():
+        with contextlib.closing(RenderFolder(out, plan.format)) as folder:
+            folder.settle(kept, overwrite, keep=False)
+            waiting = folder.missing(jobs, overwrite)
+            records = [record for _, record in folder.records()][:200]
+    found: dict[str, Any] = {
+        "videos": len(jobs), "there": len(jobs) - len(waiting), "missing": len(waiting),
+        "batches": len(batches(waiting, batch_size)),
+    }  # fmt: skip
+    if waiting:
+        if not records:
+            records = [_one(console, plan, waiting[0])]
+        found |= estimate(len(waiting), records, workers)
+    if json_output:
+        print(json.dumps(found))
+    console.print(f"{found['videos']} videos, {found['there']} of them there, {found['missing']} missing")
+    if waiting:
+        console.print(
+            f"about {duration(found['seconds'])} ({found['seconds_a_video']:.1f} s a video, measured on "
+            f"{found['measured_on']}; {found['predictions_a_video']:.1f} predictions each), "
+            f"{found['unet_rows']} UNet rows of {found['unet_rows_full']}"
+        )
+
+
+def _one(console: Console, plan: WorkerPlan, job: Job) -> dict[str, Any]:
+    from videoada.generate import generate
+    from videoada.pipelines import load_pipeline
+
+    console.print("drawing one video to measure …")
+    [(_, record)] = generate(load_pipeline(plan.model, plan.loading), [job.request], skip=job.skip)
+    return record.model_dump()

@@ -1,0 +1,91 @@
+"""Locks by name in one file that processes, also of several machines on a shared folder, have open.
+
+Each name is one byte, locked by the kernel: who dies, by whatever signal, holds nothing any more, and nothing has to be
+swept up. On Linux the locks are those of the open file (two in one process exclude each other as well).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import struct
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: one render on a folder at a time
+    fcntl = None  # type: ignore[assignment]
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+PRESENT = 0  # the byte that everyone shares who has the file open, so that nobody removes it meanwhile
+
+
+class NameLocks:
+    """Open, or make, the file of locks at `path`. `supported` turns False where the file system has none."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.supported = fcntl is not None
+        self.held: set[int] = set()
+        while True:
+            self.path.parent.mkdir(exist_ok=True)
+            try:
+                self.file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            except FileNotFoundError:  # its folder went away with the last who used it
+                continue
+            try:
+                if self._lock(PRESENT, shared=True) and os.stat(self.path).st_ino == os.fstat(self.file).st_ino:
+                    return
+            except FileNotFoundError:
+                pass
+            os.close(self.file)  # its last user is removing it, or has
+
+    def acquire(self, name: str | int) -> bool:
+        """Whether the name (or its byte) is this object's now; at once."""
+        if place(name) in self.held or not self._lock(place(name)):
+            return False
+        self.held.add(place(name))
+        return True
+
+    def release(self, name: str | int) -> None:
+        self.held.discard(place(name))
+        self._lock(place(name), unlock=True)
+
+    def close(self) -> None:
+        """Let go of everything; the last one out removes the file and its folder if that is empty."""
+        if self._lock(PRESENT):
+            self.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.path.parent.rmdir()
+        os.close(self.file)
+        self.held.clear()
+
+    def _lock(self, start: int, *, shared: bool = False, unlock: bool = False) -> bool:
+        if not self.supported:
+            return True
+        kind = fcntl.F_UNLCK if unlock else fcntl.F_RDLCK if shared else fcntl.F_WRLCK
+        own_file = getattr(fcntl, "F_OFD_SETLK", None)
+        command = fcntl.F_SETLK if own_file is None else own_file
+        try:
+            if own_file is not None:
+                fcntl.fcntl(self.file, command, struct.pack("hhqqi4x", kind, os.SEEK_SET, start, 1, 0))
+            else:
+                flag = {fcntl.F_UNLCK: fcntl.LOCK_UN, fcntl.F_RDLCK: fcntl.LOCK_SH}.get(kind, fcntl.LOCK_EX)
+                fcntl.lockf(self.file, flag | (0 if unlock else fcntl.LOCK_NB), 1, start)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                return False
+            if error.errno in NO_LOCKS:
+                self.supported = False
+                return True
+            raise
+        return True
+
+
+def place(name: str | int) -> int:
+    """The byte that stands for a name, from 1 to 2⁶²; a byte stands for itself."""
+    if isinstance(name, int):
+        return name
+    return 1 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % (2**62 - 1)

@@ -1,0 +1,56 @@
+"""File names for the videos of prompts: by id, by a slug, or as VBench looks for them; always inside one folder."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from videoada.config import FORMATS
+
+NAMINGS = ("id", "slug", "vbench")
+MOST_BYTES = 255 - len(".json")  # of one name, with the longest ending that it gets
+SLUG_LETTERS = 60
+
+
+def check_id(text: str) -> str:
+    """An id as a path inside the output folder; `category/0001` names a folder and a file in it.
+
+    An ending that names a video format falls away. Raises ValueError for what could leave the folder, or is no name.
+    """
+    for ending in FORMATS:
+        text = text.removesuffix(ending)
+    for part in text.split("/"):
+        if part in ("", ".", ".."):
+            raise ValueError(f"the id '{text[:60]}' is no name inside the output folder")
+        if part.startswith(".") or _unfit(part):
+            raise ValueError(f"the id {text[:60]!r} holds a character that file names can't, or begins with a dot")
+        if len(part.encode()) > MOST_BYTES - len("-0000"):
+            raise ValueError(f"the id '{part[:20]}…' is too long for a file name ({len(part.encode())} bytes)")
+    return text
+
+
+def slug(prompt: str, identity: str) -> str:
+    """The prompt's words in small letters and what tells it from others alike: `a-red-circle-moving-1f2e3d4c`."""
+    words = re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", prompt).lower())
+    text = "-".join(words)[:SLUG_LETTERS].rstrip("-")
+    while len(text.encode()) > 200:
+        text = text[:-1]
+    return f"{text}-{identity[:8]}" if text else identity[:8]
+
+
+def vbench_name(prompt: str, sample: int) -> str | None:
+    """`{prompt}-{sample}`, which VBench's loader looks for; None where no file can have that name."""
+    name = f"{prompt}-{sample}"
+    if (
+        "/" in name
+        or "\\" in name
+        or name.startswith(".")
+        or any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
+    ):
+        return None
+    return name if len(name.encode()) <= MOST_BYTES else None
+
+
+def _unfit(name: str) -> bool:
+    """Whether it holds control characters, halves of characters, or what is a separator on Windows."""
+    return "\\" in name or any(unicodedata.category(c) in ("Cc", "Cs") for c in name)

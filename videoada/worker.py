@@ -1,0 +1,131 @@
+"""Worker: one loaded pipeline that draws batches of jobs; a thread writes the last videos while it draws the next."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from videoada.config import LoadConfig
+from videoada.errors import OutputError, VideoAdaError
+from videoada.folder import RenderFolder
+from videoada.jobs import Job
+
+MOST_WAITING = 2  # batches drawn and not yet written: their frames are in memory
+
+
+@dataclass(frozen=True)
+class WorkerPlan:
+    """What a worker needs to know; it travels to other processes and machines."""
+
+    folder: str
+    format: str
+    model: str
+    loading: LoadConfig
+    metadata: bool = True
+    threads: int | None = None  # of torch, on a CPU (None: as torch decides)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: `drawn`, `there` (it was already), `busy` (another draws it), `failed`, `lost` (its worker
+    died). A fatal failure, as of a full disk, would meet every other job too."""
+
+    name: str
+    state: str
+    error: str = ""
+    fatal: bool = False
+    predictions: int = 0
+    steps: int = 0
+    rows: int = 0
+    rows_full: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Worker:
+    """Draws and writes. Raises what `load_pipeline` and RenderFolder raise when it is made."""
+
+    def __init__(self, plan: WorkerPlan, on_step: Callable[..., None] | None = None) -> None:
+        import torch
+
+        from videoada.pipelines import load_pipeline
+
+        if plan.threads and "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(plan.threads)
+        self.plan, self.on_step = plan, on_step
+        self.folder = RenderFolder(plan.folder, plan.format)
+        self.pipe: Any = load_pipeline(plan.model, plan.loading)
+        self.writer = ThreadPoolExecutor(1)
+        self.waiting: deque[list[Future[Outcome]]] = deque()
+        self.finished: list[Outcome] = []
+
+    def draw(self, batch: Sequence[Job]) -> None:
+        """Draw those of the batch that nobody else draws or has drawn; returns when the last is drawn, not written."""
+        from videoada.generate import generate
+
+        mine = [job for job in batch if self._claimed(job)]
+        if not mine:
+            return
+        try:
+            results = generate(
+                self.pipe, [job.request for job in mine], skip=mine[0].skip, batch_size=len(mine), on_step=self.on_step
+            )
+        except Exception as error:
+            for job in mine:
+                self.folder.locks.release(job.name)
+                self.finished.append(Outcome(job.name, "failed", _reason(error)))
+            return
+        except BaseException:
+            for job in mine:
+                self.folder.locks.release(job.name)
+            raise
+        self.waiting.append(
+            [self.writer.submit(self._write, job, *result) for job, result in zip(mine, results, strict=True)]
+        )
+        while len(self.waiting) > MOST_WAITING:
+            self._collect()
+
+    def outcomes(self, wait_for_all: bool = False) -> list[Outcome]:
+        """What is finished since the last call."""
+        while self.waiting and (wait_for_all or all(future.done() for future in self.waiting[0])):
+            self._collect()
+        found, self.finished = self.finished, []
+        return found
+
+    def close(self) -> None:
+        """Finish writing what is drawn, and let go of the folder."""
+        self.writer.shutdown(wait=True)
+        self.folder.close()
+
+    def _claimed(self, job: Job) -> bool:
+        if not self.folder.locks.acquire(job.name):
+            self.finished.append(Outcome(job.name, "busy"))
+            return False
+        if self.folder.done(job):
+            self.folder.locks.release(job.name)
+            self.finished.append(Outcome(job.name, "there"))
+            return False
+        return True
+
+    def _write(self, job: Job, video: Any, record: Any) -> Outcome:
+        try:
+            record = self.folder.write(job, video, record, self.plan.metadata)
+        except Exception as error:
+            return Outcome(job.name, "failed", _reason(error), fatal=isinstance(error, OutputError))
+        finally:
+            self.folder.locks.release(job.name)
+        return Outcome(
+            job.name, "drawn", predictions=record.num_predictions, steps=record.num_inference_steps,
+            rows=record.unet_rows, rows_full=record.unet_rows_full, seconds=record.seconds,
+        )  # fmt: skip
+
+    def _collect(self) -> None:
+        self.finished += [future.result() for future in self.waiting.popleft()]
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())[:500]
+    return text if isinstance(error, VideoAdaError) and text else f"{type(error).__name__}: {text}"
