@@ -41,12 +41,7 @@ def slug(prompt: str, identity: str) -> str:
 def vbench_name(prompt: str, sample: int) -> str | None:
     """`{prompt}-{sample}`, which VBench's loader looks for; None where no file can have that name."""
     name = f"{prompt}-{sample}"
-    if (
-        "/" in name
-        or "\\" in name
-        or name.startswith(".")
-        or any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
-    ):
+    if "/" in name or name.startswith(".") or _unfit(name):
         return None
     return name if len(name.encode()) <= MOST_BYTES else None
 

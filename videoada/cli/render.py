@@ -82,7 +82,7 @@ def render(
             min=1,
             help="Processes, or Ray actors, each with a pipeline; GPUs are dealt out.",
             show_default="1, or all of a Ray cluster",
-        ),  # fmt: skip
+        ),
     ] = None,
     engine: Annotated[str, typer.Option(help="local, or ray for many machines.")] = "local",
     address: Annotated[str, typer.Option(help="Of the Ray cluster; local makes one here.")] = "auto",
@@ -166,7 +166,9 @@ def render(
     kept = {k: v for k, v in settings.model_dump(mode="json", exclude=NOT_SHAPING).items() if v is not None}
     kept |= {"format": format, "naming": naming}
     if dry_run:
-        _estimate(console, out, jobs, plan, kept, overwrite, workers or 1, settings.batch_size, json_output)
+        from videoada.cli.dry_run import estimate
+
+        estimate(console, out, jobs, plan, kept, overwrite, workers or 1, settings.batch_size, json_output)
         return
     _render(
         console, out, jobs, plan, kept, naming=naming, overwrite=overwrite, batch_size=settings.batch_size,
@@ -300,47 +302,3 @@ def _tell(console: Console, summary: dict[str, Any], out: Path) -> None:
     for failure in summary["failures"]:
         console.print(f"[red]failed:[/] line {failure['line']}, {escape(failure['name'])}: {escape(failure['error'])}")
     console.print(escape(f"{summary['done']} of {summary['videos']} videos are in {out}; see summary.json"))
-
-
-def _estimate(
-    console: Console, out: Path, jobs: list[Job], plan: WorkerPlan, kept: dict[str, Any], overwrite: bool,
-    workers: int, batch_size: int, json_output: bool,
-) -> None:  # fmt: skip
-    """--dry-run: what is there, what is missing, and what that would take; nothing is written."""
-    from videoada.cli.progress import duration
-    from videoada.folder import RenderFolder
-    from videoada.jobs import batches
-    from videoada.render import estimate
-
-    waiting, records = jobs, []
-    if out.is_dir():
-        with contextlib.closing(RenderFolder(out, plan.format)) as folder:
-            folder.settle(kept, overwrite, keep=False)
-            waiting = folder.missing(jobs, overwrite)
-            records = [record for _, record in folder.records()][:200]
-    found: dict[str, Any] = {
-        "videos": len(jobs), "there": len(jobs) - len(waiting), "missing": len(waiting),
-        "batches": len(batches(waiting, batch_size)),
-    }  # fmt: skip
-    if waiting:
-        if not records:
-            records = [_one(console, plan, waiting[0])]
-        found |= estimate(len(waiting), records, workers)
-    if json_output:
-        print(json.dumps(found))
-    console.print(f"{found['videos']} videos, {found['there']} of them there, {found['missing']} missing")
-    if waiting:
-        console.print(
-            f"about {duration(found['seconds'])} ({found['seconds_a_video']:.1f} s a video, measured on "
-            f"{found['measured_on']}; {found['predictions_a_video']:.1f} predictions each), "
-            f"{found['unet_rows']} UNet rows of {found['unet_rows_full']}"
-        )
-
-
-def _one(console: Console, plan: WorkerPlan, job: Job) -> dict[str, Any]:
-    from videoada.generate import generate
-    from videoada.pipelines import load_pipeline
-
-    console.print("drawing one video to measure …")
-    [(_, record)] = generate(load_pipeline(plan.model, plan.loading), [job.request], skip=job.skip)
-    return record.model_dump()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from videoada.worker import Outcome, Worker, WorkerPlan
 
 AT_HAND = 2  # batches that an actor has at once
 LONGEST_WAIT = 0.5  # seconds, for news
+CHECK_EVERY = 10.0  # seconds between looks at whether this command's own node lives
 MOST_DEATHS = 8  # in a row, of actors that finished nothing
 
 
@@ -35,6 +37,9 @@ class Actor:
 
     def finish(self) -> list[Outcome]:
         return self.worker.outcomes(wait_for_all=True)
+
+    def close(self) -> None:
+        self.worker.close()
 
 
 class OnRay:
@@ -67,6 +72,7 @@ class OnRay:
         self.make = ray.remote(max_restarts=0, **needs)(Actor).remote
         self.actors = [_Held(self.make(self.plan)) for _ in range(self.workers)]
         self.deaths = 0
+        self.checked = time.monotonic()
 
     def room(self) -> int:
         return sum(AT_HAND - len(held.calls) for held in self.actors)
@@ -84,6 +90,8 @@ class OnRay:
         if not calls:
             return []
         ready, _ = self.ray.wait(list(calls), num_returns=1, timeout=LONGEST_WAIT if wait else 0)
+        if not ready:
+            self._check_own_node()
         found: list[Outcome] = []
         for call in ready:
             held = calls[call]
@@ -101,17 +109,30 @@ class OnRay:
         return found
 
     def close(self, kill: bool = False) -> None:
+        if not kill:
+            self.ray.wait([held.actor.close.remote() for held in self.actors], num_returns=len(self.actors), timeout=60)
         for held in self.actors:
             self.ray.kill(held.actor)
         if self.own:
             self.ray.shutdown()
+
+    def _check_own_node(self) -> None:
+        """Raises ResourceError when the node that this command is connected to has died: nothing is heard any more."""
+        if (now := time.monotonic()) - self.checked < CHECK_EVERY:
+            return
+        self.checked = now
+        own = self.ray.get_runtime_context().get_node_id()
+        if not any(node["NodeID"] == own and node["Alive"] for node in self.ray.nodes()):
+            raise ResourceError(
+                "the Ray node that this command was connected to has died; give the command again: what is done is kept"
+            )
 
     def _replace(self, held: _Held, error: Exception) -> list[Outcome]:
         cause = getattr(error, "cause", None)
         if isinstance(cause, VideoAdaError):  # it could not load its model
             raise cause
         self.deaths += 1
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[-300:]
         if self.deaths > MOST_DEATHS:
             raise ResourceError(f"{self.deaths} Ray actors died one after the other without drawing anything: {reason}")
         self.actors[self.actors.index(held)] = _Held(self.make(self.plan))
