@@ -38,14 +38,16 @@ def bare(worker: Worker, jobs: list[Job], batch_size: int) -> float:
 
 def rendered(engine: Here, jobs: list[Job], batch_size: int) -> float:
     with tempfile.TemporaryDirectory() as name:
-        folder = engine.worker.folder = RenderFolder(name)
+        own, folder = engine.worker.folder, RenderFolder(name)
+        engine.worker.folder = folder
         began = time.perf_counter()
         progress = render(jobs, folder, engine, batch_size=batch_size)
         folder.index()
         seconds = time.perf_counter() - began
         assert progress.drawn == len(jobs)
         folder.close()
-    return seconds
+        engine.worker.folder = own
+        return seconds
 
 
 def main() -> None:
@@ -70,9 +72,8 @@ def main() -> None:
                     lambda: rendered(engine, jobs, args.batch_size))  # fmt: skip
                 sides[side] = run()
             pairs.append(sides)
-            print(
-                f"bare {sides['bare']:.2f} s, render {sides['render']:.2f} s, ratio {sides['bare'] / sides['render']:.3f}"
-            )
+            ratio = sides["bare"] / sides["render"]
+            print(f"bare {sides['bare']:.2f} s, render {sides['render']:.2f} s, ratio {ratio:.3f}", flush=True)
         engine.close()
     ratio = statistics.median(pair["bare"] / pair["render"] for pair in pairs)
     pace = statistics.median(60 * len(jobs) / pair["render"] for pair in pairs)

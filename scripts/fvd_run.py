@@ -23,9 +23,8 @@ from videoada.shapes import random_scene
 
 def videoada(*args: str | Path, output: Path | None = None) -> None:
     """The command line, stopping with it; what it prints goes to `output` where one is given."""
-    done = subprocess.run(
-        [sys.executable, "-m", "videoada", *map(str, args)], stdout=subprocess.PIPE if output else None
-    )
+    command = [sys.executable, "-m", "videoada", *map(str, args)]
+    done = subprocess.run(command, stdout=subprocess.PIPE if output else None)
     if done.returncode == 2 or (done.returncode and not output):
         raise SystemExit(done.returncode)
     if output:
