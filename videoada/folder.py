@@ -183,7 +183,7 @@ class RenderFolder:
         ]  # fmt: skip
         self.put("manifest.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         if naming == "vbench":
-            prompts = {row["file"]: row["prompt"] for row in rows}
+            prompts = {str(row["file"]): row["prompt"] for row in rows}
             self.put("prompt_file.json", json.dumps(prompts, indent=1, ensure_ascii=False) + "\n")
             _link_all(self.path / "videos", list(prompts))
         return rows

@@ -43,10 +43,10 @@ def plan_jobs(
     else is there change nothing, and of equal rows each has its own. Sample k adds k. Raises PromptError with the line.
     """
     common: dict[str, _Common] = {}
-    images: dict[str, str] = {}
+    images: dict[str | None, str] = {}
     copies: dict[str, int] = {}
     names: dict[str, int] = {}
-    jobs = []
+    jobs: list[Job] = []
     for place, row in enumerate(rows):
         try:
             own = {name: value for name, value in row.fields.items() if name not in PER_VIDEO}

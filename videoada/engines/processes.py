@@ -56,7 +56,7 @@ class Processes:
             i = ends[end]
             process = self.crew[i]
             try:
-                kind, value = end.recv()  # type: ignore[union-attr]
+                kind, value = process.connection.recv()
             except (EOFError, OSError):
                 found += self._replace(i)
                 continue
