@@ -29,6 +29,11 @@ from videoada.skip.oracle import Mask, OracleStep, greedy_masks
 PROTECTED = 3  # first steps, which every policy computes; so is the last
 
 
+def forced_steps(num_steps: int) -> tuple[int, ...]:
+    """Those that the oracle and every policy compute."""
+    return (*range(PROTECTED), num_steps - 1)
+
+
 @dataclass
 class PromptAnalysis:
     """One prompt: masks and errors of the oracle and of policies, and what the full run's latents did."""
@@ -47,7 +52,6 @@ class MaskError:
         self.pipe, self.request, self.predictor = pipe, request, predictor
         self.kept: dict[Mask, Tensor] = {}
         self.network_calls = 0
-        self.full: list[Tensor] = []
         self.full = self.latents(SkipConfig(policy="none"))
 
     def __call__(self, mask: Mask) -> float:
@@ -135,7 +139,7 @@ def analyse_prompt(
     """
     error = MaskError(pipe, request, predictor)
     num_steps = request.num_inference_steps
-    protected = (*range(PROTECTED), num_steps - 1)
+    protected = forced_steps(num_steps)
     oracle = []
     for found in greedy_masks(
         num_steps, error, protected=protected, max_skips=max_skips, max_skip_steps=max_skip_steps

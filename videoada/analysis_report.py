@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from videoada.analyse import PROTECTED, Analysis
+from videoada.analyse import Analysis, forced_steps
 from videoada.charts import analysis_charts
 from videoada.outputs import written_aside
 from videoada.records import package_versions
@@ -39,7 +39,6 @@ def summary(found: Analysis) -> list[dict[str, Any]]:
             runs = [(p, p.policies[name][k]) for p in found.prompts]
             closed, tests, beaten = [], [], 0
             for prompt, run in runs:
-                steps = len(run.mask)
                 oracle = error_at(prompt.oracle, run.num_skips)
                 worse = error_at(prompt.policies[WORSE], run.num_skips) if WORSE in prompt.policies else None
                 if oracle is not None and worse is not None:
@@ -48,8 +47,7 @@ def summary(found: Analysis) -> list[dict[str, Any]]:
                     beaten += 1
                 same = next((o for o in prompt.oracle if o.num_skips == run.num_skips), None)
                 if same:
-                    forced = (*range(PROTECTED), steps - 1)
-                    tests.append(agreement(run.mask, same.mask, forced))
+                    tests.append(agreement(run.mask, same.mask, forced_steps(len(run.mask))))
             known = [t for t in tests if t]
             shares = [c for c in closed if c is not None]
             rows.append(
@@ -91,6 +89,7 @@ def write_analysis(found: Analysis, folder: Path) -> None:
         aside.write_text(json.dumps(figures) + "\n", encoding="utf-8")
     with written_aside(folder / "analysis.md") as aside:
         aside.write_text(analysis_table(found) + "\n", encoding="utf-8")
-    for name, figure in analysis_charts(found.prompts).items():
+    forced = forced_steps(len(found.prompts[0].differences))
+    for name, figure in analysis_charts(found.prompts, forced).items():
         with written_aside(folder / f"{name}.svg") as aside:
             figure.savefig(aside, format="svg", metadata={"Date": None})

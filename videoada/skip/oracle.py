@@ -39,9 +39,8 @@ def greedy_masks(
     `max_skip_steps` in a row are skipped. With `lazy` False every step is tried at every round.
     """
     mask: Mask = (True,) * num_steps
-    waiting = [
-        (0.0, 0, step, 0.0) for step in range(num_steps) if step not in protected
-    ]  # added, its round, step, cost
+    # (what the step adds, the round in which that was found, the step, the cost with it)
+    waiting = [(0.0, 0, step, 0.0) for step in range(num_steps) if step not in protected]
     heapq.heapify(waiting)
     rounds, before = 0, 0.0
     while waiting and rounds < (max_skips or num_steps):

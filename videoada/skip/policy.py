@@ -139,34 +139,17 @@ def build_policy(config: SkipConfig) -> Policy:
 
     if config.threshold == 0 or config.tolerance == 0:
         return Never()
+    limits = config.max_skip_steps or 1, config.warmup_steps or 1, config.final_steps or 0, config.batch_decision
     match config.policy:
         case "error-controlled":
-            return ErrorControlled(
-                config.tolerance or 0,
-                config.max_skip_steps or 1,
-                config.warmup_steps or 1,
-                config.final_steps or 0,
-                config.batch_decision,
-            )
+            return ErrorControlled(config.tolerance or 0, *limits)
         case "every-n":
             return EveryN(config.every or 1)
         case "mask":
             return Mask(config.mask or ())
         case "third-order":
-            return ThirdOrder(
-                config.threshold or 0,
-                config.max_skip_steps or 1,
-                config.warmup_steps or 1,
-                config.final_steps or 0,
-                config.batch_decision,
-            )
+            return ThirdOrder(config.threshold or 0, *limits)
         case "third-order-release":
-            return ThirdOrderRelease(
-                config.threshold or 0,
-                config.max_skip_steps or 1,
-                config.warmup_steps or 1,
-                config.final_steps or 0,
-                config.batch_decision,
-            )  # fmt: skip
+            return ThirdOrderRelease(config.threshold or 0, *limits)
         case _:
             return Never()
