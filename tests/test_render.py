@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -127,7 +129,7 @@ def test_other_settings_are_refused(alone, prompts, tmp_path, capsys):
     before = names(out)
     for flags, what in (
         (["--format", "mkv", "--quality", "fast"], "quality"), ([], "format mkv"),
-        (["--format", "mkv", "--naming", "slug"], "naming id"), (["--format", "mkv", "--seed", "4"], "seed 0"),
+        (["--format", "mkv", "--naming", "slug"], "naming id"), (["--format", "mkv", "--seed", "4"], "seed not given"),
     ):  # fmt: skip
         code, _, err = here(capsys, prompts, out, *flags)
         assert (code, what in err) == (2, True), err
@@ -343,7 +345,7 @@ def test_a_full_disk_is_one_error(prompts, tmp_path, capsys):
 
 def test_folders_that_cant_be_written_to(prompts, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
-    for out in (tmp_path / "file", tmp_path / "no" / "out"):
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
         code, _, err = here(capsys, prompts, out)
         assert (code, err.count("\n")) == (2, 1)
     if os.geteuid() == 0:  # root may write anywhere but there
@@ -426,6 +428,32 @@ def test_dry_runs_write_nothing(alone, prompts, tmp_path, capsys):
 
 def test_rows_of_a_file_that_is_rendered_can_be_read_again(alone):
     assert [row.fields["prompt"] for row in read_rows(alone / "manifest.jsonl")] == PROMPTS
+
+
+def test_nothing_is_left_of_a_command_that_drew_nothing(prompts, tmp_path, capsys):
+    code, _, err = here(capsys, prompts, tmp_path / "a" / "out", "--model", str(tmp_path / "none"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert not (tmp_path / "a" / "out").exists()
+
+
+@pytest.mark.parametrize("flags", [[], ["--workers", "2"]])
+def test_ctrl_c_leaves_whole_videos(prompts, tmp_path, flags):
+    out = tmp_path / "out"
+    run = subprocess.Popen(
+        [sys.executable, "-m", "videoada", "render", str(prompts), "--out", str(out), "--steps", "9", "--format", "mkv",
+         *flags], env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    while run.poll() is None and not list(out.glob("*.json")):
+        time.sleep(0.05)
+    while run.poll() is None and not list(out.glob("0*.json")):
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGINT)
+    err = run.communicate()[1].decode()
+    assert run.returncode == 130, err
+    assert "Traceback" not in err
+    done = {path.stem for path in out.glob("0*.json")}
+    videos = {f"{name}{end}" for name in done for end in (".mkv", ".json")}
+    assert names(out) == videos | {"render.json", "manifest.jsonl"}
 
 
 def test_status_of_no_such_folder(tmp_path, capsys):

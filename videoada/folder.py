@@ -33,18 +33,21 @@ OWN_FILES = (SETTINGS, "manifest.jsonl", "summary.json", "prompt_file.json", "fa
 
 
 class RenderFolder:
-    """A folder of videos and their records. Made if it is not there; its parent must be."""
+    """A folder of videos and their records; made if it is not there. Raises OutputError where it can't be."""
 
     def __init__(self, path: str | Path, format: str = ".mp4") -> None:
         self.path, self.format = Path(path), format
         try:
-            self.path.mkdir(exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
             self.locks = NameLocks(self.path / HIDDEN / "lock")
         except OSError as error:
             raise OutputError(f"can't write to the folder {self.path}: {error.strerror or error}") from None
 
     def close(self) -> None:
+        """Let go; an empty folder goes too."""
         self.locks.close()
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
 
     # ---- what it is for ----------------------------------------------------------------------------------------------
 
@@ -86,6 +89,11 @@ class RenderFolder:
         if sha256 == job.sha256:
             return True if self.video_of(job).exists() else None
         return False
+
+    def forget(self) -> None:
+        """Take back a folder in which nothing was drawn."""
+        for name in OWN_FILES:
+            (self.path / name).unlink(missing_ok=True)
 
     def video_of(self, job: Job) -> Path:
         return self.path / f"{job.name}{self.format}"

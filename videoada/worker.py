@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from videoada.config import LoadConfig
+from videoada.config import GenerationConfig, LoadConfig
 from videoada.errors import OutputError, VideoAdaError
 from videoada.folder import RenderFolder
 from videoada.jobs import Job
@@ -56,8 +57,9 @@ class Worker:
         if plan.threads and "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(plan.threads)
         self.plan, self.on_step = plan, on_step
-        self.folder = RenderFolder(plan.folder, plan.format)
         self.pipe: Any = load_pipeline(plan.model, plan.loading)
+        self.folder = RenderFolder(plan.folder, plan.format)
+        self.decodes_in_chunks = "decode_chunk_size" in inspect.signature(type(self.pipe).__call__).parameters
         self.writer = ThreadPoolExecutor(1)
         self.waiting: deque[list[Future[Outcome]]] = deque()
         self.finished: list[Outcome] = []
@@ -70,9 +72,8 @@ class Worker:
         if not mine:
             return
         try:
-            results = generate(
-                self.pipe, [job.request for job in mine], skip=mine[0].skip, batch_size=len(mine), on_step=self.on_step
-            )
+            requests = [self._with_chunks(job.request, len(mine)) for job in mine]
+            results = generate(self.pipe, requests, skip=mine[0].skip, batch_size=len(mine), on_step=self.on_step)
         except Exception as error:
             for job in mine:
                 self.folder.locks.release(job.name)
@@ -99,6 +100,12 @@ class Worker:
         """Finish writing what is drawn, and let go of the folder."""
         self.writer.shutdown(wait=True)
         self.folder.close()
+
+    def _with_chunks(self, request: GenerationConfig, videos: int) -> GenerationConfig:
+        """A batch, which the pipeline would decode at once, decoded in no more memory than one video."""
+        if request.decode_chunk_size or videos == 1 or self.decodes_in_chunks:
+            return request
+        return request.model_copy(update={"decode_chunk_size": max(1, request.num_frames // videos)})
 
     def _claimed(self, job: Job) -> bool:
         if not self.folder.locks.acquire(job.name):

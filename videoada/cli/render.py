@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,13 +14,8 @@ from videoada.cli.options import option
 from videoada.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from videoada.engines import Engine
     from videoada.jobs import Job
-    from videoada.render import Progress
     from videoada.settings import RunSettings
-    from videoada.worker import WorkerPlan
 
 EXAMPLES = """
 Examples:
@@ -137,6 +130,7 @@ def render(
     from rich.console import Console
 
     from videoada.cli.generate import effective_settings
+    from videoada.cli.rendering import How, estimate, run
     from videoada.config import one_of
     from videoada.jobs import plan_jobs
     from videoada.jobs import shard as part_of
@@ -163,18 +157,14 @@ def render(
     rank, world = _launched()
     console = Console(stderr=True, quiet=quiet or rank > 0, highlight=False, soft_wrap=True)
     plan = WorkerPlan(str(out), ending, settings.model, settings.loading(), metadata=not no_metadata)
-    kept = {k: v for k, v in settings.model_dump(mode="json", exclude=NOT_SHAPING).items() if v is not None}
+    kept = settings.model_dump(mode="json", exclude=NOT_SHAPING, exclude_defaults=True)
     kept |= {"format": format, "naming": naming}
+    how = How(out, naming, overwrite, settings.batch_size, max_retries, continue_on_error, engine, workers, address,
+               rank, world, json_output)  # fmt: skip
     if dry_run:
-        from videoada.cli.dry_run import estimate
-
-        estimate(console, out, jobs, plan, kept, overwrite, workers or 1, settings.batch_size, json_output)
+        estimate(console, jobs, plan, kept, how)
         return
-    _render(
-        console, out, jobs, plan, kept, naming=naming, overwrite=overwrite, batch_size=settings.batch_size,
-        max_retries=max_retries, continue_on_error=continue_on_error, engine=(engine, workers, address),
-        place=(rank, world), json_output=json_output,
-    )  # fmt: skip
+    run(console, jobs, plan, kept, how)
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -207,98 +197,3 @@ def _launched() -> tuple[int, int]:
 
     state = PartialState()
     return state.process_index, state.num_processes
-
-
-def _render(
-    console: Console, out: Path, jobs: list[Job], plan: WorkerPlan, kept: dict[str, Any], *, naming: str,
-    overwrite: bool, batch_size: int, max_retries: int, continue_on_error: bool,
-    engine: tuple[str, int | None, str], place: tuple[int, int], json_output: bool,
-) -> None:  # fmt: skip
-    from rich.markup import escape
-
-    from videoada.cli.progress import render_bar
-    from videoada.folder import RenderFolder
-    from videoada.render import Progress
-    from videoada.render import render as draw
-
-    folder = RenderFolder(out, plan.format)
-    rank, world = place
-    with contextlib.closing(folder):
-        if rank == 0:
-            folder.settle(kept, overwrite)
-        swept = folder.sweep()
-        waiting = folder.missing(jobs, overwrite)
-        console.print(f"{len(jobs)} videos, {len(jobs) - len(waiting)} of them there" + (
-            f"; {swept} leftovers of a run that was cut were removed" if swept else ""))  # fmt: skip
-        if not folder.locks.supported:
-            console.print("[yellow]warning:[/] no locks here: let no other command render into this folder meanwhile")
-        if waiting:
-            console.print(f"loading {escape(plan.model)} …")
-            crew = _engine(engine, plan, place, len(waiting))
-            if world > 1:  # each begins with its own share, then helps the others
-                waiting = waiting[rank::world] + [job for i, job in enumerate(waiting) if i % world != rank]
-            with render_bar(console, len(jobs)) as show:
-                progress = draw(jobs, folder, crew, waiting=waiting, batch_size=batch_size, max_retries=max_retries,
-                                continue_on_error=continue_on_error, on_progress=show)  # fmt: skip
-            crew.close()
-        else:
-            progress = Progress(total=len(jobs), there=len(jobs))
-        if world > 1:
-            from accelerate import PartialState
-
-            PartialState().wait_for_everyone()
-        if rank == 0:
-            folder.index(naming)
-            summary = progress.summary() | {"failures": _failures(progress, jobs)}
-            folder.put("summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-            _tell(console, summary, out)
-            if json_output:
-                print(json.dumps(summary, ensure_ascii=False))
-    if progress.failed:
-        raise typer.Exit(1)
-
-
-def _engine(engine: tuple[str, int | None, str], plan: WorkerPlan, place: tuple[int, int], jobs: int) -> Engine:
-    name, workers, address = engine
-    if name == "ray":
-        from videoada.engines.ray import OnRay
-
-        return OnRay(plan, workers, address)
-    if (workers or 1) > 1:
-        from videoada.engines.processes import Processes
-
-        return Processes(plan, min(workers or 1, jobs))
-    from dataclasses import replace
-
-    from videoada.engines.here import Here
-
-    if place[1] > 1 and plan.loading.device in ("auto", "cuda"):
-        from accelerate import PartialState
-
-        plan = replace(plan, loading=plan.loading.model_copy(update={"device": str(PartialState().device)}))
-    return Here(plan)
-
-
-def _failures(progress: Progress, jobs: list[Job]) -> list[dict[str, Any]]:
-    return [
-        {"name": job.name, "line": job.line, "prompt": job.request.prompt, "error": progress.failed[job.name]}
-        for job in jobs
-        if job.name in progress.failed
-    ]
-
-
-def _tell(console: Console, summary: dict[str, Any], out: Path) -> None:
-    from rich.markup import escape
-
-    if summary["drawn"]:
-        rows, full = summary["unet_rows"], summary["unet_rows_full"]
-        pace = summary["videos_a_minute"]
-        console.print(
-            f"drew {summary['drawn']} videos in {summary['seconds']:.0f} s"
-            + (f" ({pace:.1f} a minute)" if pace else "")
-            + f": {summary['mean_predictions']:.1f} predictions on average, {rows} UNet rows of {full} "
-            f"({rows / full:.0%}), about {summary['seconds_saved']:.0f} s of denoising saved"
-        )
-    for failure in summary["failures"]:
-        console.print(f"[red]failed:[/] line {failure['line']}, {escape(failure['name'])}: {escape(failure['error'])}")
-    console.print(escape(f"{summary['done']} of {summary['videos']} videos are in {out}; see summary.json"))
