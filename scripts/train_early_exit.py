@@ -1,0 +1,241 @@
+"""Train exit heads and their uncertainties for a UNet3DConditionModel or an I2VGenXLUNet.
+
+    python scripts/train_early_exit.py all --run runs/exits                    # tiny-t2v, its heads as they ship
+    python scripts/train_early_exit.py all --model modelscope-t2v --prompts prompts.txt --out heads.safetensors
+    python scripts/train_early_exit.py joint --run runs/exits --weight-ual 1   # fine-tune the network along with them
+
+`collect` lets the model draw its own videos in full and keeps what the exits see at some of its calls; `heads` trains
+on that, the network frozen; `tune` tries thresholds on prompts that were not collected and writes the file. Each goes
+on where it was stopped. `joint` fine-tunes a copy of the network on its own videos with the paper's three losses, and
+tells what that does to its loss on videos held out. None was tried on the large models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from training import Training
+
+import videoada
+from videoada.config import GenerationConfig
+from videoada.denoiser import skip_steps
+from videoada.draw import draw_batch
+from videoada.layerwise.early_exit import early_exit
+from videoada.layerwise.exit_heads import ExitHeads
+from videoada.layerwise.exit_training import Features, exit_losses, joined, watched
+from videoada.metrics import paired_fidelity
+from videoada.pipelines import model_info, scheduler_of
+from videoada.prompts import read_requests
+from videoada.shapes import random_scene
+
+THRESHOLDS = (0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3)
+
+
+def requests_of(args: argparse.Namespace, held_out: bool = False) -> list[GenerationConfig]:
+    """The prompts to learn from, or as many others to tune on."""
+    count, seed = (args.tune_videos, 90_000) if held_out else (args.videos, 50_000)
+    if args.prompts:
+        found = read_requests(args.prompts, num_inference_steps=args.steps)
+        return found[-count:] if held_out else found[: max(1, min(args.videos, len(found) - args.tune_videos))]
+    rng = np.random.default_rng(seed)
+    return [
+        GenerationConfig(prompt=str(random_scene(rng, 1 + i % 2)), seed=seed + i, num_inference_steps=args.steps)
+        for i in range(count)
+    ]
+
+
+# ---- what is learnt from -------------------------------------------------------------------------------------------
+
+
+def collect(pipe: Any, args: argparse.Namespace) -> None:
+    """One file for each batch of prompts."""
+    requests = requests_of(args)
+    for first in range(0, len(requests), args.batch_size):
+        path = args.run / f"calls-{first:05d}.safetensors"
+        if not path.exists():
+            tensors = collect_batch(pipe, requests[first : first + args.batch_size], first, args.keep)
+            save_file({k: v.contiguous() for k, v in tensors.items()}, path.with_suffix(".part"))
+            path.with_suffix(".part").replace(path)
+            print(f"collected {first + args.batch_size} of {len(requests)} prompts", flush=True)
+
+
+def collect_batch(pipe: Any, batch: list[GenerationConfig], first: int, share: float) -> dict[str, Tensor]:
+    """What the exits see at a share of the calls' rows, what the network answered, and the final latents."""
+    rng = np.random.default_rng(first)
+    kept: list[Features] = []
+    final = torch.empty(0)
+
+    def on_latents(step: int, latents: Tensor) -> None:
+        nonlocal final
+        final, features = latents.half().cpu(), calls.pop()
+        places = [i for i in range(len(features.output)) if rng.random() < share]
+        if places:
+            kept.append(features.rows(places).to(torch.float16))
+
+    with scheduler_of(pipe, "ddim"), watched(pipe.unet) as calls, skip_steps(pipe, "none", on_latents=on_latents):
+        draw_batch(pipe, batch)
+    together = joined(kept)
+    tensors = {"final": final, "fine": together.fine, "time": together.time, "output": together.output}
+    return {k: v.cpu() for k, v in tensors.items()} | {f"deep_{i}": x.cpu() for i, x in enumerate(together.deep)}
+
+
+class Calls:
+    """All kept rows, in memory; `batch` gives some of them."""
+
+    def __init__(self, run: Path):
+        parts = [load_file(path) for path in sorted(run.glob("calls-*.safetensors"))]
+        if not parts:
+            raise SystemExit(f"{run} holds no calls; run `collect` first")
+        self.tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0] if name != "final"}
+        self.count, self.frames = self.tensors["output"].shape[0], self.tensors["output"].shape[2]
+
+    def batch(self, places: Tensor) -> Features:
+        def rows(name: str) -> Tensor:
+            x = self.tensors[name]
+            return x.view(-1, self.frames, *x.shape[1:])[places].flatten(0, 1).float()
+
+        deep = [rows(name) for name in sorted(n for n in self.tensors if n.startswith("deep_"))]
+        return Features(deep, rows("fine"), rows("time"), self.tensors["output"][places].float())
+
+
+# ---- training ------------------------------------------------------------------------------------------------------
+
+
+def train_heads(pipe: Any, args: argparse.Namespace) -> None:
+    """The network is frozen: its features and its answers were kept."""
+    torch.manual_seed(0)
+    heads, calls = ExitHeads.for_unet(pipe.unet), Calls(args.run)
+    training = Training(args.run, "heads", heads, lr=args.lr, ema_decay=0.998, seed=1)
+    sums: dict[str, list[float]] = {}
+    while training.step < args.train_steps:
+        features = calls.batch(torch.randint(calls.count, (args.rows,), generator=training.rng))
+        of_u, of_layers, errors = exit_losses(heads, features, features.output)
+        training.update(args.weight_u * of_u + args.weight_ual * of_layers, training.step / args.train_steps)
+        training.save(every_seconds=60)
+        values = {"u": float(of_u.detach()), "ual": float(of_layers.detach())}
+        for name, value in (values | {f"error_{i}": e for i, e in enumerate(errors)}).items():
+            sums.setdefault(name, []).append(value)
+        if training.step % 100 == 0:
+            training.log(**{name: round(float(np.mean(v)), 5) for name, v in sums.items()})
+            sums.clear()
+    training.save()
+
+
+def trained_heads(pipe: Any, run: Path) -> ExitHeads:
+    heads = ExitHeads.for_unet(pipe.unet)
+    saved = load_file(run / "heads.safetensors")
+    heads.load_state_dict({k.removeprefix("ema."): v for k, v in saved.items() if k.startswith("ema.")})
+    return heads.eval().requires_grad_(False).to(pipe.unet.device, pipe.unet.dtype)
+
+
+def tune(pipe: Any, args: argparse.Namespace) -> None:
+    """Thresholds on prompts that were not collected: multiply-adds and PSNR; the largest that keeps the target."""
+    heads, requests = trained_heads(pipe, args.run), requests_of(args, held_out=True)
+    videos = videoada.generate(pipe, requests, skip=videoada.SkipConfig(policy="none"), batch_size=args.batch_size)
+    curve = []
+    for threshold in THRESHOLDS:
+        values, shares = [], []
+        for first in range(0, len(requests), args.batch_size):
+            batch = requests[first : first + args.batch_size]
+            with scheduler_of(pipe, "ddim"), early_exit(pipe.unet, heads, threshold) as trace:
+                drawn, _ = draw_batch(pipe, batch)
+            shares += [trace.share([call[i] for call in trace.calls]) for i in range(len(batch))]
+            for video, (full, _) in zip(drawn, videos[first:], strict=False):
+                psnr = paired_fidelity(video.frames, full.frames, flow=False).psnr
+                values.append(100.0 if psnr is None else psnr)
+        curve.append({"threshold": threshold, "macs": float(np.mean(shares)), "psnr": float(np.mean(values))})
+        print(json.dumps({k: round(v, 4) for k, v in curve[-1].items()}), flush=True)
+    good = [point["threshold"] for point in curve if point["psnr"] >= args.target_psnr]
+    heads.threshold = max(good) if good else THRESHOLDS[0]
+    info = model_info(pipe)
+    heads.model = {"name": info.name, "weights_sha256": info.weights_sha256}
+    heads.save(args.out)
+    (args.run / "curve.json").write_text(json.dumps(curve, indent=1))
+    print(f"threshold {heads.threshold:g}; wrote {args.out} ({args.out.stat().st_size / 1e6:.2f} MB)")
+
+
+def joint(pipe: Any, args: argparse.Namespace) -> None:
+    """Fine-tune network and heads together on the model's own videos; its loss on held-out ones, before and after."""
+    requests = requests_of(args)
+    finals = torch.cat([load_file(p)["final"] for p in sorted(args.run.glob("calls-*.safetensors"))]).float()
+    shape = (pipe.unet.config.in_channels, requests[0].num_frames)
+    side = math.isqrt(finals.shape[1] // math.prod(shape))
+    finals = finals.view(-1, *shape, side, side)
+    held = max(1, len(finals) // 8)
+    texts = torch.cat([pipe.encode_prompt(r.prompt, "cpu", 1, False)[0] for r in requests[: len(finals)]]).detach()
+    heads, name = trained_heads(pipe, args.run).requires_grad_(True), f"joint-ual-{args.weight_ual:g}"
+    model = nn.ModuleDict({"unet": pipe.unet.train().requires_grad_(True), "heads": heads.train()})
+    training = Training(args.run, name, model, lr=args.joint_lr, ema_decay=0.99, seed=2)
+    alphas = pipe.scheduler.alphas_cumprod
+
+    def losses(places: Tensor, rng: torch.Generator) -> tuple[Tensor, Features, Tensor]:
+        x0, noise = finals[places], torch.randn(finals[places].shape, generator=rng)
+        t = torch.randint(1000, (len(places),), generator=rng)
+        a = alphas[t].view(-1, 1, 1, 1, 1)
+        target = noise if pipe.scheduler.config.prediction_type == "epsilon" else a.sqrt() * noise - (1 - a).sqrt() * x0
+        with watched(pipe.unet) as calls:
+            pipe.unet(a.sqrt() * x0 + (1 - a).sqrt() * noise, t, encoder_hidden_states=texts[places], return_dict=False)
+        return (calls[0].output - target).square().mean(), calls[0], target
+
+    @torch.no_grad()
+    def on_held_out() -> float:
+        rng = torch.Generator().manual_seed(7)
+        places = torch.arange(len(finals) - held, len(finals))
+        return float(np.mean([float(losses(places, rng)[0]) for _ in range(args.evaluations)]))
+
+    if training.step == 0:
+        training.log(held_out=round(on_held_out(), 5))
+    while training.step < args.joint_steps:
+        rng = training.rng
+        simple, features, target = losses(torch.randint(len(finals) - held, (args.joint_rows,), generator=rng), rng)
+        of_u, of_layers, _ = exit_losses(heads, features, target)
+        loss = simple + args.weight_u * of_u + args.weight_ual * of_layers
+        training.update(loss, training.step / args.joint_steps)
+        training.save(every_seconds=120)
+        if training.step % 20 == 0:
+            training.log(simple=round(float(simple.detach()), 5), ual=round(float(of_layers.detach()), 5))
+    training.save()
+    model.load_state_dict(training.ema)
+    training.log(held_out=round(on_held_out(), 5))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=("all", "collect", "heads", "tune", "joint"))
+    parser.add_argument("--run", type=Path, default=Path("runs/exits"))
+    parser.add_argument("--out", type=Path, default=Path("videoada/assets/tiny-t2v/early_exit.safetensors"))
+    parser.add_argument("--model", default="tiny-t2v")
+    parser.add_argument("--prompts", type=Path, help="a prompt file; scenes of the shapes world if left out")
+    parser.add_argument("--videos", type=int, default=96, help="prompts to collect")
+    parser.add_argument("--tune-videos", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--keep", type=float, default=0.25, help="share of the calls' rows that is kept")
+    parser.add_argument("--train-steps", type=int, default=3000)
+    parser.add_argument("--rows", type=int, default=16, help="rows of a batch of features")
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--weight-u", type=float, default=1.0, help="λ")
+    parser.add_argument("--weight-ual", type=float, default=1.0, help="β")
+    parser.add_argument("--target-psnr", type=float, default=30.0, help="dB that the shipped threshold keeps")
+    parser.add_argument("--joint-steps", type=int, default=300)
+    parser.add_argument("--joint-rows", type=int, default=8)
+    parser.add_argument("--joint-lr", type=float, default=2e-5)
+    parser.add_argument("--evaluations", type=int, default=8, help="passes over the held-out videos")
+    args = parser.parse_args()
+    args.run.mkdir(parents=True, exist_ok=True)
+    pipe = videoada.load_pipeline(args.model)
+    stages = {"collect": collect, "heads": train_heads, "tune": tune, "joint": joint}
+    for name in ("collect", "heads", "tune") if args.stage == "all" else (args.stage,):
+        stages[name](pipe, args)
+
+
+if __name__ == "__main__":
+    main()

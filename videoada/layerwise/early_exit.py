@@ -1,0 +1,185 @@
+"""early_exit(): the UNet leaves at the first exit whose mean uncertainty is below a threshold, prompt by prompt.
+
+The layers behind an exit are not run for the prompts that have left, and not at all when all have: blocks are replaced
+for the length of a `with`. (The paper's released code runs every layer and chooses afterwards.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videoada.errors import ConfigError
+from videoada.layerwise.exit_costs import exit_costs
+from videoada.layerwise.exit_heads import ExitHeads, finest
+
+Choice = Callable[[int, int, Sequence[int]], Sequence[bool]]  # call, exit, prompts still here → which leave
+
+
+class _AllLeft(Exception):  # noqa: N818
+    """No row is left: what would follow in the UNet's forward is not run."""
+
+
+@dataclass
+class ExitTrace:
+    """Where each prompt of each denoiser call left: the exit's number, or `num_exits` for the whole network."""
+
+    num_exits: int
+    costs: list[float]  # share of a full call's multiply-adds that leaving at each exit takes; the last of going on
+    calls: list[list[int]] = field(default_factory=list)  # for each call, for each of its prompts
+    uncertainties: list[list[list[float]]] = field(default_factory=list)  # … at each exit that it came to
+    maps: list[dict[int, Tensor]] | None = None  # on demand: exit → (rows, F, h, w)
+
+    def share(self, calls: Sequence[int]) -> float:
+        """Mean share of multiply-adds over exits taken."""
+        return sum(self.costs[i] for i in calls) / len(calls) if calls else 1.0
+
+
+@contextmanager
+def early_exit(
+    unet: Any, heads: ExitHeads, threshold: float, *, choose: Choice | None = None, keep_maps: bool = False
+) -> Iterator[ExitTrace]:
+    """The UNet with exits, for the length of the block; yields where each call's prompts left.
+
+    A prompt's two guidance halves (rows of equal latents) leave together, by the mean over both. Threshold 0 leaves the
+    UNet as it is: nothing could be below. `choose` decides instead of the uncertainty (for baselines). Raises
+    ConfigError for a threshold outside [0, 1], or a UNet that is compiled.
+    """
+    if not 0 <= threshold <= 1:
+        raise ConfigError(f"the exit threshold must be between 0 and 1, got {threshold}")
+    if getattr(unet, "_compiled_call_impl", None) is not None:
+        raise ConfigError("early exit replaces blocks of the UNet, which --compile has frozen: leave one of them out")
+    trace = ExitTrace(len(heads.heads), [], maps=[] if keep_maps else None)
+    if threshold == 0 and choose is None:
+        yield trace
+        return
+    run = _Exits(unet, heads, threshold, choose, trace)
+    blocks = [unet.down_blocks[0], unet.mid_block, *unet.up_blocks]
+    plain = {id(block): block.forward for block in (unet, *blocks)}
+    try:
+        unet.forward = run.network(plain[id(unet)])
+        unet.down_blocks[0].forward = run.first_down(plain[id(unet.down_blocks[0])])
+        unet.mid_block.forward = run.middle(plain[id(unet.mid_block)])
+        for i, block in enumerate(unet.up_blocks):
+            block.forward = run.up(i, plain[id(block)])
+        yield trace
+    finally:
+        for block in (unet, *blocks):
+            vars(block).pop("forward", None)
+
+
+class _Exits:
+    """One call at a time: which rows are still on their way, and what the others left with."""
+
+    def __init__(self, unet: Any, heads: ExitHeads, threshold: float, choose: Choice | None, trace: ExitTrace):
+        self.unet, self.heads, self.threshold, self.choose, self.trace = unet, heads, threshold, choose, trace
+        self.last = len(unet.up_blocks) - 1
+        self.fine: Tensor
+
+    def network(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        def forward(sample: Tensor, timestep: Any, *args: Any, **kwargs: Any) -> Any:
+            self._begin(sample)
+            if not self.trace.costs:
+                self.trace.costs += exit_costs(self.unet, self.heads, sample, *args, **kwargs)
+            try:
+                result = plain(sample, timestep, *args, **kwargs)
+            except _AllLeft:
+                result = None
+            return self._merged(result, kwargs.get("return_dict", True))
+
+        return forward
+
+    def first_down(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+            result = plain(hidden_states, *args, **kwargs)
+            self.fine = finest(result[1], hidden_states)
+            return result
+
+        return forward
+
+    def middle(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        def forward(hidden_states: Tensor, temb: Tensor, *args: Any, **kwargs: Any) -> Any:
+            self.time = temb
+            return self._at_exit(0, plain(hidden_states, temb, *args, **kwargs))
+
+        return forward
+
+    def up(self, place: int, plain: Callable[..., Any]) -> Callable[..., Any]:
+        def forward(**kwargs: Any) -> Any:
+            kwargs["temb"] = self._here(kwargs["temb"])
+            kwargs["res_hidden_states_tuple"] = tuple(self._here(x) for x in kwargs["res_hidden_states_tuple"])
+            if kwargs.get("encoder_hidden_states") is not None:
+                kwargs["encoder_hidden_states"] = self._here(kwargs["encoder_hidden_states"])
+            features = plain(**kwargs)
+            return features if place == self.last else self._at_exit(place + 1, features)
+
+        return forward
+
+    def _begin(self, sample: Tensor) -> None:
+        rows, self.num_frames = sample.shape[0], sample.shape[2]
+        half = rows // 2
+        paired = rows % 2 == 0 and torch.equal(sample[:half], sample[half:])
+        self.prompts = [(i, i + half) for i in range(half)] if paired else [(i,) for i in range(rows)]
+        self.rows = list(range(rows))  # still on their way
+        self.left: dict[int, Tensor] = {}  # row → what it left with
+        self.trace.calls.append([self.trace.num_exits] * len(self.prompts))
+        self.trace.uncertainties.append([[] for _ in self.prompts])
+        if self.trace.maps is not None:
+            self.trace.maps.append({})
+
+    def _here(self, x: Tensor) -> Tensor:
+        """Of (R·F, …), the frames of the rows that are still here."""
+        if len(self.rows) * self.num_frames == len(x):
+            return x
+        return x.unflatten(0, (-1, self.num_frames))[self.rows].flatten(0, 1)
+
+    def _at_exit(self, exit: int, features: Tensor) -> Tensor:
+        time, here = self._here(self.time), [i for i, rows in enumerate(self.prompts) if rows[0] in self.rows]
+        uncertainty = self.heads.uncertainties[exit](features, time, self.num_frames)  # (rows here, F, h, w)
+        if self.trace.maps is not None:
+            self.trace.maps[-1][exit] = uncertainty.float().cpu()
+        of_row = dict(zip(self.rows, uncertainty.float().mean((1, 2, 3)).tolist(), strict=True))
+        means = [sum(of_row[row] for row in self.prompts[i]) / len(self.prompts[i]) for i in here]
+        for i, mean in zip(here, means, strict=True):
+            self.trace.uncertainties[-1][i].append(mean)
+        if self.choose is not None:
+            leaves = self.choose(len(self.trace.calls) - 1, exit, here)
+        else:
+            leaves = [mean < self.threshold for mean in means]
+        leaving = {row for i, leave in zip(here, leaves, strict=True) if leave for row in self.prompts[i]}
+        if not leaving:
+            return features
+        for i, leave in zip(here, leaves, strict=True):
+            if leave:
+                self.trace.calls[-1][i] = exit
+        places = [place for place, row in enumerate(self.rows) if row in leaving]
+        picked = features.unflatten(0, (-1, self.num_frames))
+        fine = self.fine.unflatten(0, (-1, self.num_frames))[[self.rows[p] for p in places]].flatten(0, 1)
+        times = time.unflatten(0, (-1, self.num_frames))[places].flatten(0, 1)
+        made = self.heads.heads[exit](picked[places].flatten(0, 1), fine, times, self.num_frames)
+        self.left |= {self.rows[place]: made[k] for k, place in enumerate(places)}
+        staying = [place for place in range(len(self.rows)) if place not in places]
+        self.rows = [self.rows[place] for place in staying]
+        if not self.rows:
+            raise _AllLeft
+        return picked[staying].flatten(0, 1)
+
+    def _merged(self, result: Any, as_object: bool) -> Any:
+        """The network's answer with the rows that left in their places."""
+        if not self.left:
+            return result
+        rows = self.left.copy()
+        if result is not None:
+            whole = result[0] if isinstance(result, tuple) else result.sample
+            rows |= {row: whole[k] for k, row in enumerate(self.rows)}
+        sample = torch.stack([rows[i] for i in sorted(rows)])
+        if not as_object:
+            return (sample,)
+        from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
+
+        return UNet3DConditionOutput(sample=sample)

@@ -1,0 +1,68 @@
+"""What leaving a UNet at each exit costs, counted on a copy that has neither weights nor memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videoada.layerwise.exit_heads import ExitHeads, finest
+
+
+def exit_costs(unet: Any, heads: ExitHeads, sample: Tensor, *args: Any, **kwargs: Any) -> list[float]:
+    """Share of a full call's multiply-adds that leaving at each exit takes, for one row of latents like `sample`.
+
+    What heads and uncertainties take is counted; the last share is of going through, above 1 by the uncertainties.
+    Convolutions and matrix products count, by torch's FlopCounterMode.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        copy, own = type(unet).from_config(unet.config).eval(), ExitHeads(**heads.config)
+    seen: list[tuple[int, Tensor]] = []  # multiply-adds so far and the features, at each exit
+    kept: dict[str, Tensor] = {}
+    frames = sample.shape[2]
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+
+        def watched(plain: Callable[..., Any]) -> Callable[..., Any]:
+            def forward(*args: Any, **kwargs: Any) -> Any:
+                features = plain(*args, **kwargs)
+                kept["time"] = kwargs.get("temb", args[1] if len(args) > 1 else None)
+                seen.append((counter.get_total_flops(), features))
+                return features
+
+            return forward
+
+        first = copy.down_blocks[0].forward
+
+        def first_down(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+            result = first(hidden_states, *args, **kwargs)
+            kept["fine"] = finest(result[1], hidden_states)
+            return result
+
+        copy.down_blocks[0].forward = first_down
+        for block in (copy.mid_block, *list(copy.up_blocks)[:-1]):
+            block.forward = watched(block.forward)
+        kwargs = {name: _shadow(value) for name, value in kwargs.items()} | {"return_dict": False}
+        copy(_shadow(sample), torch.zeros(1, dtype=torch.long, device="meta"), *map(_shadow, args), **kwargs)
+        total = counter.get_total_flops()
+    costs, asked = [], 0
+    for i, (before, features) in enumerate(seen):
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            own.uncertainties[i](features, kept["time"], frames)
+            asking = counter.get_total_flops()
+            own.heads[i](features, kept["fine"], kept["time"], frames)
+            leaving = counter.get_total_flops() - asking
+        asked += asking
+        costs.append((before + asked + leaving) / total)
+    return [*costs, (total + asked) / total]
+
+
+def _shadow(x: Any) -> Any:
+    """One row of a batched tensor, without memory."""
+    if not isinstance(x, Tensor):
+        return x
+    dtype = torch.float32 if x.is_floating_point() else x.dtype
+    return torch.empty((1, *x.shape[1:]) if x.ndim else (), dtype=dtype, device="meta")

@@ -1,0 +1,152 @@
+"""What early exit adds to a UNet: at each exit a head that makes features a prediction, and how unsure it is of it.
+
+Tang et al., "AdaDiff: Accelerating Diffusion Models through Step-Wise Adaptive Computation", ECCV 2024, arXiv
+2309.17074. Exits are after the middle block and after each up block but the last. Shapes: R rows of the batch, F
+frames, T channels of the time embedding; features (R·F, C, h, w), frames of one row next to each other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from videoada.errors import ModelError
+from videoada.outputs import written_aside
+
+FORMAT = "videoada-exit-heads-1"
+WIDTH = 48
+
+
+class ExitHead(nn.Module):
+    """g_i: features of an exit and the finest features of the way down → what the network would have predicted.
+
+    The features of the way down are there at every exit, at the latents' own size, and cost nothing.
+    """
+
+    def __init__(self, channels: int, fine_channels: int, time_channels: int, out_channels: int, width: int = WIDTH):
+        super().__init__()
+        self.deep = nn.Conv2d(channels, width, 1)
+        self.fine = nn.Conv2d(fine_channels, width, 1)
+        self.time = nn.Linear(time_channels, 2 * width)
+        self.inner = nn.Conv2d(width, width, 3, padding=1)
+        self.frames = nn.Conv3d(width, width, (3, 1, 1), padding=(1, 0, 0), groups=width)  # neighbours in time
+        self.out = nn.Conv2d(width, out_channels, 3, padding=1)
+        nn.init.zeros_(self.frames.weight)
+        nn.init.zeros_(self.frames.bias)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, features: Tensor, fine: Tensor, time: Tensor, num_frames: int) -> Tensor:
+        """(R·F, C, h, w), (R·F, S, H, W), (R·F, T) → (R, out, F, H, W)."""
+        deep = nn.functional.interpolate(self.deep(features), fine.shape[-2:], mode="bilinear")
+        scale, shift = self.time(nn.functional.silu(time))[..., None, None].chunk(2, dim=1)
+        x = (deep + self.fine(fine)) * (1 + scale) + shift
+        x = x + self.inner(nn.functional.silu(x))
+        x = x + _frame_by_frame(self.frames, nn.functional.silu(x), num_frames)
+        return in_rows(self.out(nn.functional.silu(x)), num_frames)
+
+
+class Uncertainty(nn.Module):
+    """u_i = σ(wᵀ[L_i, t] + b) at each place of the features (section 3.2 of the paper)."""
+
+    def __init__(self, channels: int, time_channels: int):
+        super().__init__()
+        self.features = nn.Conv2d(channels, 1, 1)
+        self.time = nn.Linear(time_channels, 1, bias=False)
+
+    def forward(self, features: Tensor, time: Tensor, num_frames: int) -> Tensor:
+        """(R·F, C, h, w), (R·F, T) → (R, F, h, w) in (0, 1)."""
+        u = torch.sigmoid(self.features(features) + self.time(nn.functional.silu(time))[..., None, None])
+        return in_rows(u, num_frames)[:, 0]
+
+
+class ExitHeads(nn.Module):
+    """A head and an uncertainty for each exit of one UNet. `channels` are those of the features at each exit."""
+
+    def __init__(
+        self, channels: list[int], fine_channels: int, time_channels: int, out_channels: int, width: int = WIDTH
+    ):
+        super().__init__()
+        self.config = {
+            "channels": channels, "fine_channels": fine_channels, "time_channels": time_channels,
+            "out_channels": out_channels, "width": width,
+        }  # fmt: skip
+        self.heads = nn.ModuleList(ExitHead(c, fine_channels, time_channels, out_channels, width) for c in channels)
+        self.uncertainties = nn.ModuleList(Uncertainty(c, time_channels) for c in channels)
+        self.model: dict[str, Any] = {}  # name and weights_sha256 of the UNet that they were trained on
+        self.threshold: float | None = None  # that training found to be a good one
+
+    @classmethod
+    def for_unet(cls, unet: Any, width: int = WIDTH) -> ExitHeads:
+        """Untrained ones. Raises ModelError for a network without the blocks that they sit at."""
+        return cls(**exit_channels(unet), width=width)
+
+    def save(self, path: str | Path) -> None:
+        """As safetensors in half precision, with what they are for."""
+        from safetensors.torch import save_file
+
+        about = {"format": FORMAT, "config": self.config, "model": self.model, "threshold": self.threshold}
+        with written_aside(path) as aside:
+            save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, aside,
+                      {name: json.dumps(value) for name, value in about.items()})  # fmt: skip
+
+    @classmethod
+    def load(cls, path: str | Path, unet: Any, weights_sha256: str | None = None) -> ExitHeads:
+        """Heads for this UNet, in its precision and on its device. Raises ModelError for what is no such file, or was
+        trained on another network or on other weights."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(path), "pt") as file:
+                about = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if about.get("format") != FORMAT:
+                raise ModelError(f"{path} holds no exit heads; train them with scripts/train_early_exit.py")
+            if {k: v for k, v in about["config"].items() if k != "width"} != exit_channels(unet):
+                raise ModelError(f"the exit heads in {path} are of another network than {type(unet).__name__} here")
+            trained_on = about["model"].get("weights_sha256")
+            if trained_on and weights_sha256 and trained_on != weights_sha256:
+                raise ModelError(
+                    f"the exit heads in {path} were trained on other weights ({about['model'].get('name')}, "
+                    f"{trained_on[:12]}); train them anew with scripts/train_early_exit.py"
+                )
+            heads = cls(**about["config"])
+            heads.load_state_dict(tensors)
+        except (OSError, SafetensorError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+            raise ModelError(f"can't read exit heads from {path}: {' '.join(str(error).split())[:200]}") from None
+        heads.model, heads.threshold = about["model"], about["threshold"]
+        parameter = next(unet.parameters())
+        return heads.to(parameter.device, parameter.dtype).eval().requires_grad_(False)
+
+
+def exit_channels(unet: Any) -> dict[str, Any]:
+    """What the heads of a UNet need to know of it. Raises ModelError where there are no exits."""
+    config = getattr(unet, "config", None)
+    channels = list(getattr(config, "block_out_channels", None) or [])
+    if len(channels) < 2 or not hasattr(unet, "mid_block") or not hasattr(unet, "transformer_in"):
+        raise ModelError(
+            f"early exit knows UNet3DConditionModel and I2VGenXLUNet with two levels or more, not {type(unet).__name__}"
+        )
+    return {
+        "channels": [channels[-1], *channels[::-1][: len(channels) - 1]], "fine_channels": channels[0],
+        "time_channels": unet.time_embedding.linear_2.out_features, "out_channels": unet.config.out_channels,
+    }  # fmt: skip
+
+
+def finest(residuals: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Of the first down block's outputs the last one of the latents' own size."""
+    return [x for x in residuals if x.shape[-2:] == like.shape[-2:]][-1]
+
+
+def in_rows(x: Tensor, num_frames: int) -> Tensor:
+    """(R·F, C, H, W) → (R, C, F, H, W)."""
+    return x.unflatten(0, (-1, num_frames)).transpose(1, 2)
+
+
+def _frame_by_frame(conv: nn.Conv3d, x: Tensor, num_frames: int) -> Tensor:
+    return conv(in_rows(x, num_frames)).transpose(1, 2).flatten(0, 1)

@@ -1,0 +1,110 @@
+"""What exit heads learn from: calls of the network kept with their features, and the losses.
+
+Losses of Tang et al. (arXiv 2309.17074, section 3.3). L_u = Σ_i ‖u_i − û_i‖² with û_i = tanh|g_i(L_i) − ε|, L_UAL =
+Σ_i (1 − u_i)·‖g_i(L_i) − ε‖²; each a mean over elements here, so that they do not grow with the video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from videoada.layerwise.exit_heads import ExitHeads, finest, in_rows
+
+
+@dataclass(frozen=True)
+class Features:
+    """Of one denoiser call: what each exit sees, and what the network answered. Rows R, frames F."""
+
+    deep: list[Tensor]  # (R·F, C_i, h_i, w_i) at each exit
+    fine: Tensor  # (R·F, S, H, W)
+    time: Tensor  # (R·F, T)
+    output: Tensor  # (R, C, F, H, W)
+
+    @property
+    def num_frames(self) -> int:
+        return self.output.shape[2]
+
+    def to(self, dtype: torch.dtype) -> Features:
+        return Features([x.to(dtype) for x in self.deep], self.fine.to(dtype), self.time.to(dtype),
+                        self.output.to(dtype))  # fmt: skip
+
+    def rows(self, places: list[int]) -> Features:
+        """Those rows of the batch alone."""
+
+        def some(x: Tensor) -> Tensor:
+            return x.unflatten(0, (-1, self.num_frames))[places].flatten(0, 1)
+
+        return Features([some(x) for x in self.deep], some(self.fine), some(self.time), self.output[places])
+
+
+def joined(parts: list[Features]) -> Features:
+    """The rows of all as one batch."""
+    return Features(
+        [torch.cat(each) for each in zip(*(p.deep for p in parts), strict=True)],
+        torch.cat([p.fine for p in parts]), torch.cat([p.time for p in parts]), torch.cat([p.output for p in parts]),
+    )  # fmt: skip
+
+
+@contextmanager
+def watched(unet: Any) -> Iterator[list[Features]]:
+    """The UNet's calls run as they are; the list fills with the features of each, newest last."""
+    found: list[Features] = []
+    parts: dict[str, Any] = {}
+    exits = [unet.mid_block, *list(unet.up_blocks)[:-1]]
+    blocks = [unet, unet.down_blocks[0], *exits]
+    plain = {id(block): block.forward for block in blocks}
+
+    def network(*args: Any, **kwargs: Any) -> Any:
+        parts["deep"] = []
+        result = plain[id(unet)](*args, **kwargs)
+        output = result[0] if isinstance(result, tuple) else result.sample
+        found.append(Features(parts["deep"], parts["fine"], parts["time"], output))
+        return result
+
+    def first_down(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        result = plain[id(unet.down_blocks[0])](hidden_states, *args, **kwargs)
+        parts["fine"] = finest(result[1], hidden_states)
+        return result
+
+    def at_exit(block: Any) -> Any:
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            features = plain[id(block)](*args, **kwargs)
+            parts["time"] = kwargs["temb"] if "temb" in kwargs else args[1]
+            parts["deep"].append(features)
+            return features
+
+        return forward
+
+    try:
+        unet.forward, unet.down_blocks[0].forward = network, first_down
+        for block in exits:
+            block.forward = at_exit(block)
+        yield found
+    finally:
+        for block in blocks:
+            vars(block).pop("forward", None)
+
+
+def exit_losses(heads: ExitHeads, features: Features, target: Tensor) -> tuple[Tensor, Tensor, list[float]]:
+    """(L_u, L_UAL, mean square error of each exit) against `target` (R, C, F, H, W).
+
+    û_i teaches u_i and u_i weighs the errors, each without a gradient through the other: else a head could lower its
+    loss by being unsure.
+    """
+    frames, of_u, of_layers, errors = features.num_frames, [], [], []
+    for head, uncertainty, deep in zip(heads.heads, heads.uncertainties, features.deep, strict=True):
+        error = head(deep, features.fine, features.time, frames) - target
+        u = uncertainty(deep, features.time, frames)
+        u = nn.functional.interpolate(u.flatten(0, 1)[:, None], target.shape[-2:], mode="bilinear")
+        u = in_rows(u, frames)  # (R, 1, F, H, W)
+        wanted = error.detach().abs().tanh().mean(1, keepdim=True)
+        of_u.append((u - wanted).square().mean())
+        of_layers.append(((1 - u.detach()) * error.square()).mean())
+        errors.append(float(error.detach().square().mean()))
+    return torch.stack(of_u).sum(), torch.stack(of_layers).sum(), errors
