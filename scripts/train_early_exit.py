@@ -211,7 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=("all", "collect", "heads", "tune", "joint"))
     parser.add_argument("--run", type=Path, default=Path("runs/exits"))
-    parser.add_argument("--out", type=Path, default=Path("videoada/assets/tiny-t2v/early_exit.safetensors"))
+    parser.add_argument("--out", type=Path, default=Path("videoada/assets/early_exit/tiny-t2v.safetensors"))
     parser.add_argument("--model", default="tiny-t2v")
     parser.add_argument("--prompts", type=Path, help="a prompt file; scenes of the shapes world if left out")
     parser.add_argument("--videos", type=int, default=96, help="prompts to collect")

@@ -34,6 +34,7 @@ STAIRCASE = [
     {"folder"},
     {"pipelines", "denoiser", "conditioning"},
     {"draw", "layerwise", "solver"},
+    {"exits"},
     {"generate"},
     {"compare", "timing", "methods", "worker"},
     {"engines"},

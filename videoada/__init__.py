@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from videoada.evaluate import evaluate as evaluate
     from videoada.evaluation import EvaluationConfig as EvaluationConfig
     from videoada.evaluation import EvaluationResult as EvaluationResult
+    from videoada.exits import early_exit as early_exit
     from videoada.generate import generate as generate
     from videoada.pipelines import load_pipeline as load_pipeline
     from videoada.records import RunRecord as RunRecord
@@ -43,6 +44,7 @@ _HOME = {
     "StepTrace": "trace",
     "Video": "video",
     "VideoAdaError": "errors",
+    "early_exit": "exits",
     "encode_prompt": "conditioning",
     "evaluate": "evaluate",
     "generate": "generate",

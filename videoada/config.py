@@ -56,7 +56,8 @@ class SkipConfig(FrozenConfig):
     left at None take the policy's own default, as `POLICY_DEFAULTS` lists them. The `damping` of an extrapolating
     predictor's slope, in [0, 1], is measured along the run where it is None. With `corrector`, skipped steps are taken
     again by interpolation once the next prediction is known. `guidance_tolerance` lets a prediction go without its
-    unconditional half (None: never).
+    unconditional half (None: never). `early_exit` lets the network leave at the first exit whose uncertainty is below
+    `exit_threshold` (None: what the heads were tuned to; 0: nowhere), with the heads of a file, or those shipped.
     """
 
     policy: str = "error-controlled"
@@ -72,6 +73,9 @@ class SkipConfig(FrozenConfig):
     every: int | None = Field(default=None, ge=1)
     mask: tuple[bool, ...] | None = None
     batch_decision: Literal["prompt", "mean", "any"] = "prompt"
+    early_exit: bool | None = None
+    exit_threshold: float | None = Field(default=None, ge=0, le=1)
+    exit_heads: str | None = None
 
     @field_validator("policy")
     @classmethod
@@ -107,10 +111,21 @@ class SkipConfig(FrozenConfig):
             raise ValueError(
                 "guidance-tolerance goes with a policy that skips; for it alone, take --policy every-n --every 1"
             )
+        if values.get("early_exit") is False:
+            values.pop("early_exit")
+        if {"exit_threshold", "exit_heads"} & values.keys():
+            values["early_exit"] = True
+        if values.get("early_exit") and values.get("guidance_tolerance"):
+            raise ValueError("early-exit and guidance-tolerance do not go together: leave one of them out")
         extrapolates = values.get("predictor", "hold") in EXTRAPOLATING
         if "damping" in values and not extrapolates:
             raise ValueError(f"predictor '{values.get('predictor', 'hold')}' has no damping")
         return values
+
+    @property
+    def steps_alone(self) -> SkipConfig:
+        """The same without early exit, which acts inside a denoiser call."""
+        return self.model_copy(update=dict.fromkeys(EXIT_FIELDS))
 
     @property
     def limit(self) -> float | None:
@@ -128,6 +143,7 @@ class SkipConfig(FrozenConfig):
         return self
 
 
+EXIT_FIELDS = ("early_exit", "exit_threshold", "exit_heads")
 EXTRAPOLATING = ("linear", "linear-eps", "taylor2")
 NAMED_BY = {"threshold": "third-order", "tolerance": "error-controlled", "every": "every-n", "mask": "mask"}
 POLICY_DEFAULTS: dict[str, dict[str, Any]] = {

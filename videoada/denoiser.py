@@ -48,6 +48,8 @@ def skip_steps(
     else:
         name = "none" if own is not None else policy
         config = SkipConfig(**({"policy": name, "predictor": predictor} | fields))
+    if config.early_exit:
+        raise ConfigError("skip_steps leaves out steps; for early exit add `with videoada.early_exit(pipe):`")
     denoisers = [m for m in (getattr(pipe, name, None) for name in DENOISERS) if m is not None]
     if not denoisers or not hasattr(pipe, "scheduler"):
         raise ModelError(f"{type(pipe).__name__} has no unet or transformer with a scheduler; nothing to skip")

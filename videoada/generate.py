@@ -15,7 +15,9 @@ from videoada.denoiser import LatentsCallback, StepCallback, skip_steps
 from videoada.draw import check_request as check_drawable
 from videoada.draw import draw_batch
 from videoada.errors import ConfigError
+from videoada.exits import exit_record, exits_of, find_heads
 from videoada.images import fingerprint, image_name
+from videoada.layerwise.early_exit import ExitTrace
 from videoada.metrics.coherence import check_coherence
 from videoada.pipelines import model_info, scheduler_of, unknown_words
 from videoada.records import RunRecord
@@ -68,6 +70,8 @@ def generate(
 def check_request(pipe: Any, request: GenerationConfig, skip: SkipConfig) -> None:
     """Raises ConfigError if this pipeline can't draw the request, ModelError if it draws no videos at all."""
     check_drawable(pipe, request)
+    if skip.early_exit:
+        find_heads(pipe, skip.exit_heads)
     if skip.mask and len(skip.mask) != request.num_inference_steps:
         raise ConfigError(f"the mask has {len(skip.mask)} entries but the run has {request.num_inference_steps} steps")
 
@@ -87,7 +91,8 @@ def _generate_batch(
         torch.cuda.reset_peak_memory_stats(device)
     with (
         scheduler_of(pipe, batch[0].scheduler),
-        skip_steps(pipe, skip, on_step=on_step, on_latents=on_latents) as trace,
+        exits_of(pipe, skip) as exits,
+        skip_steps(pipe, skip.steps_alone, on_step=on_step, on_latents=on_latents) as trace,
     ):
         started = time.perf_counter()
         videos, total = draw_batch(pipe, batch)
@@ -101,7 +106,7 @@ def _generate_batch(
     }
     seconds = {name: value / len(batch) for name, value in seconds.items()}
     return [
-        (video, _record(pipe, each, skip, trace, index, video, seconds))
+        (video, _record(pipe, each, skip, trace, exits, index, video, seconds))
         for index, (each, video) in enumerate(zip(batch, videos, strict=True))
     ]
 
@@ -123,6 +128,7 @@ def _record(
     request: GenerationConfig,
     skip: SkipConfig,
     trace: StepTrace,
+    exits: ExitTrace | None,
     index: int,
     video: Video,
     seconds: dict[str, float],
@@ -177,6 +183,7 @@ def _record(
         predictor={"name": skip.predictor}
         | ({"damping": skip.damping} if skip.damping is not None else {})
         | ({"corrector": skip.corrector} if skip.policy != "none" else {}),
+        early_exit=exit_record(exits, trace.computed, index) if exits else None,
         computed=trace.computed[index],
         signal=trace.signal[index],
         signal_percentiles=trace.signal_percentiles(index),

@@ -50,6 +50,7 @@ def settings_of(record: RunRecord) -> dict[str, Any]:
     policy = dict(record.policy)
     if policy.get("batch_decision"):  # what the others of the batch had a say in, only the steps themselves repeat
         policy = {"name": "mask", "mask": record.computed}
+    exits = record.early_exit or {}
     values = {
         "model": record.model.name, "revision": record.model.revision, "prompt": record.prompt,
         "negative_prompt": record.negative_prompt, "image": record.image, "target_fps": record.target_fps,
@@ -58,5 +59,6 @@ def settings_of(record: RunRecord) -> dict[str, Any]:
         "scheduler": record.scheduler, "policy": policy.pop("name", "none"), **policy,
         "predictor": record.predictor.get("name"), "damping": record.predictor.get("damping"),
         "corrector": record.predictor.get("corrector"), "dtype": record.dtype,
+        "early_exit": True if exits else None, "exit_threshold": exits.get("threshold"),
     }  # fmt: skip
     return {name: value for name, value in values.items() if value is not None}

@@ -14,7 +14,7 @@ from videoada.errors import ConfigError, ImageError, PromptError
 from videoada.images import check_image, fingerprint
 from videoada.naming import check_id, slug, vbench_name
 from videoada.prompts import PromptRow
-from videoada.settings import GOALS, RunSettings
+from videoada.settings import GOALS, WAY_FIELDS, RunSettings
 
 PER_VIDEO = {"prompt", "negative_prompt", "image", "seed"}
 SHAPING = ("model", "revision", "variant", "dtype", "quantize")  # of the settings, besides request and skipping
@@ -111,7 +111,7 @@ class _Common:
 def _common(settings: RunSettings, own: dict[str, Any], format: str) -> _Common:
     base = settings.model_dump(exclude={*PER_VIDEO, "num_videos"})
     if own.keys() & {"policy", *GOALS}:  # another way to skip has no use for the other's fields
-        base = {k: v for k, v in base.items() if k not in (*SkipConfig.model_fields, *GOALS)}
+        base = {k: v for k, v in base.items() if k not in (*WAY_FIELDS, *GOALS)}
     merged = RunSettings(**(base | own | {"prompt": "-"}))
     fields = merged.requests()[0].model_dump(exclude=PER_VIDEO)
     skip = merged.skip()

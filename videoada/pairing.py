@@ -59,7 +59,9 @@ class VideoSet:
     def summary(self) -> Summary:
         """What a result says of this side."""
         records = list(self.records.values())
-        if len(records) == len(self.videos) and all(r.policy.get("name") == "none" for r in records):
+        if len(records) == len(self.videos) and all(
+            r.policy.get("name") == "none" and not r.early_exit for r in records
+        ):
             kind = "full runs"
         elif records:
             kind = "runs" if len(records) == len(self.videos) else f"videos, {len(records)} of them runs with records"

@@ -73,6 +73,7 @@ class RunRecord(BaseModel):
     frames_sha256: str | None = None  # of the drawn frames; what a lossless file decodes to
     policy: dict[str, Any]
     predictor: dict[str, Any]
+    early_exit: dict[str, Any] | None = None  # threshold, num_exits, steps (exit by step, null: skipped), macs
     computed: list[bool]
     guidance_skipped: list[bool] | None = None  # for each step: was only the conditional half computed?
     signal: list[float | None]

@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, field_validator
 
 from videoada.catalogue import DEFAULT_MODEL
-from videoada.config import FrozenConfig, GenerationConfig, LoadConfig, SchedulerName, SkipConfig
+from videoada.config import EXIT_FIELDS, FrozenConfig, GenerationConfig, LoadConfig, SchedulerName, SkipConfig
 from videoada.errors import ConfigError
 from videoada.quality import quality_fields, target_fields
 from videoada.yamlfile import read_yaml
@@ -54,6 +54,9 @@ class RunSettings(FrozenConfig):
     every: int | None = None
     mask: tuple[bool, ...] | None = None
     batch_decision: Literal["prompt", "mean", "any"] | None = None
+    early_exit: bool | None = None
+    exit_threshold: float | None = None
+    exit_heads: str | None = None
     device: str = "auto"
     dtype: str = "auto"
     offload: str = "none"
@@ -111,6 +114,7 @@ class RunSettings(FrozenConfig):
 
 GOALS = ("quality", "target_psnr", "threshold", "tolerance")
 SKIP_FIELDS = tuple(SkipConfig.model_fields)
+WAY_FIELDS = tuple(name for name in SKIP_FIELDS if name not in EXIT_FIELDS)  # of one way to skip steps
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from videoada.config import GenerationConfig, SkipConfig
 from videoada.denoiser import skip_steps
 from videoada.draw import draw_batch
 from videoada.errors import ConfigError
+from videoada.exits import exits_of
 from videoada.generate import check_request
 from videoada.metrics import paired_fidelity
 from videoada.pipelines import model_info, scheduler_of
@@ -153,7 +154,11 @@ def _timed(pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig) -> Ca
                 torch.cuda.synchronize()
             hand_over()
 
-        with scheduler_of(pipe, batch[0].scheduler), skip_steps(pipe, skip, on_step=on_step) as trace:
+        with (
+            scheduler_of(pipe, batch[0].scheduler),
+            exits_of(pipe, skip),
+            skip_steps(pipe, skip.steps_alone, on_step=on_step) as trace,
+        ):
             trace.synchronize = True
             frames, _ = draw_batch(pipe, batch)
         return frames, trace
@@ -164,8 +169,15 @@ def _timed(pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig) -> Ca
 def twin(pipe: Any) -> Any:
     """The same weights behind a second pipeline and a second denoiser object, which skip_steps can wrap apart."""
     twin = copy.copy(pipe)
-    twin.unet = copy.copy(pipe.unet)
+    twin.unet = _shell(pipe.unet, depth=2)  # the unet, its lists of blocks, the blocks: early exit wraps those as well
     return twin
+
+
+def _shell(module: Any, depth: int) -> Any:
+    shell = copy.copy(module)
+    if depth:
+        shell._modules = {name: part and _shell(part, depth - 1) for name, part in module._modules.items()}
+    return shell
 
 
 def in_turn(*runs: Callable[[Callable[[], None]], Any]) -> list[tuple[Any, float]]:

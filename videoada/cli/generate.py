@@ -77,6 +77,9 @@ def generate(
     every: opt.Every = None,
     mask: opt.Mask = None,
     batch_decision: opt.BatchDecision = None,
+    early_exit: opt.EarlyExit = False,
+    exit_threshold: opt.ExitThreshold = None,
+    exit_heads: opt.ExitHeads = None,
     device: opt.Device = None,
     dtype: opt.Dtype = None,
     offload: opt.Offload = None,
@@ -151,7 +154,7 @@ NOT_SETTINGS = ("config", "from_record", "output", "compare", "no_metadata", "pr
 
 def effective_settings(given: dict[str, Any], config: Path | None, from_record: Path | None) -> RunSettings:
     """Flags over the configuration or the record over the defaults. Raises ConfigError."""
-    from videoada.settings import GOALS, SKIP_FIELDS, RunSettings, read_settings
+    from videoada.settings import GOALS, WAY_FIELDS, RunSettings, read_settings
 
     if config and from_record:
         raise ConfigError("give --config or --from-record, not both")
@@ -163,7 +166,7 @@ def effective_settings(given: dict[str, Any], config: Path | None, from_record: 
 
         values = settings_of(find_record(from_record))
     if given.keys() & {"policy", "every", "mask", *GOALS}:  # another way to skip has no use for the other's fields
-        for name in SKIP_FIELDS + GOALS:
+        for name in WAY_FIELDS + GOALS:
             values.pop(name, None)
     elif "predictor" in given:
         values.pop("damping", None)

@@ -63,6 +63,15 @@ Mask = Annotated[str | None, option("For mask: 0/1 for each step (1 = compute), 
 BatchDecision = Annotated[
     str | None, option("Each prompt decides; or the batch as one: mean (as the released code), any.", "prompt")
 ]
+EarlyExit = Annotated[
+    bool,
+    typer.Option("--early-exit", help="Leave the network at the first exit that is sure enough."),
+]
+ExitThreshold = Annotated[
+    float | None,
+    option("Leave below this uncertainty, 0 to 1; 0 leaves nowhere.", "what the heads were tuned to"),
+]
+ExitHeads = Annotated[str | None, option("A file of scripts/train_early_exit.py.", "those shipped for the model")]
 Device = Annotated[str | None, option("auto, cpu, cuda or cuda:N.", "auto")]
 Dtype = Annotated[str | None, option("auto, float32, float16 or bfloat16.", "auto")]
 Offload = Annotated[

@@ -30,6 +30,7 @@ class ExitTrace:
     """Where each prompt of each denoiser call left: the exit's number, or `num_exits` for the whole network."""
 
     num_exits: int
+    threshold: float
     costs: list[float]  # share of a full call's multiply-adds that leaving at each exit takes; the last of going on
     calls: list[list[int]] = field(default_factory=list)  # for each call, for each of its prompts
     uncertainties: list[list[list[float]]] = field(default_factory=list)  # … at each exit that it came to
@@ -54,7 +55,7 @@ def early_exit(
         raise ConfigError(f"the exit threshold must be between 0 and 1, got {threshold}")
     if getattr(unet, "_compiled_call_impl", None) is not None:
         raise ConfigError("early exit replaces blocks of the UNet, which --compile has frozen: leave one of them out")
-    trace = ExitTrace(len(heads.heads), [], maps=[] if keep_maps else None)
+    trace = ExitTrace(len(heads.heads), threshold, [], maps=[] if keep_maps else None)
     if threshold == 0 and choose is None:
         yield trace
         return

@@ -1,0 +1,89 @@
+"""Early exit for a pipeline: which heads, for how long, and what a record says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from videoada.catalogue import ASSETS
+from videoada.config import SkipConfig
+from videoada.errors import ModelError
+from videoada.layerwise.early_exit import ExitTrace
+from videoada.layerwise.early_exit import early_exit as exits_of_unet
+from videoada.layerwise.exit_heads import ExitHeads
+from videoada.pipelines import model_info
+
+DEFAULT_THRESHOLD = 0.1  # of heads that were never tuned
+_LOADED: WeakKeyDictionary[Any, dict[str, ExitHeads]] = WeakKeyDictionary()
+
+
+def find_heads(pipe: Any, path: str | Path | None = None) -> ExitHeads:
+    """The heads of a file, or those shipped for this model; read once for each pipeline. Raises ModelError."""
+    info = model_info(pipe)
+    if path is None:
+        path = ASSETS / "early_exit" / f"{info.name}.safetensors"
+        if not path.is_file():
+            raise ModelError(
+                f"no exit heads are shipped for '{info.name}': train them with `python scripts/train_early_exit.py all "
+                f"--model {info.name} --prompts FILE --out heads.safetensors`, and give them as --exit-heads"
+            )
+    unet = getattr(pipe, "unet", None)
+    if unet is None:
+        raise ModelError(f"{type(pipe).__name__} has no unet; early exit knows no other denoiser")
+    loaded = _LOADED.setdefault(unet, {})
+    if str(path) not in loaded:
+        loaded[str(path)] = ExitHeads.load(path, unet, info.weights_sha256)
+    return loaded[str(path)]
+
+
+@contextmanager
+def early_exit(
+    pipe: Any, threshold: float | None = None, heads: str | Path | ExitHeads | None = None, **options: Any
+) -> Iterator[ExitTrace]:
+    """Every denoiser call of the pipeline leaves at the first exit that is sure enough; yields where they left.
+
+    `threshold` in [0, 1] (None: what the heads were tuned to; 0: nowhere, bit for bit the plain pipeline) is held
+    against the mean uncertainty of each prompt; `heads` are a file's, or those shipped for the model. Goes inside or
+    outside `skip_steps`. Raises ModelError for heads of another network, ConfigError for a threshold out of range.
+    """
+    found = heads if isinstance(heads, ExitHeads) else find_heads(pipe, heads)
+    if threshold is None:
+        threshold = DEFAULT_THRESHOLD if found.threshold is None else found.threshold
+    with exits_of_unet(pipe.unet, found, threshold, **options) as trace:
+        yield trace
+
+
+@contextmanager
+def exits_of(pipe: Any, skip: SkipConfig) -> Iterator[ExitTrace | None]:
+    """What a configuration says of early exit, for the length of the block."""
+    if not skip.early_exit:
+        yield None
+        return
+    with early_exit(pipe, skip.exit_threshold, skip.exit_heads) as trace:
+        yield trace
+
+
+def exits_by_step(trace: ExitTrace, computed: Sequence[Sequence[bool]], prompt: int) -> list[int | None]:
+    """For each step of a prompt, where its call left; None where the step was skipped. `computed` is of the batch."""
+    calls, found = iter(trace.calls), []
+    for step in range(len(computed[prompt])):
+        asked = [i for i in range(len(computed)) if computed[i][step]]
+        exits = next(calls, None) if asked else None
+        if exits is None or prompt not in asked:
+            found.append(None)
+        else:  # all full where early exit was off
+            found.append(exits[asked.index(prompt)])
+    return found
+
+
+def exit_record(trace: ExitTrace, computed: Sequence[Sequence[bool]], prompt: int) -> dict[str, Any]:
+    """A record's `early_exit`: where each step left, and the share of a full call's multiply-adds that ran."""
+    steps = exits_by_step(trace, computed, prompt)
+    taken = [exit for exit in steps if exit is not None]
+    return {
+        "threshold": trace.threshold, "num_exits": trace.num_exits, "steps": steps,
+        "macs": round(trace.share(taken), 4) if taken and trace.costs else 1.0,
+    }  # fmt: skip
