@@ -20,6 +20,7 @@ from videoada.draw import draw_batch
 from videoada.engines.here import Here
 from videoada.folder import RenderFolder
 from videoada.jobs import Job, batches, plan_jobs
+from videoada.manifest import index
 from videoada.pipelines import scheduler_of
 from videoada.prompts import read_rows
 from videoada.render import render
@@ -42,7 +43,7 @@ def rendered(engine: Here, jobs: list[Job], batch_size: int) -> float:
         engine.worker.folder = folder
         began = time.perf_counter()
         progress = render(jobs, folder, engine, batch_size=batch_size)
-        folder.index()
+        index(folder)
         seconds = time.perf_counter() - began
         assert progress.drawn == len(jobs)
         folder.close()

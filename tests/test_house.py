@@ -32,6 +32,7 @@ STAIRCASE = [
     {"prompts", "naming", "locks"},
     {"jobs"},
     {"folder"},
+    {"manifest"},
     {"pipelines", "denoiser", "conditioning"},
     {"draw", "layerwise", "solver"},
     {"exits"},

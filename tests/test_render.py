@@ -78,6 +78,10 @@ def names(out):
     return {str(path.relative_to(out)) for path in Path(out).rglob("*")}
 
 
+def contents(out):
+    return {path: path.read_bytes() for path in Path(out).rglob("*") if path.is_file()}
+
+
 def hashes(out):
     return {path.stem: RunRecord.from_file(path).frames_sha256 for path in Path(out).glob("0*.json")}
 
@@ -117,7 +121,7 @@ def test_only_what_is_missing_is_drawn(alone, prompts, tmp_path, capsys):
     left.write_bytes(b"half a video")
     (out / HIDDEN / "run-0123abcd.json").write_text('{"videos": 9, "drawn": 1, "updated": 0, "pid": 1, "host": "x"}')
     code, summary, _ = here(capsys, prompts, out, "--format", "mkv")
-    assert (code, summary["drawn"], summary["there_before"]) == (0, 2, 4)
+    assert (code, summary["drawn"], summary["there"]) == (0, 2, 4)
     assert names(out) == whole(6)
     assert hashes(out) == hashes(alone)
     assert here(capsys, prompts, out, "--format", "mkv")[1]["drawn"] == 0
@@ -126,14 +130,15 @@ def test_only_what_is_missing_is_drawn(alone, prompts, tmp_path, capsys):
 def test_other_settings_are_refused(alone, prompts, tmp_path, capsys):
     out = tmp_path / "out"
     shutil.copytree(alone, out)
-    before = names(out)
+    before = contents(out)
     for flags, what in (
         (["--format", "mkv", "--quality", "fast"], "quality"), ([], "format mkv"),
+        (["--format", "mkv", "--naming", "vbench"], "naming id"),
         (["--format", "mkv", "--naming", "slug"], "naming id"), (["--format", "mkv", "--seed", "4"], "seed not given"),
     ):  # fmt: skip
         code, _, err = here(capsys, prompts, out, *flags)
         assert (code, what in err) == (2, True), err
-        assert names(out) == before
+        assert contents(out) == before
     other = tmp_path / "q.txt"
     other.write_text(f"{PROMPTS[1]}\n{PROMPTS[0]}\n")
     code, _, err = here(capsys, other, out, "--format", "mkv")
@@ -160,7 +165,7 @@ def test_workers_and_shards_change_nothing(alone, prompts, tmp_path):
     out = tmp_path / "out"
     first = command(prompts, out, "--format", "mkv", "--shard", "2/3")
     second = command(prompts, out, "--format", "mkv", "--workers", "2")
-    assert (first["drawn"], second["drawn"], second["there_before"]) == (2, 4, 2)
+    assert (first["drawn"], second["drawn"], second["there"]) == (2, 4, 2)
     assert names(out) == whole(6)
     assert hashes(out) == hashes(alone)
 

@@ -19,17 +19,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from videoada.config import FORMATS
 from videoada.errors import ConfigError, OutputError
 from videoada.jobs import Job
 from videoada.locks import NameLocks, place
-from videoada.outputs import record_path
+from videoada.outputs import is_frame_folder, record_path
 from videoada.records import RunRecord
 from videoada.video import Video
 
-SETTINGS = "render.json"
+SETTINGS, MANIFEST, SUMMARY, PROMPT_FILE = "render.json", "manifest.jsonl", "summary.json", "prompt_file.json"
+OWN_FILES = (SETTINGS, MANIFEST, SUMMARY, PROMPT_FILE)
 HIDDEN = ".videoada"
 LONGEST_WAIT = 30.0  # seconds, for another command that writes the same small file
-OWN_FILES = (SETTINGS, "manifest.jsonl", "summary.json", "prompt_file.json", "failures.json")
 
 
 class RenderFolder:
@@ -37,34 +38,36 @@ class RenderFolder:
 
     def __init__(self, path: str | Path, format: str = ".mp4") -> None:
         self.path, self.format = Path(path), format
-        try:
+        with output_errors(f"can't write to the folder {str(path)[:200]}"):
+            self.made = not self.path.is_dir()
             self.path.mkdir(parents=True, exist_ok=True)
             self.locks = NameLocks(self.path / HIDDEN / "lock")
-        except OSError as error:
-            raise OutputError(f"can't write to the folder {self.path}: {error.strerror or error}") from None
 
     def close(self) -> None:
-        """Let go; an empty folder goes too."""
-        self.locks.close()
+        """Let go. A folder that this object made and in which nothing was drawn is taken back."""
         with contextlib.suppress(OSError):
-            self.path.rmdir()
+            if self.locks.close() and self.made and not any(self.records(whole=False)):
+                for name in OWN_FILES:
+                    (self.path / name).unlink(missing_ok=True)
+                self.path.rmdir()
 
-    # ---- what it is for ----------------------------------------------------------------------------------------------
+    # ---- what is asked for and what is there -------------------------------------------------------------------------
 
     def settle(self, settings: dict[str, Any], overwrite: bool = False, keep: bool = True) -> None:
-        """Compare the settings with those kept, and keep them. Raises ConfigError where they differ."""
-        path = self.path / SETTINGS
-        kept = read_json(path)
-        if kept and not overwrite:
-            other = sorted(name for name in kept.keys() | settings.keys() if kept.get(name) != settings.get(name))
-            if other:
-                raise ConfigError(
-                    f"{self.path} holds videos of other settings ("
-                    + ", ".join(f"{n.replace('_', '-')} {_short(kept.get(n))}" for n in other[:4])
-                    + "): name another folder, repeat its settings, or give --overwrite"
-                )
-        if keep and kept != settings:
-            self.put(SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+        """Compare the settings with those of the videos that are there, and keep them. Raises ConfigError where they
+        differ."""
+        with self.holding(SETTINGS):
+            kept = read_json(self.path / SETTINGS)
+            if kept and not overwrite and any(self.records(whole=False)):
+                other = sorted(name for name in kept.keys() | settings.keys() if kept.get(name) != settings.get(name))
+                if other:
+                    raise ConfigError(
+                        f"{self.path} holds videos of other settings ("
+                        + ", ".join(f"{n.replace('_', '-')} {_short(kept.get(n))}" for n in other[:4])
+                        + "): name another folder, repeat its settings, or give --overwrite"
+                    )
+            if keep and kept != settings:
+                self.put(SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
 
     def missing(self, jobs: Sequence[Job], overwrite: bool = False) -> list[Job]:
         """The jobs whose videos are not there. Raises ConfigError where another video has a job's name."""
@@ -82,24 +85,30 @@ class RenderFolder:
 
     def done(self, job: Job) -> bool | None:
         """Whether its video is there; False where the record of its name is another's; None where there is none."""
-        path = self.record_of(job)
-        if not path.exists():
-            return None
-        sha256 = read_json(path).get("job_sha256")
-        if sha256 == job.sha256:
+        with output_errors(f"can't read {str(self.path)[:200]}"):
+            path = self.record_of(job)
+            if not path.exists():
+                return None
+            if read_json(path).get("job_sha256") != job.sha256:
+                return False
             return True if self.video_of(job).exists() else None
-        return False
-
-    def forget(self) -> None:
-        """Take back a folder in which nothing was drawn."""
-        for name in OWN_FILES:
-            (self.path / name).unlink(missing_ok=True)
 
     def video_of(self, job: Job) -> Path:
         return self.path / f"{job.name}{self.format}"
 
     def record_of(self, job: Job) -> Path:
         return record_path(self.video_of(job))
+
+    def records(self, whole: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(video's path inside the folder, record) of each whole video, by name; with `whole` False of every record."""
+        for path in sorted(self.path.rglob("*.json")):
+            inside = path.relative_to(self.path).as_posix()
+            if inside in OWN_FILES or inside.startswith(f"{HIDDEN}/"):
+                continue
+            video = inside.removesuffix(".json") + self.format
+            record = read_json(path)
+            if "job_sha256" in record and (not whole or (self.path / video).exists()):
+                yield video, record
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 
@@ -108,14 +117,12 @@ class RenderFolder:
         began = time.perf_counter()
         target = self.video_of(job)
         record = record.model_copy(update={"job_sha256": job.sha256, "sample": job.sample})
-        try:
+        with output_errors(f"can't write {str(target)[:200]}"):
             target.parent.mkdir(parents=True, exist_ok=True)
-            self.record_of(job).unlink(missing_ok=True)  # of a video that is drawn again
+            self._drop_old(job)
             with self._aside(job.name, self.format) as aside:
                 video.encode(aside, json.dumps(record.model_dump(), allow_nan=False) if metadata else None)
                 _to_disk(*([*aside.iterdir()] if aside.is_dir() else ()), aside)
-                if target.is_dir():
-                    shutil.rmtree(target)
                 aside.replace(target)
             seconds = record.seconds | {"write": round(time.perf_counter() - began, 4)}
             seconds["total"] = round(sum(v for k, v in seconds.items() if k != "total"), 4)
@@ -125,24 +132,34 @@ class RenderFolder:
                 _to_disk(aside)
                 aside.replace(self.record_of(job))
             _to_disk(target.parent)
-        except OSError as error:
-            raise OutputError(f"can't write {target}: {error.strerror or error}") from None
         return record
+
+    def _drop_old(self, job: Job) -> None:
+        """What a video that is drawn again leaves: its record, and its film in any format."""
+        had_record = self.record_of(job).exists()
+        self.record_of(job).unlink(missing_ok=True)
+        for ending in (*FORMATS, ""):
+            old = self.path / f"{job.name}{ending}"
+            if old.is_dir() and is_frame_folder(old):
+                shutil.rmtree(old)
+            elif had_record and ending and ending != self.format:
+                old.unlink(missing_ok=True)
 
     def put(self, name: str, text: str) -> None:
         """A small file of this folder, whole. Waits for another command that is writing it. Raises OutputError."""
-        own = self.locks.acquire(name)
-        waited = 0.0
-        while not own and place(name) not in self.locks.held and waited < LONGEST_WAIT:
+        with self.holding(name), output_errors(f"can't write {self.path / name}"), self._aside(name, ".json") as aside:
+            aside.write_text(text, encoding="utf-8")
+            aside.replace(self.path / name)
+
+    @contextlib.contextmanager
+    def holding(self, name: str) -> Iterator[None]:
+        """With the lock of that name, waited for a while; nothing more where this object holds it already."""
+        own, began = self.locks.acquire(name), time.monotonic()
+        while not own and place(name) not in self.locks.held and time.monotonic() - began < LONGEST_WAIT:
             time.sleep(0.05)
-            waited += 0.05
             own = self.locks.acquire(name)
         try:
-            with self._aside(name, ".json") as aside:
-                aside.write_text(text, encoding="utf-8")
-                aside.replace(self.path / name)
-        except OSError as error:
-            raise OutputError(f"can't write {self.path / name}: {error.strerror or error}") from None
+            yield
         finally:
             if own:
                 self.locks.release(name)
@@ -160,41 +177,15 @@ class RenderFolder:
     def sweep(self) -> int:
         """Remove what killed runs left half-written, and their notes; what someone alive has under way stays."""
         swept = 0
-        for path in sorted((self.path / HIDDEN).iterdir()):
-            found = re.fullmatch(r"([0-9a-f]{16})-[0-9a-f]{8}(\.\w+)?", path.name)
-            name = int(found[1], 16) if found else path.stem
-            if path.name != "lock" and self.locks.acquire(name):
-                _remove(path)
-                self.locks.release(name)
-                swept += 1
+        with output_errors(f"can't write to the folder {self.path}"):
+            for path in sorted((self.path / HIDDEN).iterdir()):
+                found = re.fullmatch(r"([0-9a-f]{16})-[0-9a-f]{8}(\.\w+)?", path.name)
+                name = int(found[1], 16) if found else path.stem
+                if path.name != "lock" and self.locks.acquire(name):
+                    _remove(path)
+                    self.locks.release(name)
+                    swept += 1
         return swept
-
-    # ---- what is there -----------------------------------------------------------------------------------------------
-
-    def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(video's path inside the folder, record) of each whole video, by name."""
-        for path in sorted(self.path.rglob("*.json")):
-            inside = path.relative_to(self.path)
-            if inside.name in OWN_FILES or inside.parts[0] == HIDDEN:
-                continue
-            record = read_json(path)
-            if "job_sha256" in record:
-                yield inside.with_name(inside.name.removesuffix(".json") + self.format).as_posix(), record
-
-    def index(self, naming: str = "id") -> list[dict[str, Any]]:
-        """Write manifest.jsonl, and for VBench prompt_file.json and links, from the records; answers the manifest."""
-        rows = [
-            {name: record.get(name) for name in ("prompt", "negative_prompt", "image", "seed", "sample",
-             "num_inference_steps", "num_predictions", "unet_rows", "unet_rows_full", "seconds", "job_sha256")}
-            | {"file": file}
-            for file, record in self.records()
-        ]  # fmt: skip
-        self.put("manifest.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        if naming == "vbench":
-            prompts = {str(row["file"]): row["prompt"] for row in rows}
-            self.put("prompt_file.json", json.dumps(prompts, indent=1, ensure_ascii=False) + "\n")
-            _link_all(self.path / "videos", list(prompts))
-        return rows
 
     # ---- who is at work ----------------------------------------------------------------------------------------------
 
@@ -220,6 +211,15 @@ class RenderFolder:
         return found
 
 
+@contextlib.contextmanager
+def output_errors(problem: str) -> Iterator[None]:
+    """What the system refuses, as one line."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{problem}: {error.strerror or error}") from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a file; {} where there is none that can be read."""
     try:
@@ -232,8 +232,6 @@ def read_json(path: Path) -> dict[str, Any]:
 def _to_disk(*paths: Path) -> None:
     """fsync files and folders."""
     for path in paths:
-        if os.name == "nt" and path.is_dir():
-            continue
         file = os.open(path, os.O_RDONLY)
         try:
             os.fsync(file)
@@ -249,22 +247,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def _link_all(folder: Path, files: Sequence[str]) -> None:
-    """A folder that holds the videos and nothing else: VBench's loader takes the ending of whatever is listed first."""
-    folder.mkdir(exist_ok=True)
-    for old in folder.iterdir():
-        if old.is_symlink() and old.name not in files:
-            old.unlink()
-    for name in files:
-        link = folder / name
-        if not link.exists():
-            link.unlink(missing_ok=True)
-            try:
-                link.symlink_to(Path("..") / name)
-            except OSError:  # no links here: a copy
-                shutil.copyfile(folder.parent / name, link)
 
 
 def _short(value: Any) -> str:

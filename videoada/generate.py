@@ -36,6 +36,7 @@ def generate(
     on_step: StepCallback | None = None,
     on_latents: LatentsCallback | None = None,
     on_video: Callable[[Video, RunRecord], None] | None = None,
+    measure: bool = True,
     **fields: Any,
 ) -> list[tuple[Video, RunRecord]]:
     """Draw one video for each request, skipping as `skip` says (default: the shipped policy).
@@ -45,7 +46,8 @@ def generate(
     step, num_steps, computed)` is called after each step, `on_latents(step, latents)` with what it left, `on_video`
     after each video. Each video uses one CPU
     generator with its own seed for everything random in it, so the batch size changes nothing but rounding. A record's
-    seconds are its share of the batch's. Raises ConfigError for a request that can't be met.
+    seconds are its share of the batch's. With `measure` False a record lacks what is measured on the frames, until
+    `with_measures` adds it. Raises ConfigError for a request that can't be met.
     """
     if requests is None:
         requests = [GenerationConfig(**fields)]
@@ -61,10 +63,16 @@ def generate(
         waiting = list(alike)
         for first in range(0, len(waiting), batch_size):
             for video, record in _generate_batch(pipe, waiting[first : first + batch_size], skip, on_step, on_latents):
+                record = with_measures(record, video) if measure else record
                 results.append((video, record))
                 if on_video:
                     on_video(video, record)
     return results
+
+
+def with_measures(record: RunRecord, video: Video) -> RunRecord:
+    """The record with the frames' hash and coherence."""
+    return record.model_copy(update={"frames_sha256": video.sha256(), "coherence": check_coherence(video.frames)})
 
 
 def check_request(pipe: Any, request: GenerationConfig, skip: SkipConfig) -> None:
@@ -178,7 +186,6 @@ def _record(
         height=video.frames.shape[1],
         width=video.frames.shape[2],
         fps=request.fps,
-        frames_sha256=video.sha256(),
         policy={"name": skip.policy, **policy},
         predictor={"name": skip.predictor}
         | ({"damping": skip.damping} if skip.damping is not None else {})
@@ -193,7 +200,6 @@ def _record(
         unet_rows_full=rows * trace.num_steps,
         seconds={name: round(value, 4) for name, value in seconds.items()},
         peak_memory_bytes=_peak_memory(pipe),
-        coherence=check_coherence(video.frames),
         warnings=warnings,
         device=str(pipe._execution_device),
         dtype=str(getattr(pipe, "unet", pipe).dtype).removeprefix("torch."),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +14,11 @@ from typing import Any
 from videoada.config import GenerationConfig, SkipConfig
 from videoada.errors import ConfigError, ImageError, PromptError
 from videoada.images import check_image, fingerprint
-from videoada.naming import check_id, slug, vbench_name
+from videoada.naming import check_id, same_file, slug, vbench_name
 from videoada.prompts import PromptRow
 from videoada.settings import GOALS, WAY_FIELDS, RunSettings
 
+VAE_FACTOR = 8
 PER_VIDEO = {"prompt", "negative_prompt", "image", "seed"}
 SHAPING = ("model", "revision", "variant", "dtype", "quantize")  # of the settings, besides request and skipping
 
@@ -39,43 +42,51 @@ def plan_jobs(
 ) -> list[Job]:  # fmt: skip
     """One job for each row and sample, in their order; every one is checked, and images are opened.
 
-    A row's seed is its own, or the base seed plus a number that its content fixes: where it stands in the file and what
-    else is there change nothing, and of equal rows each has its own. Sample k adds k. Raises PromptError with the line.
+    A row's seed is its own, or the base seed plus a number that its id, prompts and image fix: where it stands in the
+    file and what else is there change nothing. Rows that are the same in everything each have their own; sample k adds
+    k. Raises PromptError with the line, also where two videos would have one name.
     """
     common: dict[str, _Common] = {}
     images: dict[str | None, str] = {}
-    copies: dict[str, int] = {}
+    copies: Counter[str] = Counter()
+    of_prompt: Counter[str] = Counter()
     names: dict[str, int] = {}
     jobs: list[Job] = []
     for place, row in enumerate(rows):
         try:
-            own = {name: value for name, value in row.fields.items() if name not in PER_VIDEO}
-            key = json.dumps(own, sort_keys=True)
-            if key not in common:
-                common[key] = _common(settings, own, format)
+            own = json.dumps({k: v for k, v in row.fields.items() if k not in PER_VIDEO}, sort_keys=True)
+            if own not in common:
+                common[own] = _common(settings, json.loads(own), format)
+            shared = common[own]
             image = row.fields.get("image", settings.image)
-            if image is not None and image not in images:
+            if image is not None and (image := os.path.abspath(image)) not in images:
                 check_image(image)
                 images[image] = str(fingerprint(image))
-            prompt, negative = row.fields["prompt"], row.fields.get("negative_prompt", settings.negative_prompt)
-            content = _digest(row.id, prompt, negative, images.get(image))
-            copy = copies[content] = copies.get(content, -1) + 1
-            identity = _digest(content, copy)
+            prompt, negative = row.fields["prompt"], row.fields.get("negative_prompt")
+            content = _digest(row.id, prompt, negative, images.get(image) if "image" in row.fields else None)
+            whole = _digest(content, own, row.fields.get("seed"))
             seed = row.fields.get("seed")
             if seed is None:
-                seed = settings.seed + int(identity[:8], 16)
+                seed = settings.seed + int(_digest(content, copies[whole])[:8], 16)
+            identity = _digest(whole, copies[whole])
+            copies[whole] += 1
             for sample in range(samples_per_prompt):
                 request = GenerationConfig(
-                    **common[key].fields, prompt=prompt, negative_prompt=negative, image=image, seed=seed + sample
-                )
-                number = sample + copy * samples_per_prompt if naming == "vbench" else sample
-                name = _name(naming, row, place, number, identity)
-                if (before := names.setdefault(name.casefold(), len(jobs))) != len(jobs):
+                    **shared.fields, prompt=prompt, image=image, seed=seed + sample,
+                    negative_prompt=settings.negative_prompt if negative is None else negative,
+                )  # fmt: skip
+                name = _name(naming, row, place, of_prompt[prompt] if naming == "vbench" else sample, identity)
+                of_prompt[prompt] += 1
+                if (before := names.setdefault(same_file(name), len(jobs))) != len(jobs):
                     raise PromptError(f"its video would be named '{name[:80]}', as that of line {jobs[before].line}")
-                sha256 = _digest(common[key].group, prompt, negative, request.seed, images.get(image))
-                jobs.append(Job(name, row.line, sample, request, common[key].skip, common[key].group, sha256))
+                sha256 = _digest(shared.group, prompt, request.negative_prompt, request.seed, images.get(image))
+                jobs.append(Job(name, row.line, sample, request, shared.skip, shared.group, sha256))
         except (ValueError, ConfigError, PromptError, ImageError) as error:
             raise PromptError(f"{source}, line {row.line}: {error}") from None
+    for job in jobs if not format else ():  # folders of frames
+        for parent in Path(job.name).parents:
+            if same_file(str(parent)) in names:
+                raise PromptError(f"{source}, line {job.line}: its frames would be inside those of '{parent}'")
     return jobs
 
 
@@ -115,6 +126,13 @@ def _common(settings: RunSettings, own: dict[str, Any], format: str) -> _Common:
     merged = RunSettings(**(base | own | {"prompt": "-"}))
     fields = merged.requests()[0].model_dump(exclude=PER_VIDEO)
     skip = merged.skip()
+    if skip.batch_decision != "prompt":
+        raise ConfigError("with batch-decision, who is drawn together would change the videos; leave it out")
+    if skip.mask and len(skip.mask) != merged.steps:
+        raise ConfigError(f"the mask has {len(skip.mask)} entries but the run has {merged.steps} steps")
+    for side in ("height", "width"):
+        if (fields[side] or 0) % VAE_FACTOR:
+            raise ConfigError(f"{side} {fields[side]} is not a multiple of {VAE_FACTOR}, which the models' VAEs need")
     shaping = fields | {name: getattr(merged, name) for name in SHAPING}
     shaping.pop("decode_chunk_size")  # changes rounding alone
     return _Common(fields, skip, _digest(json.dumps(shaping, sort_keys=True), skip.model_dump_json(), format))

@@ -53,14 +53,15 @@ class NameLocks:
         self.held.discard(place(name))
         self._lock(place(name), unlock=True)
 
-    def close(self) -> None:
-        """Let go of everything; the last one out removes the file and its folder if that is empty."""
-        if self._lock(PRESENT):
+    def close(self) -> bool:
+        """Let go of everything; the last one out, who is told so, removes the file and its folder if that is empty."""
+        if alone := self._lock(PRESENT):
             self.path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 self.path.parent.rmdir()
         os.close(self.file)
         self.held.clear()
+        return alone
 
     def _lock(self, start: int, *, shared: bool = False, unlock: bool = False) -> bool:
         if not self.supported:

@@ -9,6 +9,8 @@ from videoada.config import FORMATS
 
 NAMINGS = ("id", "slug", "vbench")
 MOST_BYTES = 255 - len(".json")  # of one name, with the longest ending that it gets
+MOST_PATH = 1000
+RESERVED = ("render", "summary", "prompt_file")  # .json, which the folder writes beside the records
 SLUG_LETTERS = 60
 
 
@@ -17,8 +19,11 @@ def check_id(text: str) -> str:
 
     An ending that names a video format falls away. Raises ValueError for what could leave the folder, or is no name.
     """
-    for ending in FORMATS:
-        text = text.removesuffix(ending)
+    text = re.sub(rf"({'|'.join(map(re.escape, FORMATS))})$", "", text, flags=re.IGNORECASE)
+    if len(text.encode()) > MOST_PATH:
+        raise ValueError(f"the id '{text[:20]}…' is too long for a path ({len(text.encode())} bytes)")
+    if text in RESERVED:
+        raise ValueError(f"the id '{text}' is the name of a file that the output folder has itself")
     for part in text.split("/"):
         if part in ("", ".", ".."):
             raise ValueError(f"the id '{text[:60]}' is no name inside the output folder")
@@ -44,6 +49,11 @@ def vbench_name(prompt: str, sample: int) -> str | None:
     if "/" in name or name.startswith(".") or _unfit(name):
         return None
     return name if len(name.encode()) <= MOST_BYTES else None
+
+
+def same_file(name: str) -> str:
+    """Equal for names that some file system takes for one: letters' case and composition aside."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _unfit(name: str) -> bool:

@@ -92,7 +92,7 @@ def _text(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 
 
 def _csv(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    reader = csv.DictReader(io.StringIO(text), restkey="", skipinitialspace=True)
+    reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
     try:
         names = [(name or "").strip() for name in reader.fieldnames or ()]
         if not {"prompt", "prompt_en"} & set(names):
@@ -100,9 +100,9 @@ def _csv(path: Path, text: str) -> Iterator[tuple[int, Any]]:
         reader.fieldnames = names
         before = reader.line_num
         for values in reader:
-            if "" in values:
+            if any(values.pop(None, ())):
                 raise PromptError(f"{path}, line {before + 1}: it has more cells than there are columns; quote commas")
-            yield before + 1, {name: value for name, value in values.items() if value and value.strip()}
+            yield before + 1, {name: value for name, value in values.items() if name and value and value.strip()}
             before = reader.line_num
     except csv.Error as error:
         raise PromptError(f"{path}, line {reader.line_num}: {error}") from None
@@ -132,6 +132,8 @@ def _json(path: Path, text: str) -> Iterator[tuple[int, Any]]:
             raise PromptError(f"{path}, line {getattr(error, 'lineno', line)}: {reason}") from None
         yield line, values
         at = space.match(text, end).end()  # type: ignore[union-attr]
+    if rest := text[at + 1 :].strip():
+        raise PromptError(f"{path}, line {text.count(chr(10), 0, at) + 1}: after the list comes '{rest[:20]}'")
 
 
 _FORMS = {".txt": _text, ".csv": _csv, ".jsonl": _json_lines, ".json": _json}

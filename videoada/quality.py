@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -85,13 +86,18 @@ def _mean(block: Sequence[tuple[float, float]]) -> float:
     return sum(value for _, value in block) / len(block)
 
 
+@functools.cache
+def _qualities(path: Path) -> dict[str, Any]:
+    return read_yaml(path)  # once: a prompt file may name a level in each of its rows
+
+
 def quality_fields(name: str) -> dict[str, Any]:
     """Policy, predictor and tolerance of a quality level. Raises ConfigError for an unknown one."""
     try:
         one_of("quality", name, QUALITIES)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    fields = read_yaml(configs_folder() / "quality.yaml").get(name)
+    fields = _qualities(configs_folder() / "quality.yaml").get(name)
     if not isinstance(fields, dict):
         raise ConfigError(f"{configs_folder() / 'quality.yaml'} does not say what '{name}' stands for")
     return dict(fields)

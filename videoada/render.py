@@ -76,7 +76,7 @@ class Progress:
         """What summary.json holds."""
         pace = self.videos_a_minute
         return {
-            "videos": self.total, "done": self.done, "drawn": self.drawn, "there_before": self.there,
+            "videos": self.total, "done": self.done, "drawn": self.drawn, "there": self.there,
             "failed": len(self.failed), "retried": self.retried, "seconds": round(self.elapsed, 1),
             "videos_a_minute": None if pace is None else round(pace, 3),
             "mean_predictions": round(self.predictions / self.drawn, 2) if self.drawn else None,
@@ -116,7 +116,7 @@ def render(
 
     def again(job: Job) -> None:
         progress.retried += 1
-        queue.append([job])
+        queue.appendleft([job])
 
     def settle(outcome: Outcome) -> None:
         job, companions = by_name[outcome.name], under_way.pop(outcome.name, 1)

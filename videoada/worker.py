@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 from collections import deque
@@ -10,11 +11,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from videoada.config import GenerationConfig, LoadConfig
 from videoada.errors import OutputError, VideoAdaError
 from videoada.folder import RenderFolder
+from videoada.generate import generate, with_measures
 from videoada.jobs import Job
+from videoada.pipelines import load_pipeline
 
+FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 MOST_WAITING = 2  # batches drawn and not yet written: their frames are in memory
 
 
@@ -27,6 +33,7 @@ class WorkerPlan:
     model: str
     loading: LoadConfig
     metadata: bool = True
+    overwrite: bool = False  # draw over videos of other settings
     threads: int | None = None  # of torch, on a CPU (None: as torch decides)
 
 
@@ -50,10 +57,6 @@ class Worker:
     """Draws and writes. Raises what `load_pipeline` and RenderFolder raise when it is made."""
 
     def __init__(self, plan: WorkerPlan, on_step: Callable[..., None] | None = None) -> None:
-        import torch
-
-        from videoada.pipelines import load_pipeline
-
         if plan.threads and "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(plan.threads)
         self.plan, self.on_step = plan, on_step
@@ -66,14 +69,14 @@ class Worker:
 
     def draw(self, batch: Sequence[Job]) -> None:
         """Draw those of the batch that nobody else draws or has drawn; returns when the last is drawn, not written."""
-        from videoada.generate import generate
-
         mine = [job for job in batch if self._claimed(job)]
         if not mine:
             return
         try:
             requests = [self._with_chunks(job.request, len(mine)) for job in mine]
-            results = generate(self.pipe, requests, skip=mine[0].skip, batch_size=len(mine), on_step=self.on_step)
+            results = generate(
+                self.pipe, requests, skip=mine[0].skip, batch_size=len(mine), on_step=self.on_step, measure=False
+            )
         except Exception as error:
             for job in mine:
                 self.folder.locks.release(job.name)
@@ -111,17 +114,24 @@ class Worker:
         if not self.folder.locks.acquire(job.name):
             self.finished.append(Outcome(job.name, "busy"))
             return False
-        if self.folder.done(job):
-            self.folder.locks.release(job.name)
-            self.finished.append(Outcome(job.name, "there"))
-            return False
-        return True
+        try:
+            there = self.folder.done(job)
+        except OutputError as error:
+            self.finished.append(Outcome(job.name, "failed", _reason(error)))
+        else:
+            if there is None or (there is False and self.plan.overwrite):
+                return True
+            self.finished.append(
+                Outcome(job.name, "there") if there else Outcome(job.name, "failed", "another video has its name")
+            )
+        self.folder.locks.release(job.name)
+        return False
 
     def _write(self, job: Job, video: Any, record: Any) -> Outcome:
         try:
-            record = self.folder.write(job, video, record, self.plan.metadata)
+            record = self.folder.write(job, video, with_measures(record, video), self.plan.metadata)
         except Exception as error:
-            return Outcome(job.name, "failed", _reason(error), fatal=isinstance(error, OutputError))
+            return Outcome(job.name, "failed", _reason(error), fatal=_meets_all(error))
         finally:
             self.folder.locks.release(job.name)
         return Outcome(
@@ -131,6 +141,15 @@ class Worker:
 
     def _collect(self) -> None:
         self.finished += [future.result() for future in self.waiting.popleft()]
+
+
+def _meets_all(error: BaseException | None) -> bool:
+    """Whether writing failed for a reason that every other video would meet: a full disk, a folder closed to us."""
+    while error is not None:
+        if getattr(error, "errno", None) in FATAL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _reason(error: Exception) -> str:

@@ -156,10 +156,12 @@ def render(
     )
     if shard:
         jobs = part_of(jobs, *_shard(shard))
-    check_images(settings, jobs)
+    check_images(settings, jobs, prompts)
     rank, world = _launched()
+    if world > 1 and ((workers or 1) > 1 or engine != "local"):
+        raise ConfigError("`accelerate launch` starts the processes itself: leave --workers and --engine out")
     console = Console(stderr=True, quiet=quiet or rank > 0, highlight=False, soft_wrap=True)
-    plan = WorkerPlan(str(out), ending, settings.model, settings.loading(), metadata=not no_metadata)
+    plan = WorkerPlan(str(out), ending, settings.model, settings.loading(), not no_metadata, overwrite)
     kept = settings.model_dump(mode="json", exclude=NOT_SHAPING, exclude_defaults=True)
     kept |= {"format": format, "naming": naming}
     how = How(out, naming, overwrite, settings.batch_size, max_retries, continue_on_error, engine, workers, address,
@@ -178,18 +180,23 @@ def _shard(text: str) -> tuple[int, int]:
     return index, count
 
 
-def check_images(settings: RunSettings, jobs: list[Job]) -> None:
-    """Whether an embedded model draws from images is known before it is loaded. Raises PromptError with the line."""
-    from videoada.catalogue import EMBEDDED
+def check_images(settings: RunSettings, jobs: list[Job], source: Path) -> None:
+    """The model must be there, and the rows name images if it draws from them. Raises ModelError, PromptError."""
     from videoada.errors import PromptError
+    from videoada.folder import read_json
+    from videoada.sources import find_folder
 
-    if settings.model not in EMBEDDED:
-        return
-    takes = settings.model == "tiny-i2v"
+    folder = find_folder(settings.model, settings.revision, settings.variant)
+    takes = {"I2VGenXLPipeline": True, "TextToVideoSDPipeline": False}.get(
+        str(read_json(folder / "model_index.json").get("_class_name"))
+    )
     for job in jobs:
-        if (job.request.image is not None) is not takes:
-            problem = "names no image, and tiny-i2v draws from one" if takes else "names an image; use --model tiny-i2v"
-            raise PromptError(f"line {job.line} {problem}")
+        if takes is not None and (job.request.image is not None) is not takes:
+            problem = f"names no image, and {settings.model} draws from one" if takes else (
+                f"names an image, and {settings.model} draws from text; use an image-to-video model")  # fmt: skip
+            raise PromptError(f"{source}, line {job.line} {problem}")
+        if takes is False and job.request.target_fps is not None:
+            raise PromptError(f"{source}, line {job.line}: target-fps is a condition of image-to-video models")
 
 
 def _launched() -> tuple[int, int]:

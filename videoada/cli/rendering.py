@@ -39,34 +39,34 @@ class How:
 
 
 def run(console: Console, jobs: list[Job], plan: WorkerPlan, kept: dict[str, Any], how: How) -> None:
-    from videoada.folder import RenderFolder
+    from videoada.errors import OutputError
+    from videoada.folder import SUMMARY, RenderFolder
+    from videoada.manifest import index
     from videoada.render import Progress
 
-    fresh = not how.out.exists()
     folder = RenderFolder(how.out, plan.format)
     with contextlib.closing(folder):
+        if how.rank == 0:
+            folder.settle(kept, how.overwrite)
+        swept = folder.sweep()
+        waiting = folder.missing(jobs, how.overwrite)
+        console.print(f"{len(jobs)} videos, {len(jobs) - len(waiting)} of them there" + (
+            f"; {swept} leftovers of a run that was cut were removed" if swept else ""))  # fmt: skip
+        progress = Progress(total=len(jobs), there=len(jobs))
         try:
-            if how.rank == 0:
-                folder.settle(kept, how.overwrite)
-            swept = folder.sweep()
-            waiting = folder.missing(jobs, how.overwrite)
-            console.print(f"{len(jobs)} videos, {len(jobs) - len(waiting)} of them there" + (
-                f"; {swept} leftovers of a run that was cut were removed" if swept else ""))  # fmt: skip
-            progress = Progress(total=len(jobs), there=len(jobs))
             if waiting:
                 progress = _draw(console, jobs, waiting, folder, plan, how)
-            if how.world > 1:
-                from accelerate import PartialState
-
-                PartialState().wait_for_everyone()
-            if how.rank == 0:
-                summary = progress.summary() | {"failures": _failures(progress, jobs)}
-                folder.put("summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-                _tell(console, summary, how.out)
-                if how.json_output:
-                    print(json.dumps(summary, ensure_ascii=False))
-        finally:
-            _leave(folder, fresh, how)
+        finally:  # also after Ctrl-C: nothing half-written stays, and the manifest lists what is there
+            with contextlib.suppress(OutputError):
+                folder.sweep()
+                if how.rank == 0:
+                    index(folder, how.naming)
+        if how.rank == 0:
+            summary = progress.summary() | {"failures": _failures(progress, jobs)}
+            folder.put(SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+            _tell(console, summary, how.out)
+            if how.json_output:
+                print(json.dumps(summary, ensure_ascii=False))
     if progress.failed:
         raise typer.Exit(1)
 
@@ -91,17 +91,6 @@ def _draw(
                         continue_on_error=how.continue_on_error, on_progress=show)  # fmt: skip
     crew.close()
     return progress
-
-
-def _leave(folder: RenderFolder, fresh: bool, how: How) -> None:
-    """Also after Ctrl-C or an error: nothing half-written stays, and the manifest lists what is there."""
-    from videoada.errors import OutputError
-
-    folder.sweep()
-    if how.rank == 0:
-        with contextlib.suppress(OutputError):
-            if not folder.index(how.naming) and fresh:
-                folder.forget()
 
 
 def _engine(plan: WorkerPlan, how: How, jobs: int) -> Engine:

@@ -64,7 +64,8 @@ def read_status(path: Path) -> dict[str, Any]:
     failures = {f"{f['name']}: {f['error']}" for f in summary.get("failures", []) if not at_work}
     failures |= {f"{name}: {why}" for run in at_work for name, why in run.get("failures", {}).items()}
     return {
-        "done": len(records), "videos": max([run["videos"] for run in at_work] or [summary.get("videos", 0)]),
+        "done": len(records),
+        "videos": max([len(records), *([run["videos"] for run in at_work] or [summary.get("videos", 0)])]),
         "mean_predictions": sum(r["num_predictions"] for r in records) / max(len(records), 1),
         "unet_rows": rows, "unet_rows_full": full, "at_work": at_work, "failures": sorted(failures),
     }  # fmt: skip

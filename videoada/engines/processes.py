@@ -21,11 +21,11 @@ from videoada.jobs import Job
 from videoada.worker import Outcome, Worker, WorkerPlan
 
 LONGEST_WAIT = 0.5  # seconds, for news
-MOST_DEATHS = 3  # in a row, of processes that finished nothing
+MOST_DEATHS = 3  # in a row, of processes that never came to draw
 
 
 class Processes:
-    """`workers` processes of this machine. Raises ResourceError when they die without finishing anything."""
+    """`workers` processes of this machine. Raises ResourceError when they die one after the other while loading."""
 
     def __init__(self, plan: WorkerPlan, workers: int) -> None:
         self.workers = workers
@@ -62,10 +62,10 @@ class Processes:
                 continue
             if kind == "outcome":
                 process.jobs.pop(value.name, None)
-                self.deaths = 0
                 found.append(value)
             elif kind == "ready":
-                process.idle = True
+                process.idle = process.loaded = True
+                self.deaths = 0
             else:
                 raise value
 
@@ -75,11 +75,11 @@ class Processes:
         code = process.process.exitcode
         how = f"signal {-code}" if code and code < 0 else f"exit code {code}"
         process.end(kill=True)
-        self.deaths += 1
+        self.deaths += not process.loaded
         if self.deaths > MOST_DEATHS:
             raise ResourceError(
-                f"{self.deaths} worker processes died one after the other without drawing anything ({how}); memory may "
-                "be short: fewer --workers, or a smaller --batch-size"
+                f"{self.deaths} worker processes died one after the other while loading the model ({how}); memory may "
+                "be short: fewer --workers"
             )
         self.crew[i] = _Process(self.context, self.plans[i])
         return [Outcome(name, "lost", f"its worker process died ({how})") for name in process.jobs]
@@ -91,7 +91,7 @@ class _Process:
         self.process = context.Process(target=work, args=(theirs, plan), daemon=True)
         self.process.start()
         theirs.close()
-        self.idle = False  # until its pipeline is loaded
+        self.idle = self.loaded = False  # until its pipeline is
         self.jobs: dict[str, Job] = {}
 
     def give(self, batch: Sequence[Job]) -> None:
