@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ import torch
 from PIL import Image
 from test_cli import run
 
+import videoada.engines.processes
 import videoada.render
-from videoada.errors import OutputError
+from videoada.engines.processes import Processes
+from videoada.errors import OutputError, ResourceError
 from videoada.folder import HIDDEN, RenderFolder
 from videoada.jobs import plan_jobs
 from videoada.locks import NameLocks, place
@@ -29,7 +32,7 @@ from videoada.records import RunRecord
 from videoada.render import render
 from videoada.settings import RunSettings
 from videoada.video import Video
-from videoada.worker import Outcome
+from videoada.worker import Outcome, Worker, WorkerPlan
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMPTS = (ROOT / "samples" / "prompts.txt").read_text().splitlines()[:6]
@@ -280,9 +283,10 @@ def test_failures_are_tried_again_alone(tmp_path):
     progress = render(jobs, folder, engine, max_retries=2, continue_on_error=True)
     assert (progress.drawn, progress.failed) == (4, {"0001": "why"})
     assert sum(batch == ["0001"] for batch in engine.batches) == 3
-    engine = Scripted({"0001": ["failed"] * 9})
-    progress = render(jobs, folder, engine, max_retries=0)
-    assert (progress.drawn, list(progress.failed)) == (1, ["0001"])  # it stopped
+    for retries in (0, 3):
+        engine = Scripted({"0001": ["failed"] * 9})
+        progress = render(jobs, folder, engine, max_retries=retries)
+        assert (progress.drawn, list(progress.failed)) == (1, ["0001"])  # it stopped
     engine = Scripted({"0002": ["fatal failed"]})
     with pytest.raises(OutputError, match="why"):
         render(jobs, folder, engine, continue_on_error=True)
@@ -307,6 +311,53 @@ def test_what_another_draws_is_waited_for_and_taken_over(tmp_path, monkeypatch):
     monkeypatch.setattr(videoada.render.time, "sleep", look)
     progress = render(jobs, folder, engine)
     assert (progress.drawn, len(looks)) == (2, 3)
+
+
+def test_a_row_that_kills_its_worker_ends_no_render(tmp_path, monkeypatch):
+    """Real processes, whose worker is one that dies over some rows."""
+    folder, jobs = jobs_of(4, tmp_path)
+    plan = WorkerPlan(str(tmp_path / "out"), ".mp4", "tiny-t2v", RunSettings().loading())
+    monkeypatch.setattr(videoada.engines.processes, "work", poisoned_work)
+    engine = Processes(plan, 2)
+    progress = render(jobs, folder, engine, continue_on_error=True)
+    engine.close()
+    assert list(progress.failed) == ["0002"]
+    assert "signal 9" in progress.failed["0002"]
+    assert progress.drawn == 3
+    monkeypatch.setattr(videoada.engines.processes, "work", dying_work)
+    with pytest.raises(ResourceError, match="while loading the model"):
+        render(jobs, folder, Processes(plan, 2))
+
+
+def poisoned_work(connection, plan):
+    connection.send(("ready", None))
+    while (batch := connection.recv()) is not None:
+        if batch[0].name == "0002":
+            os.kill(os.getpid(), signal.SIGKILL)
+        connection.send(("outcome", Outcome(batch[0].name, "drawn")))
+        connection.send(("ready", None))
+
+
+def dying_work(connection, plan):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_another_videos_name_is_no_ones_to_take(pipe, tmp_path):
+    """Two commands with other prompts into one folder, both begun before the first record was there."""
+    rows = [[PromptRow(1, None, {"prompt": prompt})] for prompt in PROMPTS[:2]]
+    first, second = (plan_jobs(each, RunSettings(steps=1, num_frames=2)) for each in rows)
+    plan = WorkerPlan(str(tmp_path / "out"), ".mkv", "tiny-t2v", RunSettings().loading())
+    worker = Worker(plan)
+    worker.draw(first)
+    assert [o.state for o in worker.outcomes(wait_for_all=True)] == ["drawn"]
+    worker.draw(second)
+    [outcome] = worker.outcomes(wait_for_all=True)
+    assert (outcome.state, outcome.error) == ("failed", "another video has its name")
+    assert worker.folder.done(first[0])
+    worker.plan = replace(plan, overwrite=True)
+    worker.draw(second)
+    assert [o.state for o in worker.outcomes(wait_for_all=True)] == ["drawn"]
+    worker.close()
 
 
 def test_a_damaged_image_fails_alone(tmp_path, capsys):
