@@ -19,7 +19,8 @@ from videoada.records import RunRecord
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- flags: written by scripts/write_reference.py -->\n", "<!-- end of flags -->"
 RESULTS = ROOT / "samples" / "results"
-BENCHMARKS = {"frontier": RESULTS / "frontier"}
+BUDGETS = ("frontier",)
+CURVES = ("guidance", "schedulers", "batches", "quality", "quality-stress")  # where a table is worth more than budgets
 
 
 def flags() -> str:
@@ -57,11 +58,28 @@ def budgets(folder: Path) -> str:
     return "\n".join(parts)
 
 
+def curves(folder: Path) -> str:
+    """Every method's UNet rows and PSNR, model beside model."""
+    files = sorted(folder.glob("tiny-*.json"), reverse=True)
+    found = [[Point(**p) for p in json.loads(path.read_text(encoding="utf-8"))["points"]] for path in files]
+    lines = [
+        "| method | " + " | ".join(f"{points[0].model}: rows · PSNR · worst" for points in found) + " |",
+        "|---" * (len(found) + 1) + "|",
+    ]
+    for same in zip(*found, strict=True):
+        if same[0].rows < 1:
+            cells = (f"{p.rows:.1%} · {p.psnr:.1f} · {p.psnr_worst:.1f}" for p in same)
+            lines.append(f"| {same[0].method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def with_benchmarks(readme: str) -> str:
-    for name, folder in BENCHMARKS.items():
-        begin, end = f"<!-- {name}: written by scripts/write_reference.py -->\n", f"<!-- end of {name} -->"
-        before, rest = readme.split(begin)
-        readme = before + begin + "\n" + budgets(folder) + "\n" + end + rest.split(end)[1]
+    for names, table in ((BUDGETS, budgets), (CURVES, curves)):
+        for name in names:
+            begin, end = f"<!-- {name}: written by scripts/write_reference.py -->\n", f"<!-- end of {name} -->"
+            if begin in readme:
+                before, rest = readme.split(begin)
+                readme = before + begin + "\n" + table(RESULTS / name) + "\n" + end + rest.split(end)[1]
     return readme
 
 
