@@ -35,7 +35,7 @@ STAIRCASE = [
     {"manifest"},
     {"pipelines", "denoiser", "conditioning"},
     {"draw", "layerwise", "solver"},
-    {"exits"},
+    {"exits", "step_count"},
     {"generate"},
     {"compare", "timing", "methods", "worker"},
     {"engines"},

@@ -210,8 +210,9 @@ def _about(request: GenerationConfig) -> dict[str, Any]:
 def _check_same(path: Path, requests: list[dict[str, Any]]) -> None:
     """The folder's requests must begin as these do: more of them may be added, none exchanged."""
     before = json.loads(path.read_text()) if path.is_file() else []
+    before, named = ([{k: v for k, v in r.items() if v is not None} for r in rs] for rs in (before, requests))
     count = min(len(before), len(requests))
-    if before[:count] != requests[:count]:
+    if before[:count] != named[:count]:
         raise PromptError(f"{path.parent} holds a benchmark of other prompts or settings; name another folder")
     if len(requests) > len(before):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -51,14 +51,18 @@ def compare(
     comparisons = []
     for first in range(0, len(requests), batch_size):
         batch = requests[first : first + batch_size]
+        in_full = [request.model_copy(update={"step_policy": None}) for request in batch]
         paths: tuple[list[list[Tensor]], list[list[Tensor]]] = ([], [])
         skipped, full = (
-            generate(pipe, batch, skip=each, batch_size=batch_size, on_step=on_step, on_latents=_keeper(path))
-            for each, path in ((skip, paths[0]), (SkipConfig(policy="none"), paths[1]))
+            generate(pipe, each, skip=how, batch_size=batch_size, on_step=on_step, on_latents=_keeper(path))
+            for each, how, path in ((batch, skip, paths[0]), (in_full, SkipConfig(policy="none"), paths[1]))
         )
-        errors = latent_errors(*paths)
+        other_steps = any(request.step_policy for request in batch)  # then latents of equal steps are not alike
+        errors = [None] * len(batch) if other_steps else latent_errors(*paths)
         for i, ((video, record), (full_video, full_record)) in enumerate(zip(skipped, full, strict=True)):
-            fidelity = paired_fidelity(video.frames, full_video.frames).as_dict() | {"latent_error": errors[i]}
+            fidelity = paired_fidelity(video.frames, full_video.frames).as_dict()
+            if errors[i] is not None:
+                fidelity["latent_error"] = errors[i]
             fidelity["speedup"] = round(full_record.seconds["total"] / record.seconds["total"], 4)
             warnings = record.warnings + lost_coherence(record, full_record)
             record = record.model_copy(update={"fidelity": fidelity, "warnings": warnings})

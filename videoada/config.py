@@ -209,7 +209,8 @@ class GenerationConfig(FrozenConfig):
 
     `image` is a path or a PIL image, for image-to-video models only. `target_fps` is what I2VGen-XL is told of the
     motion's pace (16 if None), not the file's `fps`. `decode_chunk_size` frames are decoded at once (None: as the
-    pipeline does, which is all frames for text to video and one for image to video).
+    pipeline does, which is all frames for text to video and one for image to video). With `step_policy`, a file's or
+    "shipped", `num_inference_steps` is the full run's and each prompt gets as many as the policy thinks it worth.
     """
 
     prompt: str
@@ -224,6 +225,7 @@ class GenerationConfig(FrozenConfig):
     scheduler: SchedulerName = "ddim"
     image: Any = None
     target_fps: int | None = Field(default=None, ge=1, le=240)
+    step_policy: str | None = None
     decode_chunk_size: int | None = Field(default=None, ge=1)
 
     @field_validator("prompt")

@@ -21,6 +21,8 @@ from videoada.layerwise.early_exit import ExitTrace
 from videoada.metrics.coherence import check_coherence
 from videoada.pipelines import model_info, scheduler_of, unknown_words
 from videoada.records import RunRecord
+from videoada.settings import SHIPPED
+from videoada.step_count import choose_steps
 from videoada.trace import StepTrace
 from videoada.video import Video
 
@@ -56,18 +58,51 @@ def generate(
     if batch_size < 1:
         raise ConfigError(f"the batch size must be at least 1, got {batch_size}")
     skip = skip or SkipConfig()
-    for request in requests:
+    chosen = with_chosen_steps(pipe, requests)
+    for request in chosen:
         check_request(pipe, request, skip)
-    results: list[tuple[Video, RunRecord]] = []
-    for _, alike in itertools.groupby(requests, key=_settings):
+    order = list(range(len(chosen)))
+    if any(request.step_policy for request in chosen):  # those with equally many steps together
+        order.sort(key=lambda i: chosen[i].num_inference_steps)
+    results: dict[int, tuple[Video, RunRecord]] = {}
+    for _, alike in itertools.groupby(order, key=lambda i: _settings(chosen[i])):
         waiting = list(alike)
         for first in range(0, len(waiting), batch_size):
-            for video, record in _generate_batch(pipe, waiting[first : first + batch_size], skip, on_step, on_latents):
-                record = with_measures(record, video) if measure else record
-                results.append((video, record))
+            places = waiting[first : first + batch_size]
+            batch = _generate_batch(pipe, [chosen[i] for i in places], skip, on_step, on_latents)
+            for i, (video, record) in zip(places, batch, strict=True):
+                most = requests[i].num_inference_steps
+                update = {"most_steps": most if requests[i].step_policy else None, "savings": savings(record, most)}
+                record = record.model_copy(update=update)
+                results[i] = video, with_measures(record, video) if measure else record
                 if on_video:
-                    on_video(video, record)
-    return results
+                    on_video(*results[i])
+    return [results[i] for i in range(len(chosen))]
+
+
+def savings(record: RunRecord, most_steps: int) -> dict[str, float]:
+    """Shares of the full run's multiply-adds, adding up to 1: what fewer steps, skipping and early exit saved, and what
+    was computed. Each is counted of what those before it left."""
+    rows_full = record.unet_rows_full * most_steps / max(record.num_inference_steps, 1)
+    rows, macs = record.unet_rows / rows_full, record.early_exit["macs"] if record.early_exit else 1.0
+    parts = {
+        "step_count": 1 - record.unet_rows_full / rows_full, "skipping": (record.unet_rows_full - record.unet_rows)
+        / rows_full, "early_exit": rows * (1 - macs), "computed": rows * macs,
+    }  # fmt: skip
+    return {name: round(share, 4) for name, share in parts.items()}
+
+
+def with_chosen_steps(pipe: Any, requests: Sequence[GenerationConfig]) -> list[GenerationConfig]:
+    """The requests with the number of steps that their step policy chooses, where they have one."""
+    chosen = list(requests)
+    for policy in {request.step_policy for request in requests} - {None}:
+        places = [i for i, request in enumerate(requests) if request.step_policy == policy]
+        prompts = [requests[i].prompt for i in places]
+        steps = choose_steps(pipe, prompts, None if policy == SHIPPED else policy)
+        for i, count in zip(places, steps, strict=True):
+            count = min(count, requests[i].num_inference_steps)
+            chosen[i] = requests[i].model_copy(update={"num_inference_steps": count})
+    return chosen
 
 
 def with_measures(record: RunRecord, video: Video) -> RunRecord:

@@ -128,8 +128,8 @@ def _common(settings: RunSettings, own: dict[str, Any], format: str) -> _Common:
     skip = merged.skip()
     if skip.batch_decision != "prompt":
         raise ConfigError("with batch-decision, who is drawn together would change the videos; leave it out")
-    if skip.mask and len(skip.mask) != merged.steps:
-        raise ConfigError(f"the mask has {len(skip.mask)} entries but the run has {merged.steps} steps")
+    if skip.mask and len(skip.mask) != merged.most_steps:
+        raise ConfigError(f"the mask has {len(skip.mask)} entries but the run has {merged.most_steps} steps")
     for side in ("height", "width"):
         if (fields[side] or 0) % VAE_FACTOR:
             raise ConfigError(f"{side} {fields[side]} is not a multiple of {VAE_FACTOR}, which the models' VAEs need")

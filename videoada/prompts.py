@@ -185,7 +185,7 @@ def _typed(name: str, value: Any) -> Any:
         if not found:
             raise ValueError(f"size: give it as WIDTHxHEIGHT, got {str(value)[:40]!r}")
         return int(found[1]), int(found[2])
-    if name in WHOLE or name in NUMBERS:
+    if (name in WHOLE or name in NUMBERS) and not (name == "steps" and value == "auto"):
         try:
             number = float(value) if name in NUMBERS or isinstance(value, float) else int(value)
         except (TypeError, ValueError, OverflowError):

@@ -64,6 +64,7 @@ class RunRecord(BaseModel):
     model: ModelInfo
     scheduler: str
     num_inference_steps: int
+    most_steps: int | None = None  # that the step policy could have chosen, where it chose
     guidance_scale: float
     seed: int
     num_frames: int
@@ -73,6 +74,7 @@ class RunRecord(BaseModel):
     frames_sha256: str | None = None  # of the drawn frames; what a lossless file decodes to
     policy: dict[str, Any]
     predictor: dict[str, Any]
+    savings: dict[str, float] | None = None  # shares of the full run's multiply-adds: by what they were saved
     early_exit: dict[str, Any] | None = None  # threshold, num_exits, steps (exit by step, null: skipped), macs
     computed: list[bool]
     guidance_skipped: list[bool] | None = None  # for each step: was only the conditional half computed?

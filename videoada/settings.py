@@ -28,7 +28,8 @@ class RunSettings(FrozenConfig):
     prompt: str | None = None
     negative_prompt: str | None = None
     image: str | None = None
-    steps: int = 50
+    steps: int | Literal["auto"] = 50
+    step_policy: str | None = None
     guidance_scale: float = 9.0
     num_frames: int = 16
     height: int | None = None
@@ -68,6 +69,20 @@ class RunSettings(FrozenConfig):
     quantize: str = "none"
     calibration: dict[str, Any] | None = None  # that `videoada calibrate` wrote
 
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: Any) -> Any:
+        if value == "auto" or (isinstance(value, int) and not isinstance(value, bool)):
+            return value
+        if isinstance(value, str) and value.isdecimal():
+            return int(value)
+        raise ValueError(f"steps: give a number, or auto, got {str(value)[:40]!r}")
+
+    @property
+    def most_steps(self) -> int:
+        """Of the full run; a step policy may choose fewer."""
+        return FULL_STEPS if self.steps == "auto" else self.steps
+
     @field_validator("mask", mode="before")
     @classmethod
     def _mask_in_any_form(cls, value: Any) -> Any:
@@ -82,7 +97,7 @@ class RunSettings(FrozenConfig):
         if self.quality is not None:
             values = quality_fields(self.quality)
         elif self.target_psnr is not None:
-            values = target_fields(self.model, self.scheduler, self.steps, self.target_psnr, self.calibration)
+            values = target_fields(self.model, self.scheduler, self.most_steps, self.target_psnr, self.calibration)
         values |= {name: value for name in SKIP_FIELDS if (value := getattr(self, name)) is not None}
         return SkipConfig(**values)
 
@@ -94,12 +109,15 @@ class RunSettings(FrozenConfig):
         """One request for each video: video i takes the seed `seed + i`."""
         if self.prompt is None:
             raise ConfigError("there is no prompt: give --prompt, or a configuration that has one")
+        if self.step_policy is not None and self.steps != "auto":
+            raise ConfigError("a step-policy chooses the steps: give it with --steps auto")
+        policy = (self.step_policy or SHIPPED) if self.steps == "auto" else None
         return [
             GenerationConfig(
-                prompt=self.prompt, negative_prompt=self.negative_prompt, num_inference_steps=self.steps,
+                prompt=self.prompt, negative_prompt=self.negative_prompt, num_inference_steps=self.most_steps,
                 guidance_scale=self.guidance_scale, num_frames=self.num_frames, height=self.height, width=self.width,
                 fps=self.fps, seed=self.seed + i, scheduler=self.scheduler, image=self.image,
-                target_fps=self.target_fps, decode_chunk_size=self.decode_chunk_size,
+                target_fps=self.target_fps, decode_chunk_size=self.decode_chunk_size, step_policy=policy,
             )
             for i in range(self.num_videos)
         ]  # fmt: skip
@@ -112,6 +130,8 @@ class RunSettings(FrozenConfig):
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
+FULL_STEPS = 50  # of the run that a step policy's choices are measured against
+SHIPPED = "shipped"
 GOALS = ("quality", "target_psnr", "threshold", "tolerance")
 SKIP_FIELDS = tuple(SkipConfig.model_fields)
 WAY_FIELDS = tuple(name for name in SKIP_FIELDS if name not in EXIT_FIELDS)  # of one way to skip steps

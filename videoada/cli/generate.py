@@ -50,6 +50,7 @@ def generate(
     revision: opt.Revision = None,
     variant: opt.Variant = None,
     steps: opt.Steps = None,
+    step_policy: opt.StepPolicy = None,
     guidance_scale: opt.GuidanceScale = None,
     num_frames: opt.NumFrames = None,
     height: opt.Height = None,
@@ -204,7 +205,7 @@ def _run(
 
     for first in range(0, len(requests), settings.batch_size):
         batch = requests[first : first + settings.batch_size]
-        with step_bar(console, settings.steps) as on_step:
+        with step_bar(console, settings.most_steps) as on_step:
             if compare:
                 from videoada.compare import compare as run_both
                 from videoada.compare import side_by_side

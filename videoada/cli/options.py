@@ -18,7 +18,10 @@ Model = Annotated[
 ]
 Revision = Annotated[str | None, option("Branch, tag or commit of a hub id.", "the newest")]
 Variant = Annotated[str | None, option("Weights of this variant, for example fp16.")]
-Steps = Annotated[int | None, option("Scheduler steps of the full run.", "50")]
+Steps = Annotated[str | None, option("Scheduler steps of the full run; auto: as many as each prompt is worth.", "50")]
+StepPolicy = Annotated[
+    str | None, option("With --steps auto: a file of scripts/train_step_count.py.", "the one shipped for the model")
+]
 GuidanceScale = Annotated[float | None, option("Classifier-free guidance; 1 turns it off.", "9.0")]
 NumFrames = Annotated[int | None, option("Frames of the video.", "16")]
 Height = Annotated[int | None, option("Pixels.", "the model's own")]

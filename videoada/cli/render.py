@@ -93,6 +93,7 @@ def render(
     revision: opt.Revision = None,
     variant: opt.Variant = None,
     steps: opt.Steps = None,
+    step_policy: opt.StepPolicy = None,
     guidance_scale: opt.GuidanceScale = None,
     negative_prompt: opt.NegativePrompt = None,
     num_frames: opt.NumFrames = None,

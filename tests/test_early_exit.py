@@ -1,0 +1,273 @@
+"""Early exit: what leaves where, what is not run, what heads learn; on the embedded models' own networks."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from conftest import PROMPTS
+from test_cli import run
+from torch import nn
+
+import videoada
+from videoada.config import SkipConfig
+from videoada.errors import ConfigError, ModelError
+from videoada.exits import exits_by_step, find_heads
+from videoada.inspect import settings_of
+from videoada.layerwise.early_exit import ExitTrace, early_exit
+from videoada.layerwise.exit_heads import ExitHeads
+from videoada.layerwise.exit_training import Features, exit_losses, watched
+from videoada.records import RunRecord
+
+FRAMES, ROWS = 3, 4
+
+
+@pytest.fixture(scope="module", params=["tiny-t2v", "tiny-i2v"])
+def network(request):
+    """A UNet, untrained heads for it, and a call of it: two prompts with both guidance halves."""
+    unet = videoada.load_pipeline(request.param, device="cpu").unet
+    torch.manual_seed(0)
+    heads = ExitHeads.for_unet(unet).eval().requires_grad_(False)
+    half = torch.randn(ROWS // 2, 4, FRAMES, 8, 8)
+    inputs = {"encoder_hidden_states": torch.randn(ROWS, 12, 96), "return_dict": False}
+    if request.param == "tiny-i2v":
+        inputs |= {
+            "fps": torch.full((ROWS,), 16), "image_latents": torch.randn(ROWS, 4, FRAMES, 8, 8),
+            "image_embeddings": torch.randn(ROWS, unet.config.cross_attention_dim),
+        }  # fmt: skip
+
+    def call(rows=slice(None)):
+        own = {k: v[rows] if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
+        with torch.no_grad():
+            return unet(torch.cat([half, half])[rows], torch.tensor(500), **own)[0]
+
+    return unet, heads, call
+
+
+def test_nothing_leaves_at_the_strict_end(network):
+    unet, heads, call = network
+    plain = call()
+    for threshold in (0.0, 1e-9):
+        with early_exit(unet, heads, threshold) as trace:
+            assert torch.equal(call(), plain)
+    assert trace.calls == [[3, 3]]
+    assert trace.costs == sorted(trace.costs)
+    assert 0.3 < trace.costs[0] < 0.45
+    assert 1 < trace.costs[-1] < 1.01
+    assert "forward" not in vars(unet)
+
+
+def test_each_prompt_leaves_where_it_may(network):
+    unet, heads, call = network
+    plain = call()
+    for place in range(3):
+        with early_exit(
+            unet, heads, 0.5, choose=lambda n, exit, here, at=place: [i == 0 and exit == at for i in here]
+        ) as t:
+            mixed = call()
+        assert t.calls == [[place, 3]]
+        torch.testing.assert_close(mixed[[1, 3]], plain[[1, 3]], rtol=1e-3, atol=1e-4)
+        assert torch.equal(mixed[[0, 2]], torch.zeros_like(mixed[[0, 2]]))  # what untrained heads say
+
+
+def test_heads_see_what_they_would_see_alone(network):
+    unet, heads, call = network
+    with watched(unet) as calls:
+        call()
+    features, trained = calls[0], ExitHeads(**heads.config)
+    for parameter in trained.parameters():
+        nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(1))
+    expected = trained.heads[1](features.deep[1], features.fine, features.time, FRAMES)
+    with (
+        torch.no_grad(),
+        early_exit(unet, trained, 0.5, choose=lambda n, exit, here: [exit == 1 and i == 1 for i in here]),
+    ):
+        torch.testing.assert_close(call()[[1, 3]], expected[[1, 3]], rtol=1e-3, atol=1e-4)
+
+
+def test_layers_behind_the_exit_are_not_run(network):
+    unet, heads, call = network
+    ran = []
+    hooks = [
+        m.register_forward_hook(lambda m, a, o: ran.append(len(o)))
+        for m in (unet.conv_out, unet.up_blocks[-1].resnets[0])
+    ]
+    with early_exit(unet, heads, 1.0) as trace:
+        call()
+        assert (ran, trace.calls) == ([], [[0, 0]])
+    with early_exit(unet, heads, 0.5, choose=lambda n, exit, here: [i == 0 for i in here]):
+        call()
+    assert set(ran) == {ROWS // 2 * FRAMES}
+    for hook in hooks:
+        hook.remove()
+
+
+def test_the_network_is_as_before_after_an_exception(network):
+    unet, heads, call = network
+    plain = call()
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), early_exit(unet, heads, 0.5, choose=fail):
+        call()
+    assert torch.equal(call(), plain)
+    assert not any("forward" in vars(module) for module in unet.modules())
+
+
+def test_uncertainties_decide_by_the_mean_over_a_prompt(network):
+    unet, heads, call = network
+    with early_exit(unet, heads, 1e-9, keep_maps=True) as trace:
+        call()
+    means = trace.maps[0][0].mean((1, 2, 3))
+    first = [float(means[[i, i + 2]].mean()) for i in range(2)]
+    assert trace.uncertainties[0][0][0] == pytest.approx(first[0], abs=1e-6)
+    with early_exit(unet, heads, sum(first) / 2) as trace:
+        call()
+    assert [left == 0 for left in trace.calls[0]] == [u < sum(first) / 2 for u in first]
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1])
+def test_thresholds_out_of_range(network, threshold):
+    with pytest.raises(ConfigError, match="between 0 and 1"), early_exit(*network[:2], threshold):
+        pass
+
+
+# ---- learning ----
+
+
+def test_losses_by_hand():
+    """One exit, a head that says 0 and an uncertainty of ½: L_u = (½ − tanh 2)², L_UAL = ½·4."""
+    heads = ExitHeads([6], 5, 7, 4)
+    nn.init.zeros_(heads.uncertainties[0].features.weight)
+    nn.init.zeros_(heads.uncertainties[0].features.bias)
+    nn.init.zeros_(heads.uncertainties[0].time.weight)
+    features = Features(
+        [torch.randn(4, 6, 2, 2)], torch.randn(4, 5, 4, 4), torch.randn(4, 7), torch.zeros(2, 4, 2, 4, 4)
+    )
+    of_u, of_layers, errors = exit_losses(heads, features, torch.full((2, 4, 2, 4, 4), 2.0))
+    assert float(of_u) == pytest.approx((0.5 - torch.tensor(2.0).tanh().item()) ** 2, rel=1e-5)
+    assert float(of_layers) == pytest.approx(2.0, rel=1e-5)
+    assert errors == pytest.approx([4.0])
+
+
+def test_fifty_steps_from_nothing_lower_every_loss(network):
+    unet, _, call = network
+    with watched(unet) as calls:
+        output = call()
+    heads = ExitHeads.for_unet(unet)
+    optimizer = torch.optim.AdamW(heads.parameters(), lr=3e-3)
+    history = []
+    for _ in range(50):
+        of_u, of_layers, errors = exit_losses(heads, calls[0], output)
+        optimizer.zero_grad()
+        (of_u + of_layers).backward()
+        optimizer.step()
+        history.append((float(of_u), float(of_layers), *errors))
+    assert all(last < 0.7 * first for first, last in zip(history[0], history[-1], strict=True))
+    assert all(parameter.grad is not None for parameter in heads.parameters())
+    assert all(parameter.grad is None for parameter in unet.parameters())
+
+
+def test_the_network_gets_a_gradient_only_where_it_is_trained_too(network):
+    unet, _, _ = network
+    heads = ExitHeads.for_unet(unet)
+    nn.init.normal_(heads.heads[0].out.weight)
+    deep = [torch.randn(2 * FRAMES, c, 2 ** (i + 1), 2 ** (i + 1), requires_grad=True) for i, c in
+            enumerate(heads.config["channels"])]  # fmt: skip
+    time = heads.config["time_channels"]
+    features = Features(
+        deep, torch.randn(2 * FRAMES, 64, 8, 8), torch.randn(2 * FRAMES, time), torch.randn(2, 4, FRAMES, 8, 8)
+    )
+    sum(exit_losses(heads, features, features.output)[:2]).backward()
+    assert all(x.grad is not None and x.grad.abs().sum() > 0 for x in deep[:1])
+
+
+# ---- files ----
+
+
+def test_heads_travel_as_safetensors(network, tmp_path):
+    unet, heads, _ = network
+    heads.model, heads.threshold = {"name": "x", "weights_sha256": "abc"}, 0.25
+    heads.save(tmp_path / "h.safetensors")
+    assert (tmp_path / "h.safetensors").stat().st_size < 2e6
+    again = ExitHeads.load(tmp_path / "h.safetensors", unet, "abc")
+    assert again.threshold == 0.25
+    for name, value in heads.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=1e-3, atol=1e-3)
+    with pytest.raises(ModelError, match="trained on other weights"):
+        ExitHeads.load(tmp_path / "h.safetensors", unet, "abd")
+    other = ExitHeads([96, 96], 64, 256, 4)
+    other.save(tmp_path / "o.safetensors")
+    with pytest.raises(ModelError, match="are of another network"):
+        ExitHeads.load(tmp_path / "o.safetensors", unet)
+    (tmp_path / "n.safetensors").write_bytes(b"\x80\x04pickle")
+    with pytest.raises(ModelError, match="can't read exit heads"):
+        ExitHeads.load(tmp_path / "n.safetensors", unet)
+    with pytest.raises(ModelError, match="two levels or more"):
+        ExitHeads.for_unet(nn.Linear(2, 2))
+
+
+# ---- through the pipeline ----
+
+
+def test_where_steps_left_is_told_step_by_step():
+    trace = ExitTrace(3, 0.5, [0.4, 0.5, 0.8, 1.0], calls=[[3, 0], [1], [2, 2]])
+    computed = [[True, False, True, True], [True, False, False, True]]
+    assert exits_by_step(trace, computed, 0) == [3, None, 1, 2]
+    assert exits_by_step(trace, computed, 1) == [0, None, None, 2]
+    assert trace.share([3, 1, 2]) == pytest.approx((1 + 0.5 + 0.8) / 3)
+
+
+def test_early_exit_composes_with_skipping(pipe, tmp_path, monkeypatch):
+    torch.manual_seed(3)
+    heads = ExitHeads.for_unet(pipe.unet)
+    heads.save(tmp_path / "h.safetensors")
+    skip = SkipConfig(policy="every-n", every=2, exit_threshold=0.5, exit_heads=str(tmp_path / "h.safetensors"))
+    requests = [
+        videoada.GenerationConfig(prompt=p, num_inference_steps=4, num_frames=2, seed=i)
+        for i, p in enumerate(PROMPTS[:2])
+    ]
+    together = [record for _, record in videoada.generate(pipe, requests, skip=skip, batch_size=2)]
+    for request, record in zip(requests, together, strict=True):
+        [(_, alone)] = videoada.generate(pipe, [request], skip=skip)
+        assert alone.early_exit["steps"] == record.early_exit["steps"]
+        assert [exit is not None for exit in record.early_exit["steps"]] == record.computed
+        assert sum(record.savings.values()) == pytest.approx(1, abs=1e-3)
+        assert record.savings["early_exit"] == pytest.approx(0.5 * (1 - record.early_exit["macs"]), abs=1e-3)
+        assert settings_of(record)["exit_threshold"] == 0.5
+    with videoada.early_exit(pipe, 0.0, heads):
+        [(video, _)] = videoada.generate(pipe, requests[:1], skip=SkipConfig(policy="none"))
+    [(plain, _)] = videoada.generate(pipe, requests[:1], skip=SkipConfig(policy="none"))
+    assert video.sha256() == plain.sha256()
+    with pytest.raises(ConfigError, match="add `with videoada.early_exit"), videoada.skip_steps(pipe, early_exit=True):
+        pass
+    monkeypatch.setattr(videoada.exits, "ASSETS", tmp_path)
+    with pytest.raises(ModelError, match="no exit heads are shipped"):
+        find_heads(pipe)
+
+
+def test_by_the_command_line(pipe, tmp_path, capsys):
+    ExitHeads.for_unet(pipe.unet).save(tmp_path / "h.safetensors")
+    flags = [
+        "--prompt",
+        PROMPTS[0],
+        "--steps",
+        "3",
+        "--num-frames",
+        "2",
+        "--exit-heads",
+        str(tmp_path / "h.safetensors"),
+    ]
+    output = ["--output", str(tmp_path / "x.mkv")]
+    code, out, _ = run(capsys, "generate", *flags, "--exit-threshold", "0.9", "--json", *output)
+    assert code == 0
+    record = RunRecord.model_validate(json.loads(out))
+    assert record.early_exit["steps"] == [0, 0, 0]
+    code, _, err = run(capsys, "generate", *flags, "--guidance-tolerance", "0.1", *output)
+    assert (code, "do not go together" in err) == (2, True)
+    code, _, err = run(capsys, "generate", *flags, "--exit-threshold", "2", *output)
+    assert code == 2
+    code, _, err = run(capsys, "generate", *flags[:-1], str(tmp_path / "none"), *output)
+    assert (code, "can't read exit heads" in err) == (2, True)

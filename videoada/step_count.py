@@ -1,0 +1,129 @@
+"""How many steps a prompt gets: a light policy over its text embedding, asked before the run.
+
+After Zhang et al., "AdaDiff: Adaptive Step Selection for Fast Diffusion Models", AAAI 2025, arXiv 2311.14768: a
+categorical choice among step counts, trained by policy gradient on quality − λ·steps/T with the diffusion model frozen.
+The network and the constants here are ours; the paper does not give its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from videoada.catalogue import ASSETS
+from videoada.errors import ModelError
+from videoada.outputs import written_aside
+from videoada.pipelines import model_info
+
+FORMAT = "videoada-step-policy-1"
+COUNTS = (10, 15, 20, 25, 30, 40, 50)
+_LOADED: WeakKeyDictionary[Any, dict[str, StepPolicy]] = WeakKeyDictionary()
+
+
+class StepPolicy(nn.Module):
+    """Prompt embedding (N, dim) → logits (N, K) over `counts`, the step counts that may be chosen."""
+
+    def __init__(self, dim: int, counts: Sequence[int] = COUNTS, width: int = 64):
+        super().__init__()
+        self.config = {"dim": dim, "counts": list(counts), "width": width}
+        self.counts = tuple(counts)
+        self.layers = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width), nn.SiLU(), nn.Linear(width, len(counts)))
+        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.zeros_(self.layers[-1].bias)
+        self.model: dict[str, Any] = {}  # name and weights_sha256 of what it was trained for
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        return self.layers(embedding)
+
+    def choose(self, embedding: Tensor) -> list[int]:
+        """The most probable count for each prompt."""
+        with torch.no_grad():
+            return [self.counts[i] for i in self(embedding).argmax(-1).tolist()]
+
+    def save(self, path: str | Path) -> None:
+        """As safetensors, with what it is for."""
+        from safetensors.torch import save_file
+
+        about = {"format": FORMAT, "config": self.config, "model": self.model}
+        with written_aside(path) as aside:
+            save_file({k: v.contiguous() for k, v in self.state_dict().items()}, aside,
+                      {name: json.dumps(value) for name, value in about.items()})  # fmt: skip
+
+    @classmethod
+    def load(cls, path: str | Path, dim: int, weights_sha256: str | None = None) -> StepPolicy:
+        """A policy for text embeddings of `dim`. Raises ModelError for what is no such file, or is of another model."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(path), "pt") as file:
+                about = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if about.get("format") != FORMAT:
+                raise ModelError(f"{path} holds no step policy; train one with scripts/train_step_count.py")
+            trained_for = about["model"].get("weights_sha256")
+            if about["config"]["dim"] != dim or (trained_for and weights_sha256 and trained_for != weights_sha256):
+                raise ModelError(
+                    f"the step policy in {path} is of another model ({about['model'].get('name')}); train one with "
+                    "scripts/train_step_count.py"
+                )
+            policy = cls(**about["config"])
+            policy.load_state_dict(tensors)
+        except (OSError, SafetensorError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+            raise ModelError(f"can't read a step policy from {path}: {' '.join(str(error).split())[:200]}") from None
+        policy.model = about["model"]
+        return policy.eval().requires_grad_(False)
+
+
+def prompt_embedding(pipe: Any, prompts: Sequence[str]) -> Tensor:
+    """(N, 2·D) float32 on the CPU: mean and maximum over each prompt's own tokens of the text encoder's answer.
+
+    Raises ModelError for a pipeline without a tokenizer and a text encoder.
+    """
+    tokenizer, encoder = getattr(pipe, "tokenizer", None), getattr(pipe, "text_encoder", None)
+    if tokenizer is None or encoder is None:
+        raise ModelError(f"{type(pipe).__name__} has no text encoder to ask for a step count")
+    device = pipe._execution_device
+    ids = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt").to(device)
+    with torch.no_grad():
+        hidden = encoder(ids.input_ids)[0].float().cpu()
+    own = ids.attention_mask.bool().cpu()[..., None]
+    mean = (hidden * own).sum(1) / own.sum(1)
+    return torch.cat([mean, hidden.masked_fill(~own, -torch.inf).amax(1)], dim=1)
+
+
+def find_policy(pipe: Any, path: str | Path | None = None) -> StepPolicy:
+    """The policy of a file, or the one shipped for this model; read once for each pipeline. Raises ModelError."""
+    info = model_info(pipe)
+    if path is None:
+        path = ASSETS / "step_count" / f"{info.name}.safetensors"
+        if not path.is_file():
+            raise ModelError(
+                f"no step policy is shipped for '{info.name}': train one with `python scripts/train_step_count.py all "
+                f"--model {info.name} --prompts FILE --out policy.safetensors`, and give it as --step-policy"
+            )
+    encoder = getattr(pipe, "text_encoder", None)
+    if encoder is None:
+        raise ModelError(f"{type(pipe).__name__} has no text encoder to ask for a step count")
+    loaded = _LOADED.setdefault(encoder, {})
+    if str(path) not in loaded:
+        loaded[str(path)] = StepPolicy.load(path, 2 * encoder.config.hidden_size, info.weights_sha256)
+    return loaded[str(path)]
+
+
+def choose_steps(pipe: Any, prompts: Sequence[str], path: str | Path | None = None) -> list[int]:
+    """The number of steps for each prompt, by the policy of a file or the one shipped. Raises ModelError."""
+    return find_policy(pipe, path).choose(prompt_embedding(pipe, prompts))
+
+
+def policy_loss(logits: Tensor, actions: Tensor, rewards: Tensor, baseline: Tensor, entropy_weight: float) -> Tensor:
+    """REINFORCE (Williams 1992) with a baseline and an entropy bonus. Logits (N, K), the others (N,)."""
+    log_probabilities = logits.log_softmax(-1)
+    chosen = log_probabilities.gather(-1, actions[:, None])[:, 0]
+    entropy = -(log_probabilities.exp() * log_probabilities).sum(-1)
+    return -((rewards - baseline) * chosen + entropy_weight * entropy).mean()
