@@ -63,6 +63,10 @@ def show_record(console: Console, record: RunRecord, path: Path | None = None) -
         f"predictions {record.num_predictions}/{record.num_inference_steps} ({share:.0f} % skipped)   "
         f"UNet rows {record.unet_rows}/{record.unet_rows_full}"
     )
+    if (parts := record.savings) and (parts["step_count"] or parts["early_exit"]):
+        named = {"step_count": "fewer steps", "skipping": "skipping", "early_exit": "early exit"}
+        saved = ", ".join(f"{parts[name]:.0%} by {what}" for name, what in named.items() if parts[name])
+        console.print(f"multiply-adds saved: {saved}; {parts['computed']:.0%} computed")
     if fidelity := record.fidelity:
         likeness = "identical" if fidelity.get("identical") else f"PSNR {fidelity['psnr']:.1f} dB"
         speedup = fidelity.get("speedup")  # a record from elsewhere may lack it
