@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -18,6 +20,22 @@ def pipe():
     import videoada
 
     return videoada.load_pipeline("tiny-t2v", device="cpu")
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def prompt_file(tmp_path_factory):
+    """Six of the sample prompts."""
+    path = tmp_path_factory.mktemp("prompts") / "p.txt"
+    path.write_text("\n".join((Path(__file__).parent.parent / "samples/prompts.txt").read_text().splitlines()[:6]))
+    return path
 
 
 def draw(pipe, prompt=PROMPTS[0], seed=3, steps=12, num_frames=4, **options):
