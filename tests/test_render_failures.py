@@ -257,7 +257,8 @@ def test_ctrl_c_leaves_whole_videos(prompt_file, tmp_path, flags):
     out = tmp_path / "out"
     run = subprocess.Popen(
         [sys.executable, "-m", "videoada", "render", str(prompt_file), "--out", str(out), "--steps", "9",
-         "--format", "mkv", *flags], env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, start_new_session=True,
+         "--format", "mkv", *flags],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     while run.poll() is None and not list(out.glob("*.json")):
         time.sleep(0.05)
