@@ -1,0 +1,199 @@
+"""What early exit saves on tiny-t2v and what it costs, over prompts that its heads never saw.
+
+    python scripts/measure_early_exit.py            # 64 prompts: curve, static baseline, plots; an hour on 2 CPU cores
+    python scripts/measure_early_exit.py --timing   # pairs of full and early runs, on an otherwise idle machine
+
+Writes samples/results/early-exit/: curve.json (and cells.jsonl, from which it goes on where it was stopped), depth.svg
+(where steps leave, by timestep), errors.svg (how far each exit's prediction is from the network's, by timestep) and
+uncertainty.png (the paper's figure: what each exit is unsure of, at some steps of one run). The static exit has the
+same mean share of multiply-adds and no decision: it spreads two neighbouring exits evenly over the steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+import videoada
+from videoada.config import GenerationConfig, SkipConfig
+from videoada.exits import find_heads
+from videoada.frontier import bootstrap
+from videoada.layerwise.early_exit import early_exit
+from videoada.layerwise.exit_training import watched
+from videoada.metrics import paired_fidelity
+from videoada.shapes import random_scene
+from videoada.timing import time_pairs
+
+THRESHOLDS = (0.03, 0.05, 0.07, 0.09, 0.12, 0.16)
+NONE = SkipConfig(policy="none")
+COLOURS = ("#16a34a", "#f59e0b", "#dc2626", "#2563eb")
+
+
+def requests_of(count: int) -> list[GenerationConfig]:
+    rng = np.random.default_rng(95_000)
+    return [GenerationConfig(prompt=str(random_scene(rng, 1 + i % 2)), seed=95_000 + i) for i in range(count)]
+
+
+def static(share: float, costs: Sequence[float], num_steps: int) -> Callable[[int, int, Sequence[int]], list[bool]]:
+    """Leaves at the two exits whose costs enclose `share`, in even turns, so that the mean is `share`."""
+    place = int(np.searchsorted(costs, share).clip(1, len(costs) - 1))
+    low, high = costs[place - 1], costs[place]
+    of_high = float(np.clip((share - low) / (high - low), 0, 1))
+
+    def choose(call: int, exit: int, here: Sequence[int]) -> list[bool]:
+        step = call % num_steps
+        goes_on = int((step + 1) * of_high) > int(step * of_high)
+        return [exit == (place if goes_on else place - 1)] * len(here)
+
+    return choose
+
+
+def measure(pipe: Any, args: argparse.Namespace) -> None:
+    """cells.jsonl: a row for each method and prompt."""
+    path, requests, heads = args.output / "cells.jsonl", requests_of(args.prompts), find_heads(pipe, args.heads)
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    known = {(r["threshold"], r["prompt"]) for r in rows if r["method"] == "static"}  # the second of a pair
+    for first in range(0, len(requests), args.batch_size):
+        batch = requests[first : first + args.batch_size]
+        waiting = [t for t in THRESHOLDS if any((t, first + i) not in known for i in range(len(batch)))]
+        full = videoada.generate(pipe, batch, skip=NONE, batch_size=len(batch)) if waiting else []
+        for threshold in waiting:
+            macs, choose = 1.0, None
+            for method in ("early exit", "static"):
+                with videoada.early_exit(pipe, threshold, heads, choose=choose) as trace:
+                    drawn = videoada.generate(pipe, batch, skip=NONE, batch_size=len(batch))
+                found = [row_of(method, threshold, first + i, trace, i, drawn[i][0], full[i][0])
+                         for i in range(len(batch))]  # fmt: skip
+                macs = float(np.mean([row["macs"] for row in found]))
+                choose = static(macs, trace.costs, batch[0].num_inference_steps)
+                with path.open("a") as file:
+                    file.writelines(json.dumps(row) + "\n" for row in found)
+                print(f"{first + len(batch)} prompts, {method} {threshold:g}: {macs:.3f} of the work", flush=True)
+
+
+def row_of(method: str, threshold: float, prompt: int, trace: Any, place: int, video: Any, full: Any) -> dict[str, Any]:
+    fidelity = paired_fidelity(video.frames, full.frames, flow=False)
+    exits = [call[place] for call in trace.calls]
+    return {
+        "method": method, "threshold": threshold, "prompt": prompt, "macs": trace.share(exits),
+        "psnr": 100.0 if fidelity.psnr is None else fidelity.psnr, "ssim": fidelity.ssim, "exits": exits,
+    }  # fmt: skip
+
+
+def summarize(args: argparse.Namespace) -> dict[str, Any]:
+    rows = [json.loads(line) for line in (args.output / "cells.jsonl").read_text().splitlines()]
+    points = []
+    for threshold in THRESHOLDS:
+        for method in ("early exit", "static"):
+            own = [r for r in rows if (r["method"], r["threshold"]) == (method, threshold)]
+            psnr = [r["psnr"] for r in own]
+            points.append({
+                "method": method, "threshold": threshold, "prompts": len(own),
+                "macs": round(float(np.mean([r["macs"] for r in own])), 4), "psnr": round(float(np.mean(psnr)), 2),
+                "psnr_interval": [round(v, 2) for v in bootstrap(psnr)], "psnr_worst": round(min(psnr), 2),
+                "ssim": round(float(np.mean([r["ssim"] for r in own])), 4),
+            })  # fmt: skip
+    return {"model": "tiny-t2v", "points": points}
+
+
+# ---- plots ---------------------------------------------------------------------------------------------------------
+
+
+def plot_depth(rows: list[dict[str, Any]], threshold: float, path: Path) -> None:
+    exits = np.array([r["exits"] for r in rows if r["method"] == "early exit" and r["threshold"] == threshold])
+    figure = Figure((6.4, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    last = int(exits.max())
+    shares = [(exits == i).mean(0) for i in range(last + 1)]
+    names = [f"exit {i + 1}" for i in range(last)] + ["whole network"]
+    axes.stackplot(range(exits.shape[1]), shares, labels=names, colors=COLOURS)
+    axes.set_xlabel(f"step, noisy to clean (threshold {threshold:g}, {len(exits)} prompts of tiny-t2v)")
+    axes.set_ylabel("share of prompts that leave there")
+    axes.legend(fontsize=7, loc="upper left")
+    figure.savefig(path, metadata={"Date": None})
+
+
+def plot_errors(pipe: Any, heads: Any, requests: list[GenerationConfig], path: Path) -> None:
+    """Of each exit's prediction against the network's, relative, along full runs; and what its uncertainty says."""
+    errors: list[list[float]] = []
+    unsure: list[list[float]] = []
+
+    def on_step(*_: Any) -> None:
+        f = calls.pop()
+        with torch.no_grad():
+            errors.append([float((head(deep, f.fine, f.time, f.num_frames) - f.output).norm() / f.output.norm())
+                           for head, deep in zip(heads.heads, f.deep, strict=True)])  # fmt: skip
+            unsure.append([float(u(deep, f.time, f.num_frames).mean())
+                           for u, deep in zip(heads.uncertainties, f.deep, strict=True)])  # fmt: skip
+
+    with watched(pipe.unet) as calls:
+        videoada.generate(pipe, requests, skip=NONE, batch_size=len(requests), on_step=on_step)
+    figure = Figure((6.4, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    for i in range(len(heads.heads)):
+        axes.plot([e[i] for e in errors], color=COLOURS[i], label=f"exit {i + 1}: error")
+        axes.plot(
+            [u[i] for u in unsure], color=COLOURS[i], linestyle="--", linewidth=0.9, label=f"exit {i + 1}: uncertainty"
+        )
+    axes.set_xlabel(f"step, noisy to clean (mean over {len(requests)} prompts of tiny-t2v)")
+    axes.set_ylabel("relative error; uncertainty")
+    axes.set_yscale("log")
+    axes.legend(fontsize=6, ncols=2)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def draw_uncertainty(pipe: Any, heads: Any, request: GenerationConfig, path: Path) -> None:
+    """A row for each exit, a column for some steps, dark where it is sure; the frame in the middle; last the frame."""
+    with early_exit(pipe.unet, heads, 1e-9, keep_maps=True) as trace:
+        [(video, _)] = videoada.generate(pipe, [request], skip=NONE)
+    steps, size, middle = range(0, request.num_inference_steps, 7), video.frames.shape[1], request.num_frames // 2
+    rows = []
+    for exit in range(len(heads.heads)):
+        maps = [trace.maps[step][exit][-1, middle] for step in steps] if trace.maps else []
+        most = max(float(m.max()) for m in maps)
+        tiles = [np.kron(m.numpy() / most * 255, np.ones((size // len(m),) * 2)).astype(np.uint8) for m in maps]
+        rows.append(np.concatenate([*(np.repeat(t[..., None], 3, -1) for t in tiles), video.frames[middle]], 1))
+    iio.imwrite(path, np.concatenate(rows))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--heads", help="a file; those shipped if left out")
+    parser.add_argument("--output", type=Path, default=Path("samples/results/early-exit"))
+    parser.add_argument("--timing", action="store_true")
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    pipe = videoada.load_pipeline("tiny-t2v")
+    heads, requests = find_heads(pipe, args.heads), requests_of(args.prompts)
+    if args.timing:
+        skip = SkipConfig(policy="none", early_exit=True, exit_heads=args.heads)
+        timing = time_pairs(pipe, requests[:8], skip=skip)
+        saved = 1 - np.mean([r.early_exit["macs"] for _, r in videoada.generate(pipe, requests[:8], skip=skip)])
+        result = {"macs_saved": round(float(saved), 4), "time_saved": round(1 - 1 / timing.speedup, 4)}
+        (args.output / "timing.json").write_text(json.dumps(result | {"versions": timing.versions}, indent=1) + "\n")
+        print(result)
+        return
+    measure(pipe, args)
+    result = summarize(args)
+    (args.output / "curve.json").write_text(json.dumps(result, indent=1) + "\n")
+    rows = [json.loads(line) for line in (args.output / "cells.jsonl").read_text().splitlines()]
+    shown = min(THRESHOLDS, key=lambda t: abs(t - (heads.threshold or 0.1)))
+    plot_depth(rows, shown, args.output / "depth.svg")
+    plot_errors(pipe, heads, requests[:8], args.output / "errors.svg")
+    draw_uncertainty(pipe, heads, requests[0], args.output / "uncertainty.png")
+    for point in result["points"]:
+        print(json.dumps(point))
+
+
+if __name__ == "__main__":
+    main()
