@@ -212,5 +212,6 @@ def test_rows_of_a_file_that_is_rendered_can_be_read_again(alone):
 
 
 def test_status_of_no_such_folder(tmp_path, capsys):
-    code, _, err = run(capsys, "status", str(tmp_path))
-    assert (code, "is no folder of `videoada render`" in err) == (2, True)
+    for folder, problem in ((tmp_path, "is no folder of `videoada render`"), (tmp_path / ("x" * 300), "too long")):
+        code, _, err = run(capsys, "status", str(folder))
+        assert (code, err.count("\n"), problem in err) == (2, 1, True)

@@ -235,9 +235,10 @@ def test_a_full_disk_is_one_error(prompt_file, tmp_path, capsys):
 
 def test_folders_that_cant_be_written_to(prompt_file, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
-    for out in (tmp_path / "file", tmp_path / "file" / "out"):
-        code, _, err = here(capsys, prompt_file, out)
-        assert (code, err.count("\n")) == (2, 1)
+    for out in (tmp_path / "file", tmp_path / "file" / "out", tmp_path / ("x" * 300)):
+        for flags in ([], ["--dry-run"]) if out.name[0] == "x" else ([],):
+            code, _, err = here(capsys, prompt_file, out, *flags)
+            assert (code, err.count("\n")) == (2, 1)
     if os.geteuid() == 0:  # root may write anywhere but there
         out = Path("/proc/videoada")
     else:

@@ -101,14 +101,7 @@ class RenderFolder:
 
     def records(self, whole: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
         """(video's path inside the folder, record) of each whole video, by name; with `whole` False of every record."""
-        for path in sorted(self.path.rglob("*.json")):
-            inside = path.relative_to(self.path).as_posix()
-            if inside in OWN_FILES or inside.startswith(f"{HIDDEN}/"):
-                continue
-            video = inside.removesuffix(".json") + self.format
-            record = read_json(path)
-            if "job_sha256" in record and (not whole or (self.path / video).exists()):
-                yield video, record
+        return records_in(self.path, self.format, whole)
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 
@@ -209,6 +202,18 @@ class RenderFolder:
             elif values := read_json(path):
                 found.append(values)
         return found
+
+
+def records_in(folder: Path, format: str, whole: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
+    """As `RenderFolder.records`, without taking part."""
+    for path in sorted(folder.rglob("*.json")):
+        inside = path.relative_to(folder).as_posix()
+        if inside in OWN_FILES or inside.startswith(f"{HIDDEN}/"):
+            continue
+        video = inside.removesuffix(".json") + format
+        record = read_json(path)
+        if "job_sha256" in record and (not whole or (folder / video).exists()):
+            yield video, record
 
 
 @contextlib.contextmanager

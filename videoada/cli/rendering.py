@@ -139,12 +139,14 @@ def _tell(console: Console, summary: dict[str, Any], out: Path) -> None:
 def estimate(console: Console, jobs: list[Job], plan: WorkerPlan, kept: dict[str, Any], how: How) -> None:
     """--dry-run: what is there, what is missing, and what that would take; nothing is written."""
     from videoada.cli.progress import duration
-    from videoada.folder import RenderFolder
+    from videoada.folder import RenderFolder, output_errors
     from videoada.jobs import batches
     from videoada.render import estimate as estimate_of
 
     waiting, records = jobs, []
-    if how.out.is_dir():
+    with output_errors(f"can't read {str(how.out)[:200]}"):
+        there = how.out.is_dir()
+    if there:
         with contextlib.closing(RenderFolder(how.out, plan.format)) as folder:
             folder.settle(kept, how.overwrite, keep=False)
             waiting = folder.missing(jobs, how.overwrite)
