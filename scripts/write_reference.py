@@ -77,7 +77,7 @@ def with_benchmarks(readme: str) -> str:
     for names, table in ((BUDGETS, budgets), (CURVES, curves)):
         for name in names:
             begin, end = f"<!-- {name}: written by scripts/write_reference.py -->\n", f"<!-- end of {name} -->"
-            if begin in readme:
+            if begin in readme and (RESULTS / name).is_dir():
                 before, rest = readme.split(begin)
                 readme = before + begin + "\n" + table(RESULTS / name) + "\n" + end + rest.split(end)[1]
     return readme

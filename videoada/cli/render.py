@@ -140,7 +140,6 @@ def render(
     from videoada.jobs import shard as part_of
     from videoada.naming import NAMINGS
     from videoada.prompts import read_rows
-    from videoada.worker import WorkerPlan
 
     try:
         one_of("naming", naming, NAMINGS)
@@ -161,6 +160,8 @@ def render(
     rank, world = _launched()
     if world > 1 and ((workers or 1) > 1 or engine != "local"):
         raise ConfigError("`accelerate launch` starts the processes itself: leave --workers and --engine out")
+    from videoada.worker import WorkerPlan  # with torch, which checking the rows goes without
+
     console = Console(stderr=True, quiet=quiet or rank > 0, highlight=False, soft_wrap=True)
     plan = WorkerPlan(str(out), ending, settings.model, settings.loading(), not no_metadata, overwrite)
     kept = settings.model_dump(mode="json", exclude=NOT_SHAPING, exclude_defaults=True)
