@@ -103,9 +103,9 @@ def test_batches_change_nothing_but_rounding(alone, prompt_file, tmp_path, capsy
         assert fidelity.psnr is None or fidelity.psnr >= 60
 
 
-def test_workers_and_shards_change_nothing(alone, prompt_file, tmp_path):
+def test_workers_and_shards_change_nothing(alone, prompt_file, tmp_path, capsys):
     out = tmp_path / "out"
-    first = command(prompt_file, out, "--format", "mkv", "--shard", "2/3")
+    first = here(capsys, prompt_file, out, "--format", "mkv", "--shard", "2/3")[1]
     second = command(prompt_file, out, "--format", "mkv", "--workers", "2")
     assert (first["drawn"], second["drawn"], second["there"]) == (2, 4, 2)
     assert names(out) == whole(6)
