@@ -20,6 +20,7 @@ STAIRCASE = [
     {"yamlfile"},
     {"quality"},
     {"settings", "catalogue", "outputs", "films"},
+    {"trained"},
     {"records", "video"},
     {"shapes", "skip", "metrics"},
     {"inspect", "rows", "schedule", "trace", "doctor", "clips", "halves", "rewind"},

@@ -118,11 +118,11 @@ def _json_lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 
 def _json(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     """The elements of a list one by one, each with the line where it begins."""
-    decoder, space, line, counted = json.JSONDecoder(), re.compile(r"[\s,]*"), 1, 0
-    at = space.match(text).end()  # type: ignore[union-attr]
+    decoder, line, counted = json.JSONDecoder(), 1, 0
+    at = _after_space(text, 0)
     if text[at : at + 1] != "[":
         raise PromptError(f"{path}: a .json prompt file holds a list of objects that have a 'prompt' or 'prompt_en'")
-    at = space.match(text, at + 1).end()  # type: ignore[union-attr]
+    at = _after_space(text, at + 1)
     while text[at : at + 1] != "]":
         line, counted = line + text.count("\n", counted, at), at
         try:
@@ -131,9 +131,15 @@ def _json(path: Path, text: str) -> Iterator[tuple[int, Any]]:
             reason = getattr(error, "msg", None) or "it is nested too deeply"
             raise PromptError(f"{path}, line {getattr(error, 'lineno', line)}: {reason}") from None
         yield line, values
-        at = space.match(text, end).end()  # type: ignore[union-attr]
+        at = _after_space(text, end)
     if rest := text[at + 1 :].strip():
         raise PromptError(f"{path}, line {text.count(chr(10), 0, at) + 1}: after the list comes '{rest[:20]}'")
+
+
+def _after_space(text: str, at: int) -> int:
+    """The place of the next character that is neither white nor a comma."""
+    found = re.compile(r"[^\s,]").search(text, at)
+    return found.start() if found else len(text)
 
 
 _FORMS = {".txt": _text, ".csv": _csv, ".jsonl": _json_lines, ".json": _json}

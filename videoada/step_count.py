@@ -7,7 +7,6 @@ The network and the constants here are ours; the paper does not give its own.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from torch import Tensor, nn
 
 from videoada.catalogue import ASSETS
 from videoada.errors import ModelError
-from videoada.outputs import written_aside
 from videoada.pipelines import model_info
+from videoada.trained import read_part, write_part
 
 FORMAT = "videoada-step-policy-1"
 COUNTS = (10, 15, 20, 25, 30, 40, 50)
@@ -48,24 +47,13 @@ class StepPolicy(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """As safetensors, with what it is for."""
-        from safetensors.torch import save_file
-
-        about = {"format": FORMAT, "config": self.config, "model": self.model}
-        with written_aside(path) as aside:
-            save_file({k: v.contiguous() for k, v in self.state_dict().items()}, aside,
-                      {name: json.dumps(value) for name, value in about.items()})  # fmt: skip
+        write_part(path, self.state_dict(), {"format": FORMAT, "config": self.config, "model": self.model})
 
     @classmethod
     def load(cls, path: str | Path, dim: int, weights_sha256: str | None = None) -> StepPolicy:
         """A policy for text embeddings of `dim`. Raises ModelError for what is no such file, or is of another model."""
-        from safetensors import SafetensorError, safe_open
-
+        tensors, about = read_part(path, FORMAT, "a step policy")
         try:
-            with safe_open(str(path), "pt") as file:
-                about = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if about.get("format") != FORMAT:
-                raise ModelError(f"{path} holds no step policy; train one with scripts/train_step_count.py")
             trained_for = about["model"].get("weights_sha256")
             if about["config"]["dim"] != dim or (trained_for and weights_sha256 and trained_for != weights_sha256):
                 raise ModelError(
@@ -74,7 +62,7 @@ class StepPolicy(nn.Module):
                 )
             policy = cls(**about["config"])
             policy.load_state_dict(tensors)
-        except (OSError, SafetensorError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        except (TypeError, KeyError, AttributeError, RuntimeError) as error:
             raise ModelError(f"can't read a step policy from {path}: {' '.join(str(error).split())[:200]}") from None
         policy.model = about["model"]
         return policy.eval().requires_grad_(False)

@@ -21,7 +21,7 @@ from videoada.layerwise.exit_heads import ExitHeads, finest
 Choice = Callable[[int, int, Sequence[int]], Sequence[bool]]  # call, exit, prompts still here → which leave
 
 
-class _AllLeft(Exception):  # noqa: N818
+class _NobodyLeftError(Exception):
     """No row is left: what would follow in the UNet's forward is not run."""
 
 
@@ -89,7 +89,7 @@ class _Exits:
                 self.trace.costs += exit_costs(self.unet, self.heads, sample, *args, **kwargs)
             try:
                 result = plain(sample, timestep, *args, **kwargs)
-            except _AllLeft:
+            except _NobodyLeftError:
                 result = None
             return self._merged(result, kwargs.get("return_dict", True))
 
@@ -167,7 +167,7 @@ class _Exits:
         staying = [place for place in range(len(self.rows)) if place not in places]
         self.rows = [self.rows[place] for place in staying]
         if not self.rows:
-            raise _AllLeft
+            raise _NobodyLeftError
         return picked[staying].flatten(0, 1)
 
     def _merged(self, result: Any, as_object: bool) -> Any:

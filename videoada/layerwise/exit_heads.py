@@ -7,7 +7,6 @@ frames, T channels of the time embedding; features (R·F, C, h, w), frames of on
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from videoada.errors import ModelError
-from videoada.outputs import written_aside
+from videoada.trained import read_part, write_part
 
 FORMAT = "videoada-exit-heads-1"
 WIDTH = 48
@@ -88,25 +87,15 @@ class ExitHeads(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """As safetensors in half precision, with what they are for."""
-        from safetensors.torch import save_file
-
         about = {"format": FORMAT, "config": self.config, "model": self.model, "threshold": self.threshold}
-        with written_aside(path) as aside:
-            save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, aside,
-                      {name: json.dumps(value) for name, value in about.items()})  # fmt: skip
+        write_part(path, {name: value.half() for name, value in self.state_dict().items()}, about)
 
     @classmethod
     def load(cls, path: str | Path, unet: Any, weights_sha256: str | None = None) -> ExitHeads:
         """Heads for this UNet, in its precision and on its device. Raises ModelError for what is no such file, or was
         trained on another network or on other weights."""
-        from safetensors import SafetensorError, safe_open
-
+        tensors, about = read_part(path, FORMAT, "exit heads")
         try:
-            with safe_open(str(path), "pt") as file:
-                about = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if about.get("format") != FORMAT:
-                raise ModelError(f"{path} holds no exit heads; train them with scripts/train_early_exit.py")
             if {k: v for k, v in about["config"].items() if k != "width"} != exit_channels(unet):
                 raise ModelError(f"the exit heads in {path} are of another network than {type(unet).__name__} here")
             trained_on = about["model"].get("weights_sha256")
@@ -117,7 +106,7 @@ class ExitHeads(nn.Module):
                 )
             heads = cls(**about["config"])
             heads.load_state_dict(tensors)
-        except (OSError, SafetensorError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        except (TypeError, KeyError, AttributeError, RuntimeError) as error:
             raise ModelError(f"can't read exit heads from {path}: {' '.join(str(error).split())[:200]}") from None
         heads.model, heads.threshold = about["model"], about["threshold"]
         parameter = next(unet.parameters())
