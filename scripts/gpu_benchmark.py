@@ -3,7 +3,7 @@
     python scripts/gpu_benchmark.py                 # on a GPU: 16 frames, 256×256 and 448×256, float16, 50 steps
     python scripts/gpu_benchmark.py --preset cpu    # without one: 4 frames, 64×64, 6 steps; ten minutes, 20 GiB
 
-What random weights draw means nothing, so the masks are fixed. In every round all runs take turns, step by step; a
+What random weights draw means nothing, so the masks are fixed; skipped steps are filled as by default. In every round all runs take turns, step by step; a
 figure is the median over the rounds. Efficiency = ideal ÷ measured time of the denoising (encoding and decoding are the
 same in every run). Ideal = what the full run's denoising takes outside its UNet calls + what the run's own calls take:
 where calls cost the same, that is the full time less the UNet time of what was skipped, and the noise of the calls, on
@@ -212,9 +212,10 @@ def measure(name: str, preset: dict[str, Any], device: torch.device, dtype: torc
         GenerationConfig(prompt=f"prompt {i}", seed=i, num_inference_steps=steps, **video, **image)
         for i in range(preset["batch"])
     ]
-    full, rule = SkipConfig(policy="none"), SkipConfig(threshold=1e-12)  # a rule that is asked, and always computes
+    full, rule = SkipConfig(policy="none"), SkipConfig(tolerance=1e-12)  # the default: asked, and always computes
     kinds: dict[str, Any] = {"full": full} | {
-        f"{n} predictions": SkipConfig(policy="mask", mask=masked(steps, n)) for n in preset["predictions"]
+        f"{n} predictions": SkipConfig(policy="mask", mask=masked(steps, n), predictor="linear", corrector=True)
+        for n in preset["predictions"]
     } | {"rule": rule}  # fmt: skip
     alone = rounds(pipe, requests[:1], kinds, preset["rounds"], preset.get("seconds", float("inf")))
     decision = alone[-1]["own_milliseconds_a_step"]

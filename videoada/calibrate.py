@@ -15,6 +15,7 @@ from videoada.video import Video
 
 TOLERANCES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 MOST_MORE = 6  # tolerances tried beyond them, each twice or half the last, where the goal lies outside
+REFINED = 2  # tolerances tried then, each where the curve so far says that the goal is: it falls steeply at its end
 
 
 def calibrate(
@@ -70,14 +71,22 @@ def calibrate(
             add(curve[-1].tolerance * 2)
         elif beyond(curve[0]) < 0:
             add(curve[0].tolerance / 2)
-    about = Calibration(
-        model=model_info(pipe).name, scheduler=seen[0].scheduler, num_inference_steps=seen[0].num_inference_steps,
-        prompts=len(seen), curve=tuple(curve),
-    )  # fmt: skip
-    if target_psnr is not None:
-        tolerance = about.tolerance_for_psnr(target_psnr)
-    else:
-        tolerance = about.tolerance_for_rows(1 / (target_speedup or 1))
+
+    def so_far() -> Calibration:
+        return Calibration(
+            model=model_info(pipe).name, scheduler=seen[0].scheduler, num_inference_steps=seen[0].num_inference_steps,
+            prompts=len(seen), curve=tuple(curve),
+        )  # fmt: skip
+
+    def for_goal() -> float:
+        if target_psnr is not None:
+            return so_far().tolerance_for_psnr(target_psnr)
+        return so_far().tolerance_for_rows(1 / (target_speedup or 1))
+
+    for _ in range(REFINED):
+        if (tolerance := round(for_goal(), 6)) not in {point.tolerance for point in curve}:
+            add(tolerance)
+    about, tolerance = so_far(), for_goal()
     say(f"{len(held_out)} held-out prompts at tolerance {tolerance:.4g}")
     full = [video for video, _ in generate(pipe, held_out, skip=SkipConfig(policy="none"), batch_size=batch_size)]
     check = _measure(pipe, held_out, full, tolerance, batch_size)
