@@ -3,11 +3,11 @@
     python scripts/gpu_benchmark.py                 # on a GPU: 16 frames, 256×256 and 448×256, float16, 50 steps
     python scripts/gpu_benchmark.py --preset cpu    # without one: 4 frames, 64×64, 6 steps; ten minutes, 20 GiB
 
-What random weights draw means nothing, so the masks are fixed; skipped steps are filled as by default. In every round all runs take turns, step by step; a
-figure is the median over the rounds. Efficiency = ideal ÷ measured time of the denoising (encoding and decoding are the
-same in every run). Ideal = what the full run's denoising takes outside its UNet calls + what the run's own calls take:
-where calls cost the same, that is the full time less the UNet time of what was skipped, and the noise of the calls, on
-a CPU larger than what is looked for, cancels.
+What random weights draw means nothing, so the masks are fixed; skipped steps are filled as by default. In every round
+all runs take turns, step by step; a figure is the median over the rounds. Efficiency = ideal ÷ measured time of the
+denoising (encoding and decoding are the same in every run). Ideal = what the full run's denoising takes outside its
+UNet calls + what the run's own calls take: where calls cost the same, that is the full time less the UNet time of what
+was skipped, and the noise of the calls, on a CPU larger than what is looked for, cancels.
 """
 
 from __future__ import annotations

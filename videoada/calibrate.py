@@ -31,9 +31,9 @@ def calibrate(
     """The tolerance that reaches a mean PSNR (dB) or takes 1/`target_speedup` of the UNet rows, and the calibration.
 
     One full run and one run for each tolerance of the first two thirds of the requests give the curve, which is carried
-    on where the goal lies outside; the last third, at least one, is held out: what the chosen tolerance gives on it is
-    `held_out`. Raises ConfigError for less than three requests, for none or two goals, and for a goal that no tolerance
-    reaches.
+    on where the goal lies outside and refined at it; the last third, at least one, is held out: what the chosen
+    tolerance gives on it is `held_out`. Raises ConfigError for less than three requests, for none or two goals, and
+    for a goal that no tolerance reaches.
     """
     if (target_psnr is None) == (target_speedup is None):
         raise ConfigError("give a target PSNR or a target speed-up, one of the two")
