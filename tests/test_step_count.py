@@ -80,7 +80,7 @@ def test_policies_travel_as_safetensors(pipe, tmp_path, monkeypatch):
     (tmp_path / "n.safetensors").write_bytes(b"\x80\x04pickle")
     with pytest.raises(ModelError, match="can't read a step policy"):
         StepPolicy.load(tmp_path / "n.safetensors", 192)
-    monkeypatch.setattr(videoada.step_count, "ASSETS", tmp_path)
+    monkeypatch.setattr(videoada.trained, "ASSETS", tmp_path)
     with pytest.raises(ModelError, match="no step policy is shipped"):
         find_policy(pipe)
 

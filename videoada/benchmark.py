@@ -21,7 +21,9 @@ from videoada.methods import Drawn, Method, draw_with
 from videoada.metrics import check_coherence, paired_fidelity
 from videoada.outputs import written_aside
 from videoada.pipelines import model_info
+from videoada.settings import SHIPPED
 from videoada.shapes import agreement, measure, parse
+from videoada.trained import EXIT_HEADS, STEP_POLICY
 from videoada.video import Video
 
 REFERENCE_STEPS = 500
@@ -115,6 +117,10 @@ def digest(method: Method, pipe: Any) -> str:
         "method": method.model_dump(mode="json", exclude_none=True), "weights": model_info(pipe).weights_sha256,
         "device": pipe._execution_device.type, "dtype": str(pipe.unet.dtype),
     }  # fmt: skip
+    if method.skip.early_exit:
+        about["exit_heads"] = EXIT_HEADS.sha256(pipe, method.skip.exit_heads)
+    if method.step_policy:
+        about["step_policy"] = STEP_POLICY.sha256(pipe, None if method.step_policy == SHIPPED else method.step_policy)
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 

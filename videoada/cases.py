@@ -86,9 +86,18 @@ def card(case: Case, folder: Path, videos: str, partner: str) -> dict[str, Any]:
     strip, label = None, ""
     if record:
         facts += [f"seed {record.seed}", f"{record.num_predictions} of {record.num_inference_steps} predictions"]
+        if record.most_steps:
+            facts.append(f"{record.num_inference_steps} steps chosen of at most {record.most_steps}")
         threshold = record.policy.get("threshold", record.policy.get("tolerance"))
-        strip = step_chart(record.computed, record.signal, threshold if isinstance(threshold, (int, float)) else None)
+        known = threshold if isinstance(threshold, (int, float)) else None
         label = f"{record.num_predictions} steps computed (green), {record.computed.count(False)} skipped"
+        depths = None
+        if record.early_exit:
+            facts.append(f"early exit: {record.early_exit['macs']:.0%} of the multiply-adds of those calls")
+            label += "; height: how many of the network's exits a call passed"
+            last = record.early_exit["num_exits"] + 1
+            depths = [(exit + 1) / last if exit is not None else 1.0 for exit in record.early_exit["steps"]]
+        strip = step_chart(record.computed, record.signal, known, depths)
         if strip["points"]:
             label += "; line: the signal, logarithmic" + ("; dashed: the threshold" if threshold else "")
     if fidelity.get("identical"):

@@ -72,11 +72,16 @@ def _svg(figure: Any) -> str:
     return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
 
 
-def step_chart(computed: Sequence[bool], signal: Sequence[float | None], threshold: float | None) -> dict[str, Any]:
+def step_chart(
+    computed: Sequence[bool], signal: Sequence[float | None], threshold: float | None,
+    depths: Sequence[float] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """A step strip with its signal: cells, and the points of a line, in a box of 10 a step by 40; the template draws.
 
-    The signal is on a logarithmic scale that spans it and the threshold; None where no rule measured.
+    The signal is on a logarithmic scale that spans it and the threshold; None where no rule measured. A computed step's
+    cell is as high as its share of `depths` (1 without them), how deep into the network it went.
     """
+    heights = [round(44 * depth, 1) for depth in depths or [1.0] * len(computed)]
     levels = [s for s in signal if s is not None and s > 0]
     if threshold:
         levels.append(threshold)
@@ -89,7 +94,7 @@ def step_chart(computed: Sequence[bool], signal: Sequence[float | None], thresho
     points = [f"{10 * i + 5},{y(s)}" for i, s in enumerate(signal) if s is not None and s > 0]
     return {
         "width": 10 * len(computed),
-        "cells": [(10 * i, bool(step)) for i, step in enumerate(computed)],
+        "cells": [(10 * i, bool(step), heights[i] if step else 44) for i, step in enumerate(computed)],
         "points": " ".join(points),
         "threshold": y(threshold) if threshold and points else None,
     }

@@ -6,37 +6,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from videoada.catalogue import ASSETS
 from videoada.config import SkipConfig
 from videoada.errors import ModelError
 from videoada.layerwise.early_exit import ExitTrace
 from videoada.layerwise.early_exit import early_exit as exits_of_unet
 from videoada.layerwise.exit_heads import ExitHeads
 from videoada.pipelines import model_info
+from videoada.trained import EXIT_HEADS
 
 DEFAULT_THRESHOLD = 0.1  # of heads that were never tuned
-_LOADED: WeakKeyDictionary[Any, dict[str, ExitHeads]] = WeakKeyDictionary()
 
 
 def find_heads(pipe: Any, path: str | Path | None = None) -> ExitHeads:
-    """The heads of a file, or those shipped for this model; read once for each pipeline. Raises ModelError."""
-    info = model_info(pipe)
-    if path is None:
-        path = ASSETS / "early_exit" / f"{info.name}.safetensors"
-        if not path.is_file():
-            raise ModelError(
-                f"no exit heads are shipped for '{info.name}': train them with `python scripts/train_early_exit.py all "
-                f"--model {info.name} --prompts FILE --out heads.safetensors`, and give them as --exit-heads"
-            )
+    """The heads of a file, or those shipped for this model; read once for each network. Raises ModelError."""
     unet = getattr(pipe, "unet", None)
     if unet is None:
         raise ModelError(f"{type(pipe).__name__} has no unet; early exit knows no other denoiser")
-    loaded = _LOADED.setdefault(unet, {})
-    if str(path) not in loaded:
-        loaded[str(path)] = ExitHeads.load(path, unet, info.weights_sha256)
-    return loaded[str(path)]
+    weights = model_info(pipe).weights_sha256
+    return EXIT_HEADS.find(pipe, unet, path, lambda file: ExitHeads.load(file, unet, weights))
 
 
 @contextmanager

@@ -34,6 +34,7 @@ class Method(FrozenConfig):
     full_scheduler: SchedulerName = "ddim"
     num_inference_steps: int | None = None
     timestep_spacing: Spacing | None = None
+    step_policy: str | None = None  # a file, or "shipped": how many steps each prompt gets
     skip: SkipConfig = NONE
     cache_interval: int | None = Field(default=None, ge=1)
     solver_tolerance: float | None = Field(default=None, gt=0)
@@ -61,7 +62,10 @@ def draw_with(pipe: Any, method: Method, requests: Sequence[GenerationConfig], b
     """One video for each request, by `method`. Raises ConfigError for what the pipeline can't do."""
     steps = method.num_inference_steps
     changed = [
-        r.model_copy(update={"scheduler": method.scheduler} | ({"num_inference_steps": steps} if steps else {}))
+        r.model_copy(
+            update={"scheduler": method.scheduler, "step_policy": method.step_policy}
+            | ({"num_inference_steps": steps} if steps else {})
+        )
         for r in requests
     ]
     cache: BlockCache | None = None
@@ -77,7 +81,7 @@ def draw_with(pipe: Any, method: Method, requests: Sequence[GenerationConfig], b
         seconds = (time.perf_counter() - began) / len(changed)
     drawn = []
     for video, record in results:
-        macs = float(record.unet_rows)
+        macs = record.unet_rows * (record.early_exit["macs"] if record.early_exit else 1.0)
         if cache and cache.shallow_share is not None:
             deep = -(-record.num_inference_steps // cache.interval) / record.num_inference_steps
             macs *= deep + (1 - deep) * cache.shallow_share

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
 from videoada.config import SkipConfig, one_of
 from videoada.errors import ConfigError
 from videoada.methods import Method, Spacing
+from videoada.settings import SHIPPED
 
 FEW_STEPS = (25, 20, 16, 13)
 TOLERANCES = (0.004, 0.01, 0.025, 0.05, 0.12, 0.3)
@@ -132,6 +134,18 @@ def qualities() -> list[Method]:
     return [full(), *levels]
 
 
+def systems() -> list[Method]:
+    """Skipping, the step count and early exit, each, in pairs and together, as they ship."""
+    parts = "skipping", "step count", "early exit"
+    methods = [full()]
+    for chosen in (c for count in (1, 2, 3) for c in itertools.combinations(parts, count)):
+        policy = {} if "skipping" in chosen else {"policy": "none"}
+        skip = SkipConfig(**policy, early_exit="early exit" in chosen or None)
+        step_policy = SHIPPED if "step count" in chosen else None
+        methods.append(Method(family=" + ".join(chosen), knob="", skip=skip, step_policy=step_policy))
+    return methods
+
+
 def paper_video() -> list[Method]:
     """The paper's video table: AdaptiveDiffusion as released and DeepCache against the full run of 50 DDIM steps."""
     return [full(), *release(thresholds=(0.008, 0.01)), *deepcache((2, 3)), *default(tolerances=(0.05,))]
@@ -168,7 +182,7 @@ def paper_schedulers() -> list[Method]:
 
 PRESETS = {
     "frontier": frontier, "quality": qualities, "predictors": predictors, "guidance": guidance,
-    "schedulers": schedulers, "batches": batches, "paper-video": paper_video,
+    "schedulers": schedulers, "batches": batches, "systems": systems, "paper-video": paper_video,
     "paper-steps": paper_steps, "paper-ablation": paper_ablation, "paper-schedulers": paper_schedulers,
 }  # fmt: skip
 

@@ -115,6 +115,15 @@ def _tiles(
         n = [r.num_predictions for r in records]
         steps = np.mean([r.num_inference_steps for r in records])
         tiles.append(_tile("predictions", f"{np.mean(n):.1f}", f"of {steps:g}; {min(n)}–{max(n)}"))
+    if parts := [r.savings for r in records if r.savings and (r.savings["step_count"] or r.savings["early_exit"])]:
+        mean = {
+            name: np.mean([p[name] for p in parts]) for name in ("computed", "step_count", "skipping", "early_exit")
+        }
+        detail = (
+            f"saved by fewer steps {mean['step_count']:.0%}, skipping {mean['skipping']:.0%}, "
+            f"early exit {mean['early_exit']:.0%}"
+        )
+        tiles.append(_tile("multiply-adds", f"{mean['computed']:.0%}", detail))
     psnr = [c.fidelity["psnr"] for c in cases if c.fidelity.get("psnr") is not None]
     if psnr:
         equal = sum(bool(c.fidelity.get("identical")) for c in cases)

@@ -10,19 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from videoada.catalogue import ASSETS
 from videoada.errors import ModelError
 from videoada.pipelines import model_info
-from videoada.trained import read_part, write_part
+from videoada.trained import STEP_POLICY, read_part, write_part
 
 FORMAT = "videoada-step-policy-1"
 COUNTS = (10, 15, 20, 25, 30, 40, 50)
-_LOADED: WeakKeyDictionary[Any, dict[str, StepPolicy]] = WeakKeyDictionary()
 
 
 class StepPolicy(nn.Module):
@@ -86,22 +83,12 @@ def prompt_embedding(pipe: Any, prompts: Sequence[str]) -> Tensor:
 
 
 def find_policy(pipe: Any, path: str | Path | None = None) -> StepPolicy:
-    """The policy of a file, or the one shipped for this model; read once for each pipeline. Raises ModelError."""
-    info = model_info(pipe)
-    if path is None:
-        path = ASSETS / "step_count" / f"{info.name}.safetensors"
-        if not path.is_file():
-            raise ModelError(
-                f"no step policy is shipped for '{info.name}': train one with `python scripts/train_step_count.py all "
-                f"--model {info.name} --prompts FILE --out policy.safetensors`, and give it as --step-policy"
-            )
+    """The policy of a file, or the one shipped for this model; read once for each encoder. Raises ModelError."""
     encoder = getattr(pipe, "text_encoder", None)
     if encoder is None:
         raise ModelError(f"{type(pipe).__name__} has no text encoder to ask for a step count")
-    loaded = _LOADED.setdefault(encoder, {})
-    if str(path) not in loaded:
-        loaded[str(path)] = StepPolicy.load(path, 2 * encoder.config.hidden_size, info.weights_sha256)
-    return loaded[str(path)]
+    dim, weights = 2 * encoder.config.hidden_size, model_info(pipe).weights_sha256
+    return STEP_POLICY.find(pipe, encoder, path, lambda file: StepPolicy.load(file, dim, weights))
 
 
 def choose_steps(pipe: Any, prompts: Sequence[str], path: str | Path | None = None) -> list[int]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
+from videoada.catalogue import ASSETS
 from videoada.errors import ModelError
 from videoada.outputs import written_aside
+from videoada.pipelines import model_info
 
 
 def write_part(path: str | Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
@@ -35,3 +41,44 @@ def read_part(path: str | Path, format: str, kind: str) -> tuple[dict[str, Tenso
     if about.get("format") != format:
         raise ModelError(f"{path} holds no {kind}")
     return tensors, about
+
+
+@dataclass(frozen=True)
+class TrainedPart:
+    """A kind of part that ships for the embedded models and is trained for others: where it lies, who makes it."""
+
+    kind: str  # in messages: "exit heads are"
+    folder: str  # of the package's assets
+    script: str
+    option: str  # that names a file of one's own
+    kept: WeakKeyDictionary[Any, dict[str, Any]] = field(default_factory=WeakKeyDictionary)
+
+    def file(self, pipe: Any, path: str | Path | None = None) -> Path:
+        """The file of that name, or the one shipped for the pipeline's model. Raises ModelError where none is."""
+        name = model_info(pipe).name
+        found = Path(path) if path is not None else ASSETS / self.folder / f"{name}.safetensors"
+        if path is None and not found.is_file():
+            raise ModelError(
+                f"no {self.kind} shipped for '{name}': train with `python {self.script} all --model {name} "
+                f"--prompts FILE --out FILE.safetensors`, and name the file with {self.option}"
+            )
+        return found
+
+    def find(self, pipe: Any, owner: Any, path: str | Path | None, load: Callable[[Path], Any]) -> Any:
+        """What `load` makes of the file, once for each `owner`: the network that it belongs to."""
+        file = self.file(pipe, path)
+        known = self.kept.setdefault(owner, {})
+        if str(file) not in known:
+            known[str(file)] = load(file)
+        return known[str(file)]
+
+    def sha256(self, pipe: Any, path: str | Path | None = None) -> str:
+        """Of the file's bytes. Raises ModelError where there is none."""
+        try:
+            return hashlib.sha256(self.file(pipe, path).read_bytes()).hexdigest()
+        except OSError as error:
+            raise ModelError(f"can't read {path}: {error.strerror}") from None
+
+
+EXIT_HEADS = TrainedPart("exit heads are", "early_exit", "scripts/train_early_exit.py", "--exit-heads")
+STEP_POLICY = TrainedPart("step policy is", "step_count", "scripts/train_step_count.py", "--step-policy")

@@ -39,7 +39,7 @@ def benchmark(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Compare methods: frontier, quality, predictors, guidance, schedulers, batches, "
+            help="Compare methods: frontier, quality, predictors, guidance, schedulers, batches, systems, "
             "paper-video, paper-steps, paper-ablation or paper-schedulers. Without it, time full against skipped runs."
         ),
     ] = None,
@@ -61,6 +61,9 @@ def benchmark(
     policy: Annotated[str | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
     tolerance: Annotated[float | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
     threshold: Annotated[float | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
+    early_exit: Annotated[bool, typer.Option("--early-exit", help="When timing: as for `videoada generate`.")] = False,
+    exit_threshold: Annotated[float | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
+    exit_heads: Annotated[str | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Prompts at once: 1 when timing, else 8.")] = None,
     pairs: Annotated[int, typer.Option(min=1, help="When timing: pairs of a full and a skipped run.")] = 9,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -82,13 +85,19 @@ def benchmark(
         count = batch_size or 1
         requests = [GenerationConfig(prompt=DEFAULT_PROMPT, seed=seed, **common) for seed in range(count)]
     if preset is None:
-        skip = RunSettings(quality=quality, policy=policy, tolerance=tolerance, threshold=threshold).skip()
+        skip = RunSettings(
+            quality=quality, policy=policy, tolerance=tolerance, threshold=threshold, early_exit=early_exit or None,
+            exit_threshold=exit_threshold, exit_heads=exit_heads,
+        ).skip()  # fmt: skip
         named = GenerationConfig(prompt="x", scheduler=scheduler or "ddim").scheduler  # checked by name
         requests = [r.model_copy(update={"scheduler": named}) for r in requests]
         _time(console, model, device, dtype, requests, skip, batch_size or 1, pairs, json_output)
         return
-    timing = ("scheduler", scheduler), ("quality", quality), ("policy", policy), ("tolerance", tolerance)
-    if used := [name for name, value in (*timing, ("threshold", threshold)) if value is not None]:
+    timing = {
+        "scheduler": scheduler, "quality": quality, "policy": policy, "tolerance": tolerance, "threshold": threshold,
+        "early-exit": early_exit or None, "exit-threshold": exit_threshold, "exit-heads": exit_heads,
+    }  # fmt: skip
+    if used := [name for name, value in timing.items() if value is not None]:
         raise ConfigError(f"--{used[0]} is for timing; a preset names its own methods")
     shares = _shares(budgets)
     points = _compare(
