@@ -19,16 +19,18 @@ def exit_costs(unet: Any, heads: ExitHeads, sample: Tensor, *args: Any, **kwargs
     """
     from torch.utils.flop_counter import FlopCounterMode
 
+    # not the class that skip_steps gives a pipeline's network: it would take the copy's call for one of the pipeline's
+    plain = next(kind for kind in type(unet).__mro__ if "_skip_run" not in vars(kind))
     with torch.device("meta"):
-        copy, own = type(unet).from_config(unet.config).eval(), ExitHeads(**heads.config)
+        copy, own = plain.from_config(unet.config).eval(), ExitHeads(**heads.config)
     seen: list[tuple[int, Tensor]] = []  # multiply-adds so far and the features, at each exit
     kept: dict[str, Tensor] = {}
     frames = sample.shape[2]
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
 
-        def watched(plain: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(inner: Callable[..., Any]) -> Callable[..., Any]:
             def forward(*args: Any, **kwargs: Any) -> Any:
-                features = plain(*args, **kwargs)
+                features = inner(*args, **kwargs)
                 kept["time"] = kwargs.get("temb", args[1] if len(args) > 1 else None)
                 seen.append((counter.get_total_flops(), features))
                 return features

@@ -1,0 +1,103 @@
+"""Early exit and the step count together with skipping: generate, records, the command line, benchmark and report."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from conftest import PROMPTS
+from test_cli import run
+from test_step_count import biased
+
+import videoada
+from videoada.benchmark import benchmark, digest
+from videoada.config import SkipConfig
+from videoada.errors import ConfigError, ModelError
+from videoada.exits import find_heads
+from videoada.inspect import settings_of
+from videoada.layerwise.exit_heads import ExitHeads
+from videoada.methods import Method
+from videoada.records import RunRecord
+from videoada.report import write_report
+from videoada.step_count import StepPolicy
+
+
+def test_early_exit_composes_with_skipping(pipe, tmp_path, monkeypatch):
+    torch.manual_seed(3)
+    heads = ExitHeads.for_unet(pipe.unet)
+    heads.save(tmp_path / "h.safetensors")
+    skip = SkipConfig(policy="every-n", every=2, exit_threshold=0.5, exit_heads=str(tmp_path / "h.safetensors"))
+    requests = [
+        videoada.GenerationConfig(prompt=p, num_inference_steps=4, num_frames=2, seed=i)
+        for i, p in enumerate(PROMPTS[:2])
+    ]
+    together = [record for _, record in videoada.generate(pipe, requests, skip=skip, batch_size=2)]
+    for request, record in zip(requests, together, strict=True):
+        [(_, alone)] = videoada.generate(pipe, [request], skip=skip)
+        assert alone.early_exit["steps"] == record.early_exit["steps"]
+        assert [exit is not None for exit in record.early_exit["steps"]] == record.computed
+        assert (record.unet_rows, record.unet_rows_full) == (4, 8)  # counting the exits' costs is no call
+        assert sum(record.savings.values()) == pytest.approx(1, abs=1e-3)
+        assert record.savings["early_exit"] == pytest.approx(0.5 * (1 - record.early_exit["macs"]), abs=1e-3)
+        assert settings_of(record)["exit_threshold"] == 0.5
+    with videoada.early_exit(pipe, 0.0, heads):
+        [(video, _)] = videoada.generate(pipe, requests[:1], skip=SkipConfig(policy="none"))
+    [(plain, _)] = videoada.generate(pipe, requests[:1], skip=SkipConfig(policy="none"))
+    assert video.sha256() == plain.sha256()
+    with pytest.raises(ConfigError, match="for early exit add"), videoada.skip_steps(pipe, early_exit=True):
+        pass
+    monkeypatch.setattr(videoada.trained, "ASSETS", tmp_path)
+    with pytest.raises(ModelError, match=r"no exit heads are shipped for 'tiny-t2v': .*--exit-heads"):
+        find_heads(pipe)
+
+
+def test_by_the_command_line(pipe, tmp_path, capsys):
+    ExitHeads.for_unet(pipe.unet).save(tmp_path / "h.safetensors")
+    flags = [
+        "--prompt",
+        PROMPTS[0],
+        "--steps",
+        "3",
+        "--num-frames",
+        "2",
+        "--exit-heads",
+        str(tmp_path / "h.safetensors"),
+    ]
+    output = ["--output", str(tmp_path / "x.mkv")]
+    code, out, _ = run(capsys, "generate", *flags, "--exit-threshold", "0.9", "--json", *output)
+    assert code == 0
+    record = RunRecord.model_validate(json.loads(out))
+    assert record.early_exit["steps"] == [0, 0, 0]
+    code, _, err = run(capsys, "generate", *flags, "--guidance-tolerance", "0.1", *output)
+    assert (code, "do not go together" in err) == (2, True)
+    code, _, err = run(capsys, "generate", *flags, "--exit-threshold", "2", *output)
+    assert code == 2
+    code, _, err = run(capsys, "generate", *flags[:-1], str(tmp_path / "none"), *output)
+    assert (code, "can't read exit heads" in err) == (2, True)
+
+
+def test_benchmarks_and_reports_take_exits_and_step_counts(pipe, tmp_path):
+    heads, policy = tmp_path / "h.safetensors", biased(pipe, tmp_path)  # always 4 steps
+    ExitHeads.for_unet(pipe.unet).save(heads)
+    skip = SkipConfig(policy="none", exit_threshold=0.9, exit_heads=str(heads))
+    method = Method(family="both", knob="", skip=skip, step_policy=policy)
+    request = videoada.GenerationConfig(prompt=PROMPTS[0], num_inference_steps=8, num_frames=2)
+    [cell] = benchmark(pipe, [request], [method], tmp_path / "cells", reference_steps=None)
+    assert (cell.predictions, cell.rows) == (4, 0.5)
+    [(video, record)] = videoada.generate(pipe, [request.model_copy(update={"step_policy": policy})], skip=skip)
+    assert cell.macs == pytest.approx(0.5 * record.early_exit["macs"], abs=1e-3)
+    before = digest(method, pipe)
+    StepPolicy(192).save(policy)
+    after = digest(method, pipe)
+    assert before != after
+    heads.write_bytes(b"other")
+    assert digest(method, pipe) not in (before, after)
+    (tmp_path / "shown").mkdir()
+    video.write(tmp_path / "shown" / "x.mkv", record.to_json())
+    write_report(tmp_path / "report.html", folders=[tmp_path / "shown"])
+    page = (tmp_path / "report.html").read_text()
+    assert "4 steps chosen of at most 8" in page
+    assert f"early exit: {record.early_exit['macs']:.0%} of the multiply-adds" in page
+    assert 'height="11.0"' in page  # a quarter: it left at the first of three exits
+    assert "saved by fewer steps 50%, skipping 0%" in page
