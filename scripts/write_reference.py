@@ -73,8 +73,18 @@ def curves(folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def analyses(folder: Path) -> str:
+    """Every policy against the greedy oracle, model by model."""
+    parts = []
+    for path in sorted(folder.glob("tiny-*/analysis.json"), reverse=True):
+        figures = json.loads(path.read_text(encoding="utf-8"))
+        table = path.with_suffix(".md").read_text(encoding="utf-8")
+        parts.append(f"{figures['model']}, {len(figures['prompts'])} prompts:\n\n{table}")
+    return "\n".join(parts)
+
+
 def with_benchmarks(readme: str) -> str:
-    for names, table in ((BUDGETS, budgets), (CURVES, curves)):
+    for names, table in ((BUDGETS, budgets), (CURVES, curves), (("analysis",), analyses)):
         for name in names:
             begin, end = f"<!-- {name}: written by scripts/write_reference.py -->\n", f"<!-- end of {name} -->"
             if begin in readme and (RESULTS / name).is_dir():

@@ -58,6 +58,7 @@ def benchmark(
     num_frames: Annotated[int, typer.Option(help="Frames of each video.")] = 16,
     scheduler: Annotated[str | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
     quality: Annotated[str | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
+    target_psnr: Annotated[float | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
     policy: Annotated[str | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
     tolerance: Annotated[float | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
     threshold: Annotated[float | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
@@ -86,7 +87,8 @@ def benchmark(
         requests = [GenerationConfig(prompt=DEFAULT_PROMPT, seed=seed, **common) for seed in range(count)]
     if preset is None:
         skip = RunSettings(
-            quality=quality, policy=policy, tolerance=tolerance, threshold=threshold, early_exit=early_exit or None,
+            model=model, steps=steps, scheduler=scheduler or "ddim", quality=quality, target_psnr=target_psnr,
+            policy=policy, tolerance=tolerance, threshold=threshold, early_exit=early_exit or None,
             exit_threshold=exit_threshold, exit_heads=exit_heads,
         ).skip()  # fmt: skip
         named = GenerationConfig(prompt="x", scheduler=scheduler or "ddim").scheduler  # checked by name
@@ -94,7 +96,7 @@ def benchmark(
         _time(console, model, device, dtype, requests, skip, batch_size or 1, pairs, json_output)
         return
     timing = {
-        "scheduler": scheduler, "quality": quality, "policy": policy, "tolerance": tolerance, "threshold": threshold,
+        "scheduler": scheduler, "quality": quality, "target-psnr": target_psnr, "policy": policy, "tolerance": tolerance, "threshold": threshold,
         "early-exit": early_exit or None, "exit-threshold": exit_threshold, "exit-heads": exit_heads,
     }  # fmt: skip
     if used := [name for name, value in timing.items() if value is not None]:
