@@ -96,8 +96,9 @@ def benchmark(
         _time(console, model, device, dtype, requests, skip, batch_size or 1, pairs, json_output)
         return
     timing = {
-        "scheduler": scheduler, "quality": quality, "target-psnr": target_psnr, "policy": policy, "tolerance": tolerance, "threshold": threshold,
-        "early-exit": early_exit or None, "exit-threshold": exit_threshold, "exit-heads": exit_heads,
+        "scheduler": scheduler, "quality": quality, "target-psnr": target_psnr, "policy": policy,
+        "tolerance": tolerance, "threshold": threshold, "early-exit": early_exit or None,
+        "exit-threshold": exit_threshold, "exit-heads": exit_heads,
     }  # fmt: skip
     if used := [name for name, value in timing.items() if value is not None]:
         raise ConfigError(f"--{used[0]} is for timing; a preset names its own methods")
