@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from training import Training
+from training import Training, same_run, split
 
 import videoada
 from videoada.config import GenerationConfig
@@ -35,7 +35,9 @@ from videoada.metrics import paired_fidelity
 from videoada.pipelines import model_info, scheduler_of
 from videoada.prompts import read_requests
 from videoada.shapes import random_scene
+from videoada.trained import trained_for
 
+SHIPPED_HEADS = Path(__file__).parent.parent / "videoada" / "assets" / "early_exit" / "tiny-t2v.safetensors"
 THRESHOLDS = (0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3)
 
 
@@ -44,7 +46,7 @@ def requests_of(args: argparse.Namespace, held_out: bool = False) -> list[Genera
     count, seed = (args.tune_videos, 90_000) if held_out else (args.videos, 50_000)
     if args.prompts:
         found = read_requests(args.prompts, num_inference_steps=args.steps)
-        return found[-count:] if held_out else found[: max(1, min(args.videos, len(found) - args.tune_videos))]
+        return split(found, args.videos, args.tune_videos)[held_out]
     rng = np.random.default_rng(seed)
     return [
         GenerationConfig(prompt=str(random_scene(rng, 1 + i % 2)), seed=seed + i, num_inference_steps=args.steps)
@@ -78,13 +80,13 @@ def collect_batch(pipe: Any, batch: list[GenerationConfig], first: int, share: f
         final, features = latents.half().cpu(), calls.pop()
         places = [i for i in range(len(features.output)) if rng.random() < share]
         if places:
-            kept.append(features.rows(places).to(torch.float16))
+            kept.append(features.rows(places).to(torch.float16, "cpu"))
 
     with scheduler_of(pipe, "ddim"), watched(pipe.unet) as calls, skip_steps(pipe, "none", on_latents=on_latents):
         draw_batch(pipe, batch)
     together = joined(kept)
     tensors = {"final": final, "fine": together.fine, "time": together.time, "output": together.output}
-    return {k: v.cpu() for k, v in tensors.items()} | {f"deep_{i}": x.cpu() for i, x in enumerate(together.deep)}
+    return tensors | {f"deep_{i}": x for i, x in enumerate(together.deep)}
 
 
 class Calls:
@@ -155,8 +157,7 @@ def tune(pipe: Any, args: argparse.Namespace) -> None:
         print(json.dumps({k: round(v, 4) for k, v in curve[-1].items()}), flush=True)
     good = [point["threshold"] for point in curve if point["psnr"] >= args.target_psnr]
     heads.threshold = max(good) if good else THRESHOLDS[0]
-    info = model_info(pipe)
-    heads.model = {"name": info.name, "weights_sha256": info.weights_sha256}
+    heads.model = trained_for(pipe, pipe.unet)
     heads.save(args.out)
     (args.run / "curve.json").write_text(json.dumps(curve, indent=1))
     print(f"threshold {heads.threshold:g}; wrote {args.out} ({args.out.stat().st_size / 1e6:.2f} MB)")
@@ -211,7 +212,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=("all", "collect", "heads", "tune", "joint"))
     parser.add_argument("--run", type=Path, default=Path("runs/exits"))
-    parser.add_argument("--out", type=Path, default=Path("videoada/assets/early_exit/tiny-t2v.safetensors"))
+    parser.add_argument("--out", type=Path, help="tiny-t2v: the file that ships")
     parser.add_argument("--model", default="tiny-t2v")
     parser.add_argument("--prompts", type=Path, help="a prompt file; scenes of the shapes world if left out")
     parser.add_argument("--videos", type=int, default=96, help="prompts to collect")
@@ -230,8 +231,14 @@ def main() -> None:
     parser.add_argument("--joint-lr", type=float, default=2e-5)
     parser.add_argument("--evaluations", type=int, default=8, help="passes over the held-out videos")
     args = parser.parse_args()
-    args.run.mkdir(parents=True, exist_ok=True)
+    if args.out is None:
+        if args.model != "tiny-t2v":
+            parser.error("name the file to write with --out: the one that ships is tiny-t2v's")
+        args.out = SHIPPED_HEADS
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     pipe = videoada.load_pipeline(args.model)
+    same_run(args.run, model=model_info(pipe).name, weights=model_info(pipe).weights_sha256, prompts=args.prompts,
+             videos=args.videos, steps=args.steps, batch_size=args.batch_size, keep=args.keep)  # fmt: skip
     stages = {"collect": collect, "heads": train_heads, "tune": tune, "joint": joint}
     for name in ("collect", "heads", "tune") if args.stage == "all" else (args.stage,):
         stages[name](pipe, args)

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,6 +100,26 @@ class Training:
             state.setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         self.step = int(tensors["step"])
+
+
+def same_run(run: Path, **about: object) -> None:
+    """Make the run's folder, or leave with a line where it is of something else: what it holds is gone on from."""
+    run.mkdir(parents=True, exist_ok=True)
+    path, now = run / "about.json", json.loads(json.dumps(about, default=str))
+    before = json.loads(path.read_text()) if path.is_file() else now
+    if changed := [name for name in now if before.get(name) != now[name]]:
+        raise SystemExit(f"{run} is a run of another {changed[0].replace('_', ' ')}; name another folder with --run")
+    path.write_text(json.dumps(now, indent=1) + "\n")
+
+
+def split(requests: list[Any], count: int, held_out: int) -> tuple[list[Any], list[Any]]:
+    """Up to `count` of a file's requests to learn from, and its last `held_out` to judge on."""
+    if len(requests) < held_out + 2:
+        raise SystemExit(
+            f"the prompt file has {len(requests)} rows: too few to learn from and hold {held_out} out; give more rows "
+            "or hold fewer out"
+        )
+    return requests[: len(requests) - held_out][:count], requests[-held_out:]
 
 
 # ---- processes -----------------------------------------------------------------------------------------------------

@@ -70,16 +70,17 @@ def test_policies_travel_as_safetensors(pipe, tmp_path, monkeypatch):
     policy.model = {"name": "x", "weights_sha256": "abc"}
     policy.save(tmp_path / "p.safetensors")
     assert (tmp_path / "p.safetensors").stat().st_size < 1e6
-    again = StepPolicy.load(tmp_path / "p.safetensors", 192, "abc")
+    again = StepPolicy.load(tmp_path / "p.safetensors", pipe.text_encoder, "abc")
     assert all(
         torch.equal(a, b) for a, b in zip(policy.state_dict().values(), again.state_dict().values(), strict=True)
     )
-    for dim, sha in ((190, "abc"), (192, "abd")):
+    StepPolicy(190, COUNTS).save(tmp_path / "o.safetensors")
+    for name, sha in (("o", "abc"), ("p", "abd")):
         with pytest.raises(ModelError, match="is of another model"):
-            StepPolicy.load(tmp_path / "p.safetensors", dim, sha)
+            StepPolicy.load(tmp_path / f"{name}.safetensors", pipe.text_encoder, sha)
     (tmp_path / "n.safetensors").write_bytes(b"\x80\x04pickle")
     with pytest.raises(ModelError, match="can't read a step policy"):
-        StepPolicy.load(tmp_path / "n.safetensors", 192)
+        StepPolicy.load(tmp_path / "n.safetensors", pipe.text_encoder)
     monkeypatch.setattr(videoada.trained, "ASSETS", tmp_path)
     with pytest.raises(ModelError, match="no step policy is shipped"):
         find_policy(pipe)

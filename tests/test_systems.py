@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -21,6 +22,8 @@ from videoada.methods import Method
 from videoada.records import RunRecord
 from videoada.report import write_report
 from videoada.step_count import StepPolicy
+from videoada.timing import time_pairs
+from videoada.trained import trained_for
 
 
 def test_early_exit_composes_with_skipping(pipe, tmp_path, monkeypatch):
@@ -101,3 +104,52 @@ def test_benchmarks_and_reports_take_exits_and_step_counts(pipe, tmp_path):
     assert f"early exit: {record.early_exit['macs']:.0%} of the multiply-adds" in page
     assert 'height="11.0"' in page  # a quarter: it left at the first of three exits
     assert "saved by fewer steps 50%, skipping 0%" in page
+
+
+def test_two_prompts_of_one_seed_without_guidance_leave_apart(pipe, tmp_path):
+    ExitHeads.for_unet(pipe.unet).save(tmp_path / "h.safetensors")
+    skip = SkipConfig(policy="none", exit_threshold=0.9, exit_heads=str(tmp_path / "h.safetensors"))
+    requests = [
+        videoada.GenerationConfig(prompt=p, seed=7, guidance_scale=1.0, num_inference_steps=3, num_frames=2)
+        for p in PROMPTS[:2]
+    ]
+    drawn = videoada.generate(pipe, requests, skip=skip, batch_size=2)
+    assert [record.early_exit["steps"] for _, record in drawn] == [[0, 0, 0]] * 2
+    assert all(record.unet_rows == 3 for _, record in drawn)
+    sha = hashlib.sha256((tmp_path / "h.safetensors").read_bytes()).hexdigest()
+    assert {record.early_exit["heads_sha256"] for _, record in drawn} == {sha}
+    assert settings_of(drawn[0][1])["exit_heads"] == skip.exit_heads
+
+
+def test_parts_of_another_model_are_told_without_a_hash(pipe, tmp_path):
+    heads = ExitHeads.for_unet(pipe.unet)
+    heads.model = trained_for(pipe, pipe.unet) | {"weights_sha256": None}  # as of weights too large to hash
+    heads.save(tmp_path / "h.safetensors")
+    ExitHeads.load(tmp_path / "h.safetensors", pipe.unet, "abc")
+    other = type(pipe.unet).from_config(pipe.unet.config)
+    with pytest.raises(ModelError, match="are of another model"):
+        ExitHeads.load(tmp_path / "h.safetensors", other, "abc")
+    heads.model["class"] = "I2VGenXLUNet"
+    heads.save(tmp_path / "h.safetensors")
+    with pytest.raises(ModelError, match="are of another model"):
+        ExitHeads.load(tmp_path / "h.safetensors", pipe.unet, "abc")
+
+
+def test_early_exit_is_timed_with_the_shipped_heads(pipe, tmp_path, monkeypatch):
+    (tmp_path / "early_exit").mkdir()
+    heads = ExitHeads.for_unet(pipe.unet)
+    heads.model = trained_for(pipe, pipe.unet)
+    heads.save(tmp_path / "early_exit" / "tiny-t2v.safetensors")
+    monkeypatch.setattr(videoada.trained, "ASSETS", tmp_path)
+    request = videoada.GenerationConfig(prompt=PROMPTS[0], num_inference_steps=3, num_frames=2)
+    skip = SkipConfig(policy="none", early_exit=True, exit_threshold=0.9)
+    timing = time_pairs(pipe, [request], skip=skip, pairs=1)
+    assert timing.predictions == 3
+    assert timing.psnr is not None
+
+
+def test_no_exits_where_the_network_is_moved_about(tmp_path):
+    pipe = videoada.load_pipeline("tiny-t2v", device="cpu", offload="model")
+    heads = ExitHeads.for_unet(pipe.unet)
+    with pytest.raises(ConfigError, match="--offload"), videoada.early_exit(pipe, 0.5, heads):
+        pass

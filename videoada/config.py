@@ -112,7 +112,8 @@ class SkipConfig(FrozenConfig):
                 "guidance-tolerance goes with a policy that skips; for it alone, take --policy every-n --every 1"
             )
         if values.get("early_exit") is False:
-            values.pop("early_exit")
+            for name in ("early_exit", "exit_threshold", "exit_heads"):
+                values.pop(name, None)
         if {"exit_threshold", "exit_heads"} & values.keys():
             values["early_exit"] = True
         if values.get("early_exit") and values.get("guidance_tolerance"):

@@ -45,12 +45,14 @@ def early_exit(
 
 
 @contextmanager
-def exits_of(pipe: Any, skip: SkipConfig) -> Iterator[ExitTrace | None]:
-    """What a configuration says of early exit, for the length of the block."""
+def exits_of(
+    pipe: Any, skip: SkipConfig, guided: bool | None = None, heads: ExitHeads | None = None
+) -> Iterator[ExitTrace | None]:
+    """What a configuration says of early exit, for the length of the block; `heads` where they are found already."""
     if not skip.early_exit:
         yield None
         return
-    with early_exit(pipe, skip.exit_threshold, skip.exit_heads) as trace:
+    with early_exit(pipe, skip.exit_threshold, heads or skip.exit_heads, guided=guided) as trace:
         yield trace
 
 

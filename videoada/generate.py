@@ -24,6 +24,7 @@ from videoada.records import RunRecord
 from videoada.settings import SHIPPED
 from videoada.step_count import choose_steps
 from videoada.trace import StepTrace
+from videoada.trained import EXIT_HEADS
 from videoada.video import Video
 
 FEW_STEPS = 15  # below it, skipping saves little and costs much
@@ -134,7 +135,7 @@ def _generate_batch(
         torch.cuda.reset_peak_memory_stats(device)
     with (
         scheduler_of(pipe, batch[0].scheduler),
-        exits_of(pipe, skip) as exits,
+        exits_of(pipe, skip, guided=batch[0].guidance_scale > 1) as exits,
         skip_steps(pipe, skip.steps_alone, on_step=on_step, on_latents=on_latents) as trace,
     ):
         started = time.perf_counter()
@@ -152,6 +153,12 @@ def _generate_batch(
         (video, _record(pipe, each, skip, trace, exits, index, video, seconds))
         for index, (each, video) in enumerate(zip(batch, videos, strict=True))
     ]
+
+
+def _heads_of(pipe: Any, skip: SkipConfig) -> dict[str, Any]:
+    """Whose exit heads they were: the file's name where it is one's own, and its hash."""
+    own = {"heads": str(skip.exit_heads)} if skip.exit_heads else {}
+    return own | {"heads_sha256": EXIT_HEADS.sha256(pipe, skip.exit_heads)}
 
 
 def _peak_memory(pipe: Any) -> int | None:
@@ -225,7 +232,7 @@ def _record(
         predictor={"name": skip.predictor}
         | ({"damping": skip.damping} if skip.damping is not None else {})
         | ({"corrector": skip.corrector} if skip.policy != "none" else {}),
-        early_exit=exit_record(exits, trace.computed, index) if exits else None,
+        early_exit=exit_record(exits, trace.computed, index) | _heads_of(pipe, skip) if exits else None,
         computed=trace.computed[index],
         signal=trace.signal[index],
         signal_percentiles=trace.signal_percentiles(index),

@@ -60,5 +60,6 @@ def settings_of(record: RunRecord) -> dict[str, Any]:
         "predictor": record.predictor.get("name"), "damping": record.predictor.get("damping"),
         "corrector": record.predictor.get("corrector"), "dtype": record.dtype,
         "early_exit": True if exits else None, "exit_threshold": exits.get("threshold"),
+        "exit_heads": exits.get("heads"),
     }  # fmt: skip
     return {name: value for name, value in values.items() if value is not None}

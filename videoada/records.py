@@ -75,7 +75,7 @@ class RunRecord(BaseModel):
     policy: dict[str, Any]
     predictor: dict[str, Any]
     savings: dict[str, float] | None = None  # shares of the full run's multiply-adds: by what they were saved
-    early_exit: dict[str, Any] | None = None  # threshold, num_exits, steps (exit by step, null: skipped), macs
+    early_exit: dict[str, Any] | None = None  # threshold, num_exits, steps (exit by step, null: skipped), macs, heads
     computed: list[bool]
     guidance_skipped: list[bool] | None = None  # for each step: was only the conditional half computed?
     signal: list[float | None]

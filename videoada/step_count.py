@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from videoada.errors import ModelError
 from videoada.pipelines import model_info
-from videoada.trained import STEP_POLICY, read_part, write_part
+from videoada.trained import STEP_POLICY, check_trained_for, read_part, write_part
 
 FORMAT = "videoada-step-policy-1"
 COUNTS = (10, 15, 20, 25, 30, 40, 50)
@@ -32,7 +32,7 @@ class StepPolicy(nn.Module):
         self.layers = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width), nn.SiLU(), nn.Linear(width, len(counts)))
         nn.init.zeros_(self.layers[-1].weight)
         nn.init.zeros_(self.layers[-1].bias)
-        self.model: dict[str, Any] = {}  # name and weights_sha256 of what it was trained for
+        self.model: dict[str, Any] = {}  # of `trained_for`: what it was trained for
 
     def forward(self, embedding: Tensor) -> Tensor:
         return self.layers(embedding)
@@ -47,16 +47,15 @@ class StepPolicy(nn.Module):
         write_part(path, self.state_dict(), {"format": FORMAT, "config": self.config, "model": self.model})
 
     @classmethod
-    def load(cls, path: str | Path, dim: int, weights_sha256: str | None = None) -> StepPolicy:
-        """A policy for text embeddings of `dim`. Raises ModelError for what is no such file, or is of another model."""
+    def load(cls, path: str | Path, encoder: Any, weights_sha256: str | None = None) -> StepPolicy:
+        """A policy for this text encoder. Raises ModelError for what is no such file, or is of another model."""
         tensors, about = read_part(path, FORMAT, "a step policy")
         try:
-            trained_for = about["model"].get("weights_sha256")
-            if about["config"]["dim"] != dim or (trained_for and weights_sha256 and trained_for != weights_sha256):
+            if about["config"]["dim"] != 2 * encoder.config.hidden_size:
                 raise ModelError(
-                    f"the step policy in {path} is of another model ({about['model'].get('name')}); train one with "
-                    "scripts/train_step_count.py"
+                    f"the step policy in {path} is of another model: its text embeddings have another width"
                 )
+            check_trained_for(about["model"], encoder, weights_sha256, f"the step policy in {path} is")
             policy = cls(**about["config"])
             policy.load_state_dict(tensors)
         except (TypeError, KeyError, AttributeError, RuntimeError) as error:
@@ -87,8 +86,8 @@ def find_policy(pipe: Any, path: str | Path | None = None) -> StepPolicy:
     encoder = getattr(pipe, "text_encoder", None)
     if encoder is None:
         raise ModelError(f"{type(pipe).__name__} has no text encoder to ask for a step count")
-    dim, weights = 2 * encoder.config.hidden_size, model_info(pipe).weights_sha256
-    return STEP_POLICY.find(pipe, encoder, path, lambda file: StepPolicy.load(file, dim, weights))
+    weights = model_info(pipe).weights_sha256
+    return STEP_POLICY.find(pipe, encoder, path, lambda file: StepPolicy.load(file, encoder, weights))
 
 
 def choose_steps(pipe: Any, prompts: Sequence[str], path: str | Path | None = None) -> list[int]:

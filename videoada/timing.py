@@ -20,8 +20,9 @@ from videoada.config import GenerationConfig, SkipConfig
 from videoada.denoiser import skip_steps
 from videoada.draw import draw_batch
 from videoada.errors import ConfigError
-from videoada.exits import exits_of
+from videoada.exits import exits_of, find_heads
 from videoada.generate import check_request
+from videoada.layerwise.exit_heads import ExitHeads
 from videoada.metrics import paired_fidelity
 from videoada.pipelines import model_info, scheduler_of
 from videoada.records import package_versions
@@ -134,7 +135,8 @@ def time_pairs(
 
 
 def _pair(pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig, full_first: bool) -> Pair:
-    full, skipped = (_timed(pipe, batch, SkipConfig(policy="none")), _timed(twin(pipe), batch, skip))
+    heads = find_heads(pipe, skip.exit_heads) if skip.early_exit else None
+    full, skipped = _timed(pipe, batch, SkipConfig(policy="none")), _timed(twin(pipe), batch, skip, heads)
     results = in_turn(full, skipped) if full_first else reversed(in_turn(skipped, full))
     ((full_frames, full_trace), full_seconds), ((frames, trace), seconds) = results
     psnrs = [paired_fidelity(a.frames, b.frames).psnr for a, b in zip(frames, full_frames, strict=True)]
@@ -145,7 +147,9 @@ def _pair(pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig, full_f
     )  # fmt: skip
 
 
-def _timed(pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig) -> Callable[[Callable[[], None]], Any]:
+def _timed(
+    pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig, heads: ExitHeads | None = None
+) -> Callable[[Callable[[], None]], Any]:
     """A run for `in_turn` that hands over after each step."""
 
     def run(hand_over: Callable[[], None]) -> Any:
@@ -156,7 +160,7 @@ def _timed(pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig) -> Ca
 
         with (
             scheduler_of(pipe, batch[0].scheduler),
-            exits_of(pipe, skip),
+            exits_of(pipe, skip, batch[0].guidance_scale > 1, heads),
             skip_steps(pipe, skip.steps_alone, on_step=on_step) as trace,
         ):
             trace.synchronize = True

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from videoada.catalogue import ASSETS
 from videoada.errors import ModelError
@@ -41,6 +42,43 @@ def read_part(path: str | Path, format: str, kind: str) -> tuple[dict[str, Tenso
     if about.get("format") != format:
         raise ModelError(f"{path} holds no {kind}")
     return tensors, about
+
+
+PROBED = 32  # parameters of a network of which one value is noted
+
+
+def trained_for(pipe: Any, module: nn.Module) -> dict[str, Any]:
+    """What a part notes of the network that it was trained on: by these it is told from another."""
+    info = model_info(pipe)
+    return {"name": info.name, "weights_sha256": info.weights_sha256, "class": type(module).__name__,
+            "probe": _probe(module)}  # fmt: skip
+
+
+def _probe(module: nn.Module) -> list[float] | None:
+    """A value of some parameters; None for a network whose weights are elsewhere or in other units."""
+    chosen = sorted(module.named_parameters())[:PROBED]
+    if any(p.device.type == "meta" or not p.is_floating_point() for _, p in chosen):
+        return None
+    return [round(float(p.detach().flatten()[0]), 6) for _, p in chosen]
+
+
+def check_trained_for(about: dict[str, Any], module: nn.Module, weights_sha256: str | None, what: str) -> None:
+    """Raises ModelError where `about`, of `trained_for`, tells of another network than `module`.
+
+    By the weights' hash where both sides know it, else by the class and by values, as half precision keeps them.
+    """
+    known, probe = about.get("weights_sha256"), about.get("probe")
+    if known and weights_sha256:
+        same = known == weights_sha256
+    else:
+        same = about.get("class") in (None, type(module).__name__)
+        here = _probe(module) if probe else None
+        if same and here is not None:
+            same = len(here) == len(probe) and all(
+                math.isclose(a, b, rel_tol=0.02, abs_tol=1e-4) for a, b in zip(probe, here, strict=True)
+            )
+    if not same:
+        raise ModelError(f"{what} of another model ({about.get('name')}); train anew for the one here")
 
 
 @dataclass(frozen=True)

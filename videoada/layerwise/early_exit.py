@@ -43,23 +43,32 @@ class ExitTrace:
 
 @contextmanager
 def early_exit(
-    unet: Any, heads: ExitHeads, threshold: float, *, choose: Choice | None = None, keep_maps: bool = False
+    unet: Any,
+    heads: ExitHeads,
+    threshold: float,
+    *,
+    choose: Choice | None = None,
+    keep_maps: bool = False,
+    guided: bool | None = None,
 ) -> Iterator[ExitTrace]:
     """The UNet with exits, for the length of the block; yields where each call's prompts left.
 
-    A prompt's two guidance halves (rows of equal latents) leave together, by the mean over both. Threshold 0 leaves the
-    UNet as it is: nothing could be below. `choose` decides instead of the uncertainty (for baselines). Raises
-    ConfigError for a threshold outside [0, 1], or a UNet that is compiled.
+    A prompt's two guidance halves leave together, by the mean over both; `guided` says whether a batch has them (None:
+    if its halves are of equal latents). Threshold 0 leaves the UNet as it is: nothing could be below. `choose` decides
+    instead of the uncertainty (for baselines). Raises ConfigError for a threshold outside [0, 1], or a UNet that is
+    compiled or moved about.
     """
     if not 0 <= threshold <= 1:
         raise ConfigError(f"the exit threshold must be between 0 and 1, got {threshold}")
     if getattr(unet, "_compiled_call_impl", None) is not None:
         raise ConfigError("early exit replaces blocks of the UNet, which --compile has frozen: leave one of them out")
+    if any(hasattr(module, "_hf_hook") for module in unet.modules()):
+        raise ConfigError("early exit replaces blocks of the UNet, which --offload moves about: leave one of them out")
     trace = ExitTrace(len(heads.heads), threshold, [], maps=[] if keep_maps else None)
     if threshold == 0 and choose is None:
         yield trace
         return
-    run = _Exits(unet, heads, threshold, choose, trace)
+    run = _Exits(unet, heads, threshold, choose, guided, trace)
     blocks = [unet.down_blocks[0], unet.mid_block, *unet.up_blocks]
     plain = {id(block): block.forward for block in (unet, *blocks)}
     try:
@@ -77,8 +86,12 @@ def early_exit(
 class _Exits:
     """One call at a time: which rows are still on their way, and what the others left with."""
 
-    def __init__(self, unet: Any, heads: ExitHeads, threshold: float, choose: Choice | None, trace: ExitTrace):
+    def __init__(
+        self, unet: Any, heads: ExitHeads, threshold: float, choose: Choice | None, guided: bool | None,
+        trace: ExitTrace,
+    ):  # fmt: skip
         self.unet, self.heads, self.threshold, self.choose, self.trace = unet, heads, threshold, choose, trace
+        self.guided = guided
         self.last = len(unet.up_blocks) - 1
         self.fine: Tensor
 
@@ -124,7 +137,9 @@ class _Exits:
     def _begin(self, sample: Tensor) -> None:
         rows, self.num_frames = sample.shape[0], sample.shape[2]
         half = rows // 2
-        paired = rows % 2 == 0 and torch.equal(sample[:half], sample[half:])
+        paired = self.guided
+        if paired is None:
+            paired = rows % 2 == 0 and torch.equal(sample[:half], sample[half:])
         self.prompts = [(i, i + half) for i in range(half)] if paired else [(i,) for i in range(rows)]
         self.rows = list(range(rows))  # still on their way
         self.left: dict[int, Tensor] = {}  # row → what it left with

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from videoada.layerwise.exit_heads import ExitHeads, finest
 
+_KNOWN: WeakKeyDictionary[ExitHeads, dict[str, list[float]]] = WeakKeyDictionary()
+
 
 def exit_costs(unet: Any, heads: ExitHeads, sample: Tensor, *args: Any, **kwargs: Any) -> list[float]:
+    """`count_costs`, once for these heads and inputs of these shapes: counting takes as long as some calls."""
+    tensors = {"sample": sample, **{str(i): x for i, x in enumerate(args)}, **kwargs}
+    shapes = str(sorted((name, tuple(x.shape[1:])) for name, x in tensors.items() if isinstance(x, Tensor)))
+    known = _KNOWN.setdefault(heads, {})
+    if shapes not in known:
+        known[shapes] = count_costs(unet, heads, sample, *args, **kwargs)
+    return known[shapes]
+
+
+def count_costs(unet: Any, heads: ExitHeads, sample: Tensor, *args: Any, **kwargs: Any) -> list[float]:
     """Share of a full call's multiply-adds that leaving at each exit takes, for one row of latents like `sample`.
 
     What heads and uncertainties take is counted; the last share is of going through, above 1 by the uncertainties.

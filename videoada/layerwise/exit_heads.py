@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from videoada.errors import ModelError
-from videoada.trained import read_part, write_part
+from videoada.trained import check_trained_for, read_part, write_part
 
 FORMAT = "videoada-exit-heads-1"
 WIDTH = 48
@@ -77,7 +77,7 @@ class ExitHeads(nn.Module):
         }  # fmt: skip
         self.heads = nn.ModuleList(ExitHead(c, fine_channels, time_channels, out_channels, width) for c in channels)
         self.uncertainties = nn.ModuleList(Uncertainty(c, time_channels) for c in channels)
-        self.model: dict[str, Any] = {}  # name and weights_sha256 of the UNet that they were trained on
+        self.model: dict[str, Any] = {}  # of `trained_for`: the UNet that they were trained on
         self.threshold: float | None = None  # that training found to be a good one
 
     @classmethod
@@ -98,12 +98,7 @@ class ExitHeads(nn.Module):
         try:
             if {k: v for k, v in about["config"].items() if k != "width"} != exit_channels(unet):
                 raise ModelError(f"the exit heads in {path} are of another network than {type(unet).__name__} here")
-            trained_on = about["model"].get("weights_sha256")
-            if trained_on and weights_sha256 and trained_on != weights_sha256:
-                raise ModelError(
-                    f"the exit heads in {path} were trained on other weights ({about['model'].get('name')}, "
-                    f"{trained_on[:12]}); train them anew with scripts/train_early_exit.py"
-                )
+            check_trained_for(about["model"], unet, weights_sha256, f"the exit heads in {path} are")
             heads = cls(**about["config"])
             heads.load_state_dict(tensors)
         except (TypeError, KeyError, AttributeError, RuntimeError) as error:

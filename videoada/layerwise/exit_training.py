@@ -30,9 +30,9 @@ class Features:
     def num_frames(self) -> int:
         return self.output.shape[2]
 
-    def to(self, dtype: torch.dtype) -> Features:
-        return Features([x.to(dtype) for x in self.deep], self.fine.to(dtype), self.time.to(dtype),
-                        self.output.to(dtype))  # fmt: skip
+    def to(self, dtype: torch.dtype, device: str | torch.device | None = None) -> Features:
+        fine, time, output = (x.to(device, dtype) for x in (self.fine, self.time, self.output))
+        return Features([x.to(device, dtype) for x in self.deep], fine, time, output)
 
     def rows(self, places: list[int]) -> Features:
         """Those rows of the batch alone."""
