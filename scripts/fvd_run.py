@@ -39,6 +39,21 @@ def shapes(path: Path, count: int) -> Path:
     return path
 
 
+VALUES = {"--policy", "--quality", "--tolerance", "--threshold", "--target-psnr", "--predictor", "--guidance-tolerance",
+          "--exit-threshold", "--exit-heads", "--step-policy"}  # fmt: skip
+
+
+def in_full(flags: list[str]) -> list[str]:
+    """The flags without those that say what may be left out."""
+    kept, rest = [], iter(flags)
+    for flag in rest:
+        if flag in VALUES or (flag == "--steps" and flags[flags.index(flag) + 1 :][:1] == ["auto"]):
+            next(rest, None)
+        elif flag not in ("--early-exit", "--corrector"):
+            kept.append(flag)
+    return kept
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -55,9 +70,8 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     prompts = args.prompts or shapes(args.folder / "prompts.txt", args.count)
     common = ["--model", args.model, "--format", "mkv", "--continue-on-error", *rest]
-    skipping = {"--policy", "--quality", "--tolerance", "--threshold", "--target-psnr", "--predictor"}
     common = [part for flag in common for part in (flag.split("=", 1) if flag.startswith("--") else [flag])]
-    full = [flag for i, flag in enumerate(common) if not {flag, common[i - 1] if i else ""} & skipping]
+    full = in_full(common)
     videoada("render", prompts, "--out", args.folder / "full", *full, "--policy", "none")
     videoada("render", prompts, "--out", args.folder / "skipped", *common)
     extractor = ["--extractor", args.extractor] if args.extractor else []

@@ -85,6 +85,8 @@ def disturb(render: Render, kills: int, rng: random.Random, wait: tuple[float, f
             if code != 0:
                 raise SystemExit(f"render ended with {code}")
             print(f"finished after {done} kills", flush=True)
+            if done < kills:
+                raise SystemExit(f"that is less than {kills}: give more --videos, or a shorter --wait")
             return
 
 

@@ -23,7 +23,7 @@ from videoada.config import FORMATS
 from videoada.errors import ConfigError, OutputError
 from videoada.jobs import Job
 from videoada.locks import NameLocks, place
-from videoada.outputs import is_frame_folder, record_path
+from videoada.outputs import record_path
 from videoada.records import RunRecord
 from videoada.video import Video
 
@@ -54,18 +54,22 @@ class RenderFolder:
     # ---- what is asked for and what is there -------------------------------------------------------------------------
 
     def settle(self, settings: dict[str, Any], overwrite: bool = False, keep: bool = True) -> None:
-        """Compare the settings with those of the videos that are there, and keep them. Raises ConfigError where they
-        differ."""
+        """Compare the settings with those of the videos that are there, and of other commands at work on them, and keep
+        them. Raises ConfigError where they differ."""
         with self.holding(SETTINGS):
             kept = read_json(self.path / SETTINGS)
-            if kept and not overwrite and any(self.records(whole=False)):
-                other = sorted(name for name in kept.keys() | settings.keys() if kept.get(name) != settings.get(name))
-                if other:
-                    raise ConfigError(
-                        f"{self.path} holds videos of other settings ("
-                        + ", ".join(f"{n.replace('_', '-')} {_short(kept.get(n))}" for n in other[:4])
-                        + "): name another folder, repeat its settings, or give --overwrite"
-                    )
+            other = sorted(name for name in kept.keys() | settings.keys() if kept.get(name) != settings.get(name))
+            told = ", ".join(f"{n.replace('_', '-')} {_short(kept.get(n))}" for n in other[:4])
+            if kept and other and not overwrite and any(self.records(whole=False)):
+                raise ConfigError(
+                    f"{self.path} holds videos of other settings ({told}): name another folder, repeat its settings, "
+                    "or give --overwrite"
+                )
+            if kept and other and keep and not self.locks.alone():
+                raise ConfigError(
+                    f"another command is rendering into {self.path} with other settings ({told}): name another folder, "
+                    "or wait until it has ended"
+                )
             if keep and kept != settings:
                 self.put(SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
 
@@ -131,12 +135,14 @@ class RenderFolder:
         """What a video that is drawn again leaves: its record, and its film in any format."""
         had_record = self.record_of(job).exists()
         self.record_of(job).unlink(missing_ok=True)
-        for ending in (*FORMATS, ""):
-            old = self.path / f"{job.name}{ending}"
-            if old.is_dir() and is_frame_folder(old):
-                shutil.rmtree(old)
-            elif had_record and ending and ending != self.format:
-                old.unlink(missing_ok=True)
+        frames = self.path / job.name
+        if (had_record or not self.format) and frames.is_dir() and any(frames.iterdir()):
+            if not all(re.fullmatch(r"frame-\d+\.png", f.name) for f in frames.iterdir()):
+                raise OutputError(f"{frames} holds other files, and a video's frames are to go there: move them")
+            shutil.rmtree(frames)
+        for ending in FORMATS:
+            if had_record and ending != self.format:
+                (self.path / f"{job.name}{ending}").unlink(missing_ok=True)
 
     def put(self, name: str, text: str) -> None:
         """A small file of this folder, whole. Waits for another command that is writing it. Raises OutputError."""

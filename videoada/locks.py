@@ -13,9 +13,11 @@ import os
 import struct
 from pathlib import Path
 
+from videoada.errors import OutputError
+
 try:
     import fcntl
-except ImportError:  # Windows: one render on a folder at a time
+except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -23,11 +25,18 @@ PRESENT = 0  # the byte that everyone shares who has the file open, so that nobo
 
 
 class NameLocks:
-    """Open, or make, the file of locks at `path`. `supported` turns False where the file system has none."""
+    """Open, or make, the file of locks at `path`. `supported` turns False where the file system has none.
+
+    Raises OutputError on Windows.
+    """
 
     def __init__(self, path: str | Path) -> None:
+        if fcntl is None:
+            raise OutputError(
+                "rendering prompt files needs the file locks of Linux or macOS; on Windows, run it in WSL"
+            )
         self.path = Path(path)
-        self.supported = fcntl is not None
+        self.supported = True
         self.held: set[int] = set()
         while True:
             self.path.parent.mkdir(exist_ok=True)
@@ -41,6 +50,13 @@ class NameLocks:
             except FileNotFoundError:
                 pass
             os.close(self.file)  # its last user is removing it, or has
+
+    def alone(self) -> bool:
+        """Whether nobody else has the file open now."""
+        found = self._lock(PRESENT)
+        if found:
+            self._lock(PRESENT, shared=True)
+        return found
 
     def acquire(self, name: str | int) -> bool:
         """Whether the name (or its byte) is this object's now; at once."""

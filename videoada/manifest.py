@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from videoada.errors import ConfigError
 from videoada.folder import MANIFEST, PROMPT_FILE, RenderFolder, output_errors
 
+LINKS = "videos"
 COLUMNS = (
     "prompt", "negative_prompt", "image", "seed", "sample", "num_inference_steps", "num_predictions", "unet_rows",
     "unet_rows_full", "seconds", "job_sha256",
@@ -30,15 +32,33 @@ def index(folder: RenderFolder, naming: str = "id") -> list[dict[str, Any]]:
         if naming == "vbench":
             prompts = {str(row["file"]): row["prompt"] for row in rows}
             folder.put(PROMPT_FILE, json.dumps(prompts, indent=1, ensure_ascii=False) + "\n")
-            with output_errors(f"can't write {folder.path / 'videos'}"):
-                _link_all(folder.path / "videos", list(prompts))
+            with output_errors(f"can't write {folder.path / LINKS}"):
+                _link_all(folder.path / LINKS, list(prompts))
     return rows
+
+
+def check_links(folder: Path) -> None:
+    """Raises ConfigError where `videos/` holds what no rendering put there: it would have to go."""
+    with output_errors(f"can't read {folder / LINKS}"):
+        if not (folder / LINKS).exists():
+            return
+        if not (folder / LINKS).is_dir() or not all(map(_is_ours, (folder / LINKS).iterdir())):
+            raise ConfigError(
+                f"{folder / LINKS} holds other files, and --naming vbench keeps it for links to the videos: move them"
+            )
+
+
+def _is_ours(link: Path) -> bool:
+    """A link to a video beside its folder, or where there are no links a copy of one."""
+    if link.is_symlink():
+        return link.readlink() == Path("..") / link.name
+    return (link.parent.parent / link.name).exists()
 
 
 def _link_all(links: Path, files: Sequence[str]) -> None:
     links.mkdir(exist_ok=True)
     wanted = set(files)
-    for old in links.iterdir():
+    for old in filter(_is_ours, links.iterdir()):
         if old.name not in wanted or not old.is_symlink():
             shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
     for name in files:

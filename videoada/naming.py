@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 
@@ -19,7 +20,7 @@ def check_id(text: str) -> str:
 
     An ending that names a video format falls away. Raises ValueError for what could leave the folder, or is no name.
     """
-    text = re.sub(rf"({'|'.join(map(re.escape, FORMATS))})$", "", text, flags=re.IGNORECASE)
+    text = re.sub(rf"({'|'.join(map(re.escape, FORMATS))})+$", "", text, flags=re.IGNORECASE)
     if len(text.encode()) > MOST_PATH:
         raise ValueError(f"the id '{text[:20]}…' is too long for a path ({len(text.encode())} bytes)")
     if text in RESERVED:
@@ -49,6 +50,12 @@ def vbench_name(prompt: str, sample: int) -> str | None:
     if "/" in name or name.startswith(".") or _unfit(name):
         return None
     return name if len(name.encode()) <= MOST_BYTES else None
+
+
+def model_folder(name: str) -> str:
+    """A model's name, which may be a path or a hub id, as the name of one folder or file; plain names as they are."""
+    plain = re.sub(r"[^\w.-]+", "-", name).strip("-.")
+    return plain if plain == name else f"{plain[-80:]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def same_file(name: str) -> str:

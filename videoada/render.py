@@ -137,6 +137,7 @@ def render(
                 progress.failed[job.name] = outcome.error
 
     try:
+        note.write(progress)
         while queue or under_way or elsewhere:
             stopping = bool(progress.failed) and not continue_on_error
             if stopping and not under_way:

@@ -41,13 +41,16 @@ class How:
 def run(console: Console, jobs: list[Job], plan: WorkerPlan, kept: dict[str, Any], how: How) -> None:
     from videoada.errors import OutputError
     from videoada.folder import SUMMARY, RenderFolder
-    from videoada.manifest import index
+    from videoada.manifest import check_links
     from videoada.render import Progress
 
     folder = RenderFolder(how.out, plan.format)
     with contextlib.closing(folder):
+        if how.naming == "vbench":
+            check_links(how.out)
         if how.rank == 0:
             folder.settle(kept, how.overwrite)
+        _after_the_first(how)
         swept = folder.sweep()
         waiting = folder.missing(jobs, how.overwrite)
         console.print(f"{len(jobs)} videos, {len(jobs) - len(waiting)} of them there" + (
@@ -56,11 +59,11 @@ def run(console: Console, jobs: list[Job], plan: WorkerPlan, kept: dict[str, Any
         try:
             if waiting:
                 progress = _draw(console, jobs, waiting, folder, plan, how)
-        finally:  # also after Ctrl-C: nothing half-written stays, and the manifest lists what is there
+        except BaseException:  # also Ctrl-C: nothing half-written stays, and the manifest lists what is there
             with contextlib.suppress(OutputError):
-                folder.sweep()
-                if how.rank == 0:
-                    index(folder, how.naming)
+                _tidy(folder, how)
+            raise
+        _tidy(folder, how)
         if how.rank == 0:
             summary = progress.summary() | {"failures": _failures(progress, jobs)}
             folder.put(SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
@@ -69,6 +72,22 @@ def run(console: Console, jobs: list[Job], plan: WorkerPlan, kept: dict[str, Any
                 print(json.dumps(summary, ensure_ascii=False))
     if progress.failed:
         raise typer.Exit(1)
+
+
+def _after_the_first(how: How) -> None:
+    """Under `accelerate launch`, go on when the first process has settled what the folder is for."""
+    if how.world > 1:
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()
+
+
+def _tidy(folder: RenderFolder, how: How) -> None:
+    from videoada.manifest import index
+
+    folder.sweep()
+    if how.rank == 0:
+        index(folder, how.naming)
 
 
 def _draw(

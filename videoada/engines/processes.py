@@ -11,12 +11,12 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from videoada.errors import ResourceError, VideoAdaError
+from videoada.errors import ModelError, ResourceError, VideoAdaError
 from videoada.jobs import Job
 from videoada.worker import Outcome, Worker, WorkerPlan
 
@@ -89,7 +89,8 @@ class _Process:
     def __init__(self, context: Any, plan: WorkerPlan) -> None:
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=work, args=(theirs, plan), daemon=True)
-        self.process.start()
+        with _without_interrupts():
+            self.process.start()
         theirs.close()
         self.idle = self.loaded = False  # until its pipeline is
         self.jobs: dict[str, Job] = {}
@@ -113,6 +114,19 @@ class _Process:
         self.connection.close()
 
 
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """What is started here ignores Ctrl-C from its first moment: it reaches the parent, which ends its children."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _plan_of(plan: WorkerPlan, index: int, workers: int) -> WorkerPlan:
     """A share of the CPU's cores, and the GPU whose turn it is."""
     import torch
@@ -126,12 +140,14 @@ def _plan_of(plan: WorkerPlan, index: int, workers: int) -> WorkerPlan:
 
 def work(connection: Connection, plan: WorkerPlan) -> None:
     """What a process does: batches in, ("ready" | "outcome" | "error", value) out, until None comes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         worker = Worker(plan)
     except VideoAdaError as error:
         connection.send(("error", error))
+        return
+    except Exception as error:  # as it is, it might not travel
+        connection.send(("error", ModelError(f"a worker process could not start: {type(error).__name__}: {error}")))
         return
     connection.send(("ready", None))
     while True:
