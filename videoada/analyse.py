@@ -21,7 +21,7 @@ from videoada.denoiser import skip_steps
 from videoada.draw import draw_batch
 from videoada.generate import check_request
 from videoada.images import image_name
-from videoada.outputs import written_aside
+from videoada.outputs import results_folder, written_aside
 from videoada.pipelines import model_info, scheduler_of
 from videoada.rows import take_output
 from videoada.skip.oracle import Mask, OracleStep, greedy_masks
@@ -204,17 +204,22 @@ def analyse(
 ) -> Analysis:
     """Every prompt's oracle and policies; each is kept in `folder` when it is done, and not searched again.
 
-    Raises ConfigError for a request that the pipeline can't draw, or a folder of other settings.
+    Raises ConfigError for a request that the pipeline can't draw, OutputError for a folder that can't be written to.
     """
-    folder, say = Path(folder), on_progress or (lambda text: None)
+    folder, say = results_folder(folder), on_progress or (lambda text: None)
     with_what = SkipConfig(policy="every-n", predictor=predictor, corrector=corrector)
     settings = {"predictor": predictor, "corrector": corrector, "max_skips": max_skips}
-    found = Analysis(model_info(pipe).name, settings)
+    info = model_info(pipe)
+    found = Analysis(info.name, settings)
+    network = {
+        "model": info.name, "weights": info.weights_sha256 or f"{info.source} {info.revision}",
+        "device": pipe._execution_device.type, "dtype": str(pipe.unet.dtype),
+    }  # fmt: skip
     for request in requests:
         check_request(pipe, request, with_what)
     for i, request in enumerate(requests):
         path = folder / "prompts" / f"{i:03d}.json"
-        about = settings | request.model_dump(exclude={"image"}, mode="json") | {
+        about = network | settings | request.model_dump(exclude={"image"}, mode="json") | {
             "image": image_name(request.image),
             "policies": {name: [c.model_dump(mode="json") for c in each] for name, each in POLICIES.items()},
         }  # fmt: skip

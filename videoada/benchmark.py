@@ -19,7 +19,8 @@ from videoada.config import GenerationConfig
 from videoada.errors import PromptError
 from videoada.methods import Drawn, Method, draw_with
 from videoada.metrics import check_coherence, paired_fidelity
-from videoada.outputs import written_aside
+from videoada.naming import model_folder
+from videoada.outputs import results_folder, written_aside
 from videoada.pipelines import model_info
 from videoada.settings import SHIPPED
 from videoada.shapes import agreement, measure, parse
@@ -48,6 +49,7 @@ class Cell:
     psnr_reference: float | None  # to the run of many steps; NaN is never written: missing where there is none
     agreement: float | None  # of the four attributes, on embedded models
     coherent: bool
+    reference_steps: int | None = None
     computed: str = ""
     peak_memory_bytes: int | None = None
     digest: str = ""  # of the method's definition, the weights, the device and its precision
@@ -74,20 +76,17 @@ def benchmark(
     PromptError when the folder belongs to other prompts, ConfigError for a method that the pipeline can't do. A method
     that fails inside diffusers (some schedulers do with some timesteps) is left out and told to `on_failure`.
     """
-    folder = Path(folder)
+    folder = results_folder(folder)
     info = model_info(pipe)
-    _check_same(folder / f"requests-{info.name}.json", [_about(r) for r in requests])
-    digests = {method.name: digest(method, pipe) for method in methods}
+    _check_same(folder / f"requests-{model_folder(info.name)}.json", [_about(r) for r in requests])
     cells = {cell.key: cell for cell in read_cells(folder)}
-    known = {
-        key for key, cell in cells.items()
-        if cell.digest == digests.get(cell.method) and (cell.psnr_reference is not None or not reference_steps)
-    }  # fmt: skip
     for first in range(0, len(requests), batch_size):
         batch = list(requests[first : first + batch_size])
-        runs = _Batch(pipe, batch, first, folder / "runs", info.name, batch_size)
+        runs = _Batch(pipe, batch, first, folder / "runs" / model_folder(info.name), batch_size)
         for method in methods:
-            missing = [i for i in range(len(batch)) if (info.name, method.name, first + i) not in known]
+            definition = digest(method, pipe, batch)
+            known = [cells.get((info.name, method.name, first + i)) for i in range(len(batch))]
+            missing = [i for i, cell in enumerate(known) if not _is_of(cell, definition, reference_steps)]
             if not missing:
                 continue
             try:  # first, so that a method that fails costs no full run
@@ -102,7 +101,7 @@ def benchmark(
             reference = runs.reference(reference_steps) if reference_steps else None
             for i in missing:
                 cell = _measure(info.name, info.embedded, method, first + i, batch[i], drawn[i], full[i],
-                                reference[i].video if reference else None, digests[method.name])  # fmt: skip
+                                reference[i].video if reference else None, reference_steps, definition)  # fmt: skip
                 cells[cell.key] = cell
                 _append(folder / "cells.jsonl", cell)
                 if on_cell:
@@ -111,12 +110,26 @@ def benchmark(
     return [c for c in cells.values() if c.model == info.name and c.method in names and c.prompt < len(requests)]
 
 
-def digest(method: Method, pipe: Any) -> str:
-    """Of all that a cell's numbers depend on besides its prompt: cells of another definition are drawn again."""
-    about = {
-        "method": method.model_dump(mode="json", exclude_none=True), "weights": model_info(pipe).weights_sha256,
+def _is_of(cell: Cell | None, definition: str, reference_steps: int | None) -> bool:
+    if cell is None or cell.digest != definition:
+        return False
+    return not reference_steps or cell.reference_steps == reference_steps
+
+
+def digest(method: Method, pipe: Any, batch: Sequence[GenerationConfig] = ()) -> str:
+    """Of all that a cell's numbers depend on besides its prompt: cells of another definition are drawn again.
+
+    `batch` are the prompts drawn with it, where one decision is for all.
+    """
+    info = model_info(pipe)
+    about: dict[str, Any] = {
+        "method": method.model_dump(mode="json", exclude_none=True),
+        "weights": info.weights_sha256 or f"{info.source} {info.revision}",
         "device": pipe._execution_device.type, "dtype": str(pipe.unet.dtype),
     }  # fmt: skip
+    if method.skip.batch_decision != "prompt":
+        size = method.batch_size or len(batch)
+        about["batch"] = [(request.prompt, request.seed) for request in batch] + [size]
     if method.skip.early_exit:
         about["exit_heads"] = EXIT_HEADS.sha256(pipe, method.skip.exit_heads)
     if method.step_policy:
@@ -157,8 +170,8 @@ def _is_full(method: Method) -> bool:
 class _Batch:
     """The full and the reference runs of a few requests, drawn once and kept as lossless videos."""
 
-    def __init__(self, pipe: Any, batch: list[GenerationConfig], first: int, folder: Path, model: str, size: int):
-        self.pipe, self.batch, self.first, self.folder, self.model, self.size = pipe, batch, first, folder, model, size
+    def __init__(self, pipe: Any, batch: list[GenerationConfig], first: int, folder: Path, size: int):
+        self.pipe, self.batch, self.first, self.folder, self.size = pipe, batch, first, folder, size
         self.known: dict[str, list[Drawn]] = {}
 
     def full(self, scheduler: str) -> list[Drawn]:
@@ -169,23 +182,32 @@ class _Batch:
 
     def _run(self, name: str, method: Method) -> list[Drawn]:
         if name not in self.known:
-            paths = [self.folder / self.model / name / f"{self.first + i:03d}.mkv" for i in range(len(self.batch))]
-            if not all(path.is_file() and path.with_suffix(".json").is_file() for path in paths):
+            paths = [self.folder / name / f"{self.first + i:03d}.mkv" for i in range(len(self.batch))]
+            definition = digest(method, self.pipe)
+            if not all(path.is_file() and _kept(path).get("digest") == definition for path in paths):
                 for path, drawn in zip(paths, draw_with(self.pipe, method, self.batch, self.size), strict=True):
                     about = {name: value for name, value in vars(drawn).items() if name != "video"}
+                    about["digest"] = definition
                     path.parent.mkdir(parents=True, exist_ok=True)
                     with written_aside(path.with_suffix(".json")) as about_aside, written_aside(path) as aside:
                         drawn.video.encode(aside)
                         about_aside.write_text(json.dumps(about), encoding="utf-8")
             self.known[name] = [
-                Drawn(video=Video.read(path), **json.loads(path.with_suffix(".json").read_text())) for path in paths
+                Drawn(video=Video.read(path), **{k: v for k, v in _kept(path).items() if k != "digest"})
+                for path in paths
             ]
         return self.known[name]
 
 
+def _kept(path: Path) -> dict[str, Any]:
+    """What was noted of a kept run; {} where nothing was."""
+    about = path.with_suffix(".json")
+    return json.loads(about.read_text()) if about.is_file() else {}
+
+
 def _measure(
     model: str, embedded: bool, method: Method, index: int, request: GenerationConfig, drawn: Drawn, full: Drawn,
-    reference: Video | None, definition: str,
+    reference: Video | None, reference_steps: int | None, definition: str,
 ) -> Cell:  # fmt: skip
     fidelity = paired_fidelity(drawn.video.frames, full.video.frames)
     to_reference = paired_fidelity(drawn.video.frames, reference.frames, flow=False) if reference else None
@@ -198,6 +220,7 @@ def _measure(
         seconds=round(drawn.seconds, 3), seconds_full=round(full.seconds, 3),
         psnr=_rounded(fidelity.psnr), ssim=round(fidelity.ssim, 5), tof=_rounded(fidelity.tof),
         psnr_reference=_rounded(to_reference.psnr) if to_reference else None, agreement=agrees,
+        reference_steps=reference_steps if reference else None,
         coherent=bool(check_coherence(drawn.video.frames)["passed"]),
         computed="".join("01"[step] for step in drawn.computed), peak_memory_bytes=drawn.peak_memory_bytes,
         digest=definition,

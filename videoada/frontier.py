@@ -155,6 +155,24 @@ def budgets_table(points: Sequence[Point], budgets: Sequence[float], first: str 
     return "\n".join(lines)
 
 
+PSNR_LEVELS = (40.0, 45.0, 50.0)  # dB
+
+
+def psnr_table(points: Sequence[Point], levels: Sequence[float] = PSNR_LEVELS) -> str:
+    """A Markdown table: the share of the full run that each family's best curve takes for a mean PSNR."""
+    most = max((p.prompts for p in points), default=0)
+    lines = ["| family | " + " | ".join(f"for {level:g} dB" for level in levels) + " |",
+             "|---|" + "---|" * len(levels)]  # fmt: skip
+    for family in dict.fromkeys(p.family for p in points if not p.family.startswith("full run")):
+        curve = best_curve([p for p in points if p.family == family and p.prompts == most])
+        cells = []
+        for level in levels:
+            reached = curve and curve[0][1] <= level <= curve[-1][1]
+            cells.append(f"{np.interp(level, [y for _, y in curve], [x for x, _ in curve]):.1%}" if reached else "—")
+        lines.append(f"| {family} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def _mean(values: Any) -> float:
     found = list(values)
     return float(sum(found) / len(found))

@@ -104,7 +104,7 @@ def _solve(pipe: Any, tolerance: float, requests: Sequence[GenerationConfig]) ->
     drawn = []
     for request in requests:
         began = time.perf_counter()
-        with solved_adaptively(pipe, tolerance) as calls:
+        with solved_adaptively(pipe, tolerance, like_steps=request.num_inference_steps) as calls:
             [video], _ = draw_batch(pipe, [request.model_copy(update={"num_inference_steps": 1})])
         seconds = time.perf_counter() - began
         drawn.append(Drawn(video, calls.calls, calls.rows, float(calls.rows), seconds, None, [True]))

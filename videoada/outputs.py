@@ -71,6 +71,18 @@ def frame_files(folder: Path) -> list[Path]:
     return sorted((f for f in folder.iterdir() if f.suffix.lower() == ".png" and not stray(f)), key=key)
 
 
+def results_folder(path: str | Path) -> Path:
+    """A folder for results, made if it is not there. Raises OutputError where nothing can be written."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"can't write to the folder {str(path)[:200]}: {error.strerror or error}") from None
+    if not os.access(path, os.W_OK):
+        raise OutputError(f"the folder {path} can't be written to")
+    return path
+
+
 @contextmanager
 def written_aside(path: str | Path) -> Iterator[Path]:
     """Give a temporary name in the same folder; rename it to `path` on success, remove it on any failure.

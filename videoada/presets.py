@@ -13,7 +13,7 @@ from videoada.settings import SHIPPED
 
 FEW_STEPS = (25, 20, 16, 13)
 TOLERANCES = (0.004, 0.01, 0.025, 0.05, 0.12, 0.3)
-RELEASE = (0.01, 0.02, 0.04, 0.08, 0.2)
+RELEASE = (0.005, 0.01, 0.02, 0.04, 0.08, 0.2)
 # The spacings that were best for 25 and 20, and for 16 and 13 steps, on the first eight prompts of either sample, among
 # leading, trailing and Karras. A solver's curve is the best of those given; Karras fails in diffusers on tiny-i2v.
 SPACINGS: dict[str, dict[int, tuple[Spacing, ...]]] = {
@@ -67,11 +67,11 @@ def few_steps(scheduler: str, steps: Iterable[int] = FEW_STEPS) -> list[Method]:
     ]
 
 
-def deepcache(intervals: Iterable[int] = (2, 3, 5)) -> list[Method]:
+def deepcache(intervals: Iterable[int] = (2, 3, 5, 8)) -> list[Method]:
     return [Method(family="DeepCache", knob=f"interval {n}", cache_interval=n) for n in intervals]
 
 
-def adaptive_solver(tolerances: Iterable[float] = (0.2, 0.8)) -> list[Method]:
+def adaptive_solver(tolerances: Iterable[float] = (0.2, 0.8, 2.5, 8.0)) -> list[Method]:
     return [Method(family="adaptive DPM-Solver", knob=f"rtol {t:g}", solver_tolerance=t) for t in tolerances]
 
 
@@ -80,8 +80,8 @@ def frontier() -> list[Method]:
     return [
         full(), *default(), *release(), *(method for name in SPACINGS for method in few_steps(name)),
         *adaptive_solver(), *deepcache(),
-        *skipping("AdaptiveDiffusion paper", (0.15, 0.4), knob="threshold", policy="third-order"),
-        *skipping("every n", (2, 3), knob="every", policy="every-n"),
+        *skipping("AdaptiveDiffusion paper", (0.05, 0.15, 0.4, 1.0), knob="threshold", policy="third-order"),
+        *skipping("every n", (2, 3, 4), knob="every", policy="every-n"),
     ]  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from videoada.errors import ConfigError
 from videoada.exits import exits_of, find_heads
 from videoada.generate import check_request
 from videoada.layerwise.exit_heads import ExitHeads
-from videoada.metrics import paired_fidelity
+from videoada.metrics.paired import IDENTICAL, paired_fidelity
 from videoada.pipelines import model_info, scheduler_of
 from videoada.records import package_versions
 
@@ -40,7 +40,7 @@ class Pair:
     rows: int
     own: float  # that the skipped run spent deciding and predicting
     steps: int
-    psnr: float | None
+    psnr: float
 
     @property
     def call(self) -> float:
@@ -113,7 +113,7 @@ def time_pairs(
             on_pair(i, measured[-1])
     info = model_info(pipe)
     median = statistics.median
-    psnrs = [p.psnr for p in measured if p.psnr is not None]
+    psnrs = [p.psnr for p in measured]
     return Timing(
         model=info.name,
         embedded=info.embedded,
@@ -129,7 +129,7 @@ def time_pairs(
         efficiency=median(p.ideal / p.skipped for p in measured),
         row_efficiency=median(p.ideal_by_rows / p.skipped for p in measured),
         policy_share=median(p.own / p.steps / p.call for p in measured),
-        psnr=statistics.fmean(psnrs) if psnrs else None,
+        psnr=None if min(psnrs) == IDENTICAL else statistics.fmean(psnrs),
         versions=package_versions(),
     )
 
@@ -140,10 +140,10 @@ def _pair(pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig, full_f
     results = in_turn(full, skipped) if full_first else reversed(in_turn(skipped, full))
     ((full_frames, full_trace), full_seconds), ((frames, trace), seconds) = results
     psnrs = [paired_fidelity(a.frames, b.frames).psnr for a, b in zip(frames, full_frames, strict=True)]
-    finite = [p for p in psnrs if p is not None]
+    counted = [IDENTICAL if p is None else min(p, IDENTICAL) for p in psnrs]
     return Pair(
         full_seconds, seconds, full_trace.denoiser_seconds, trace.denoiser_seconds, full_trace.unet_rows,
-        trace.unet_rows, trace.own_seconds, trace.num_steps, statistics.fmean(finite) if finite else None,
+        trace.unet_rows, trace.own_seconds, trace.num_steps, statistics.fmean(counted),
     )  # fmt: skip
 
 

@@ -39,14 +39,17 @@ def analyse(
 
     from videoada.analyse import analyse as study
     from videoada.analysis_report import analysis_table, write_analysis
+    from videoada.naming import model_folder
+    from videoada.outputs import results_folder
     from videoada.pipelines import load_pipeline, model_info
     from videoada.prompts import read_requests
 
     requests = read_requests(
         prompts, num_inference_steps=steps, num_frames=num_frames, scheduler=scheduler
     )[:limit]  # fmt: skip
-    folder = output or Path("runs") / f"analysis-{Path(model).name}"
+    folder = output or Path("runs") / f"analysis-{model_folder(Path(model).name)}"
     console = Console(stderr=True, highlight=False)
+    results_folder(folder)
     pipe = load_pipeline(model, device=device)
     found = study(
         pipe, requests, folder, predictor=predictor, corrector=corrector, max_skips=max_skips,

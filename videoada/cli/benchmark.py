@@ -127,9 +127,11 @@ def _compare(
 ) -> list[Point]:  # fmt: skip
     from videoada.benchmark import benchmark as measure
     from videoada.frontier import summarize
+    from videoada.outputs import results_folder
     from videoada.pipelines import load_pipeline, model_info
     from videoada.presets import preset as methods_of
 
+    results_folder(folder)
     methods = methods_of(preset_name)
     if families:
         wanted = [part.strip() for part in families.split(",")]
@@ -165,13 +167,15 @@ def write_results(
 ) -> str:
     """NAME.json, NAME.md and NAME.svg of one model; the Markdown text."""
     from videoada.charts import frontier_chart
-    from videoada.frontier import best_curve, budgets_table, points_table
+    from videoada.frontier import best_curve, budgets_table, points_table, psnr_table
+    from videoada.naming import model_folder
     from videoada.outputs import written_aside
     from videoada.records import package_versions
 
     what = f"{model}{' (small embedded model)' if embedded else ''}, {prompts} prompts"
     families = dict.fromkeys(p.family for p in points if not p.family.startswith("full run"))
-    text = f"{what}\n\n{points_table(points)}\n\n{budgets_table(points, budgets)}\n"
+    text = f"{what}\n\n{points_table(points)}\n\n{budgets_table(points, budgets)}\n\n{psnr_table(points)}\n"
+    model = model_folder(model)
     curves = {f: best_curve([p for p in points if p.family == f]) for f in families}
     figures = {
         "model": what, "points": [p.as_dict() for p in points], "budgets": budgets, "versions": package_versions()
