@@ -13,14 +13,14 @@ from pathlib import Path
 import typer
 
 from videoada.cli import app
-from videoada.frontier import Point, budgets_table
+from videoada.frontier import Point, budgets_table, psnr_table
 from videoada.records import RunRecord
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- flags: written by scripts/write_reference.py -->\n", "<!-- end of flags -->"
 RESULTS = ROOT / "samples" / "results"
 BUDGETS = ("frontier",)
-CURVES = ("guidance", "schedulers", "batches", "quality", "quality-stress")  # where a table is worth more than budgets
+CURVES = ("guidance", "schedulers", "quality", "quality-stress")  # where a table is worth more than budgets
 
 
 def flags() -> str:
@@ -73,6 +73,17 @@ def curves(folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def batches(folder: Path) -> str:
+    """The same, and read at equal PSNR and at equal rows."""
+    parts = [curves(folder)]
+    for path in sorted(folder.glob("tiny-*.json"), reverse=True):
+        figures = json.loads(path.read_text(encoding="utf-8"))
+        points = [Point(**point) for point in figures["points"]]
+        at_rows = budgets_table(points, (0.4, 0.32, 0.28))
+        parts.append(f"{figures['model']}, for equal PSNR and at equal rows:\n\n{psnr_table(points)}\n\n{at_rows}\n")
+    return "\n".join(parts)
+
+
 def analyses(folder: Path) -> str:
     """Every policy against the greedy oracle, model by model."""
     parts = []
@@ -84,7 +95,7 @@ def analyses(folder: Path) -> str:
 
 
 def with_benchmarks(readme: str) -> str:
-    for names, table in ((BUDGETS, budgets), (CURVES, curves), (("analysis",), analyses)):
+    for names, table in ((BUDGETS, budgets), (CURVES, curves), (("batches",), batches), (("analysis",), analyses)):
         for name in names:
             begin, end = f"<!-- {name}: written by scripts/write_reference.py -->\n", f"<!-- end of {name} -->"
             if begin in readme and (RESULTS / name).is_dir():

@@ -119,7 +119,7 @@ def schedulers(names: Iterable[str] = ("dpm++", "euler")) -> list[Method]:
 
 def batches(size: int = 8) -> list[Method]:
     """One decision for each prompt against one for the batch, under both rules."""
-    methods = [full(), *default(tolerances=(0.025, 0.05, 0.12)), *release(thresholds=(0.02, 0.04, 0.08))]
+    methods = [full(), *default(tolerances=(0.01, 0.025, 0.05, 0.12)), *release(thresholds=(0.02, 0.04, 0.08))]
     for way in ("mean", "any"):
         methods += default(tolerances=(0.025, 0.05, 0.12, 0.3), batch_decision=way, family=f"videoada, batch {way}")
         methods += release(thresholds=(0.02, 0.04, 0.08), batch_decision=way, family=f"release, batch {way}")

@@ -167,11 +167,12 @@ def write_results(
 ) -> str:
     """NAME.json, NAME.md and NAME.svg of one model; the Markdown text."""
     from videoada.charts import frontier_chart
-    from videoada.frontier import best_curve, budgets_table, points_table, psnr_table
+    from videoada.frontier import Point, best_curve, budgets_table, points_table, psnr_table
     from videoada.naming import model_folder
     from videoada.outputs import written_aside
     from videoada.records import package_versions
 
+    points = [Point(**point.as_dict()) for point in points]  # so that whoever reads the JSON comes to the same tables
     what = f"{model}{' (small embedded model)' if embedded else ''}, {prompts} prompts"
     families = dict.fromkeys(p.family for p in points if not p.family.startswith("full run"))
     text = f"{what}\n\n{points_table(points)}\n\n{budgets_table(points, budgets)}\n\n{psnr_table(points)}\n"
