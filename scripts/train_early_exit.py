@@ -164,7 +164,13 @@ def tune(pipe: Any, args: argparse.Namespace) -> None:
 
 
 def joint(pipe: Any, args: argparse.Namespace) -> None:
-    """Fine-tune network and heads together on the model's own videos; its loss on held-out ones, before and after."""
+    """Fine-tune network and heads together on the model's own videos; its loss on held-out ones, before and after.
+
+    For text-to-video models of square latents, on the CPU: what it answers is whether L_UAL helps the full model.
+    """
+    if not hasattr(pipe.unet, "transformer_in") or hasattr(pipe, "image_encoder"):
+        raise SystemExit("joint fine-tuning knows text-to-video models with a UNet3DConditionModel only")
+    pipe = pipe.to("cpu", torch.float32)
     requests = requests_of(args)
     finals = torch.cat([load_file(p)["final"] for p in sorted(args.run.glob("calls-*.safetensors"))]).float()
     shape = (pipe.unet.config.in_channels, requests[0].num_frames)
@@ -188,9 +194,12 @@ def joint(pipe: Any, args: argparse.Namespace) -> None:
 
     @torch.no_grad()
     def on_held_out() -> float:
+        model.eval()  # the temporal layers have dropout
         rng = torch.Generator().manual_seed(7)
         places = torch.arange(len(finals) - held, len(finals))
-        return float(np.mean([float(losses(places, rng)[0]) for _ in range(args.evaluations)]))
+        found = float(np.mean([float(losses(places, rng)[0]) for _ in range(args.evaluations)]))
+        model.train()
+        return found
 
     if training.step == 0:
         training.log(held_out=round(on_held_out(), 5))

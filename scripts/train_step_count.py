@@ -3,11 +3,12 @@
     python scripts/train_step_count.py all --run runs/steps                     # tiny-t2v, its policy as it ships
     python scripts/train_step_count.py all --model modelscope-t2v --prompts prompts.txt --out policy.safetensors
 
-`render` draws every prompt with every count and keeps quality against the full run in a file, going on where it was
-stopped; `train` learns from that by policy gradient, in minutes on a CPU; `evaluate` compares on prompts held out, with
-fixed counts and with a random policy of the same distribution. Quality is PSNR to the full run, capped at 50 dB and
-divided by it, or SSIM, or a scorer of yours: --scorer module:function (frames (F, H, W, 3) uint8, prompt) -> float.
-Not tried on the large models.
+`render` draws every prompt with every count and keeps quality against the full run, which has the largest count, in a
+file, going on where it was stopped; `train` learns from that by policy gradient, in minutes on a CPU, once for each
+price λ of T steps; `evaluate` compares all on prompts held out, with fixed counts and with a random policy of the same
+distribution, and writes the one whose choices are nearest to `--ship-steps` on average to `--out`. Quality is SSIM or
+PSNR (capped at 50 dB and divided by it) to the full run, prompt agreement on the shapes world, or a scorer of yours:
+--scorer module:function (frames (F, H, W, 3) uint8, prompt) -> float. Not tried on the large models.
 """
 
 from __future__ import annotations
@@ -15,51 +16,62 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from training import Training
+from training import Training, same_run, split
 
 import videoada
 from videoada.config import GenerationConfig
-from videoada.frontier import bootstrap
+from videoada.frontier import SAMPLES, bootstrap
 from videoada.metrics import paired_fidelity
+from videoada.outputs import write_text
 from videoada.pipelines import model_info
 from videoada.prompts import read_requests
 from videoada.shapes import agreement, measure, parse, random_scene
 from videoada.step_count import COUNTS, StepPolicy, policy_loss, prompt_embedding
+from videoada.trained import trained_for
 
+ROOT = Path(__file__).parent.parent
+SHIPPED_POLICY = ROOT / "videoada" / "assets" / "step_count" / "tiny-t2v.safetensors"
+RESULTS = ROOT / "samples" / "results" / "step-count"
 CAP = 50.0  # dB
-STRESS = Path(__file__).parent.parent / "samples" / "prompts_stress.jsonl"
+COSTS = (0.02, 0.05, 0.1, 0.2, 0.4)
+ACTIONS = 4  # tried for a prompt at once: each is held against the mean of the others
 
 
-def requests_of(args: argparse.Namespace, held_out: bool) -> list[GenerationConfig]:
-    """Prompts to learn from, or to judge on: one to four objects; a third of those held out are of the stress set."""
-    count = args.held_out if held_out else args.videos
+def requests_of(args: argparse.Namespace) -> tuple[list[GenerationConfig], list[GenerationConfig]]:
+    """To learn from, and to judge on: scenes of one to four objects; a third of those held out are of the stress set,
+    as often as it takes with another seed."""
     if args.prompts:
-        found = read_requests(args.prompts)
-        return found[-count:] if held_out else found[: len(found) - args.held_out][:count]
-    seed = 80_000 if held_out else 70_000
-    rng = np.random.default_rng(seed)
-    found = [
-        GenerationConfig(prompt=str(random_scene(rng, (1, 2, 3 + i % 2)[i % 3])), seed=seed + i) for i in range(count)
+        return split(read_requests(args.prompts), args.videos, args.held_out)
+    learnt, held_out = (np.random.default_rng(seed) for seed in (70_000, 80_000))
+    train = [
+        GenerationConfig(prompt=str(random_scene(learnt, (1, 2, 3 + i % 2)[i % 3])), seed=70_000 + i)
+        for i in range(args.videos)
     ]
-    if held_out:  # at the usual size: the policy sees the text alone
-        stress = [GenerationConfig(prompt=r.prompt, seed=r.seed) for r in read_requests(STRESS)]
-        for place, request in zip(range(2, count, 3), stress, strict=False):
-            found[place] = request
-    return found
+    known, judged = {request.prompt for request in train}, []
+    stress = read_requests(ROOT / "samples" / "prompts_stress.jsonl")
+    while len(judged) < args.held_out - args.held_out // 3:
+        prompt = str(random_scene(held_out, 1 + len(judged) % 2))
+        if prompt not in known:
+            judged.append(GenerationConfig(prompt=prompt, seed=80_000 + len(judged)))
+    for i in range(args.held_out // 3):
+        again = stress[i % len(stress)]
+        judged.append(again.model_copy(update={"seed": again.seed + 1000 * (i // len(stress))}))
+    return train, judged
 
 
 def render(pipe: Any, args: argparse.Namespace) -> None:
     """rewards.jsonl: a row for each prompt and count, held-out ones among them."""
     skip, path = videoada.SkipConfig(policy="none"), args.run / "rewards.jsonl"
     scorer = _scorer(args.scorer)
-    for held_out in (False, True):
-        requests = requests_of(args, held_out)
+    for held_out, requests in zip((False, True), requests_of(args), strict=True):
         known = {(r["prompt"], r["seed"], r["steps"]) for r in read_rewards(args.run)}
         for first in range(0, len(requests), args.batch_size):
             batch = requests[first : first + args.batch_size]
@@ -89,8 +101,12 @@ def render(pipe: Any, args: argparse.Namespace) -> None:
 def _scorer(name: str | None) -> Callable[..., float] | None:
     if not name:
         return None
-    module, function = name.split(":")
-    return getattr(importlib.import_module(module), function)
+    module, _, function = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        return getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SystemExit(f"--scorer wants module:function, got {name}: {error}") from None
 
 
 def _agreement(pipe: Any, prompt: str, frames: Any) -> float | None:
@@ -112,91 +128,146 @@ def table(args: argparse.Namespace, held_out: bool) -> tuple[list[str], np.ndarr
         name: np.array([[rows[(*key, n)][name] for n in args.counts] for key in keys], dtype=float)
         for name in ("psnr", "ssim", "agreement", "score") if all(r[name] is not None for r in rows.values())
     }  # fmt: skip
+    if not rows or args.quality not in columns:
+        raise SystemExit(f"{args.run} holds no {args.quality}; run `render` first, with a new --run for a new --scorer")
     quality = columns["psnr"] / CAP if args.quality == "psnr" else columns[args.quality]
     return [prompt for prompt, _ in keys], quality, columns
 
 
-def train(pipe: Any, args: argparse.Namespace) -> None:
+def trained(pipe: Any, args: argparse.Namespace, cost: float) -> StepPolicy:
+    """The policy for one price, by REINFORCE on cached rewards; goes on from its checkpoint."""
     torch.manual_seed(0)
     prompts, quality, _ = table(args, held_out=False)
     embedding = prompt_embedding(pipe, prompts)
     policy = StepPolicy(embedding.shape[1], args.counts)
     steps = torch.tensor(args.counts, dtype=torch.float)
-    rewards = torch.tensor(quality, dtype=torch.float) - args.cost * steps / steps.max()
-    training = Training(args.run, f"policy-{args.cost:g}", policy, lr=args.lr, ema_decay=0.99, seed=4)
-    baseline = torch.zeros(len(prompts))
+    rewards = torch.tensor(quality, dtype=torch.float) - cost * steps / steps.max()
+    name = f"policy-{args.quality}-{cost:g}-{args.entropy:g}-{args.lr:g}"
+    training = Training(args.run, name, policy, lr=args.lr, ema_decay=0.99, seed=4)
     while training.step < args.train_steps:
-        pick = torch.randint(len(prompts), (args.rows,), generator=training.rng)
-        noise = 0.1 * torch.randn(args.rows, embedding.shape[1], generator=training.rng)  # there are few prompts
+        rng = training.rng
+        pick = torch.randint(len(prompts), (args.rows,), generator=rng)
+        noise = 0.1 * torch.randn(args.rows, embedding.shape[1], generator=rng)  # there are few prompts
         logits = policy(embedding[pick] + noise * embedding.std(0))
-        actions = torch.multinomial(logits.detach().softmax(-1), 1, generator=training.rng)[:, 0]
-        got = rewards[pick, actions]
-        loss = policy_loss(logits, actions, got, baseline[pick], args.entropy)
-        baseline[pick] += 0.05 * (got - baseline[pick])
+        actions = torch.multinomial(logits.detach().softmax(-1), ACTIONS, replacement=True, generator=rng)
+        got = rewards[pick].gather(1, actions)
+        others = (got.sum(1, keepdim=True) - got) / (ACTIONS - 1)
+        loss = policy_loss(logits.repeat_interleave(ACTIONS, 0), actions.flatten(), got.flatten(), others.flatten(),
+                           args.entropy)  # fmt: skip
         training.update(loss, training.step / args.train_steps)
         training.save(every_seconds=60)
         if training.step % 200 == 0:
             training.log(reward=round(float(got.mean()), 4), steps=round(float(steps[actions].mean()), 2))
     training.save()
     policy.load_state_dict(training.ema)
-    info = model_info(pipe)
-    policy.model = {"name": info.name, "weights_sha256": info.weights_sha256}
-    policy.save(args.out)
-    print(f"wrote {args.out} ({args.out.stat().st_size / 1e6:.2f} MB)")
+    policy.model = trained_for(pipe, pipe.text_encoder)
+    return policy.eval()
+
+
+def train(pipe: Any, args: argparse.Namespace) -> None:
+    for cost in args.costs:
+        trained(pipe, args, cost)
 
 
 def evaluate(pipe: Any, args: argparse.Namespace) -> None:
-    """On prompts held out: against fixed counts, and a random policy that chooses each count as often."""
+    """Every price's policy on prompts held out; one is written to --out."""
     prompts, _, columns = table(args, held_out=True)
-    policy = StepPolicy.load(args.out, prompt_embedding(pipe, prompts[:1]).shape[1], model_info(pipe).weights_sha256)
-    chosen = policy.choose(prompt_embedding(pipe, prompts))
-    places, counts = np.array([args.counts.index(n) for n in chosen]), np.array(args.counts, dtype=float)
+    embedding, counts = prompt_embedding(pipe, prompts), np.array(args.counts, dtype=float)
     objects = np.array([len(parse(p).objects) if model_info(pipe).embedded else 1 for p in prompts])
-    result: dict[str, Any] = {"prompts": len(prompts), "mean_steps": float(counts[places].mean()), "quality": {}}
+    policies = [trained(pipe, args, cost) for cost in args.costs]
+    points = []
+    for cost, policy in zip(args.costs, policies, strict=True):
+        places = np.array([args.counts.index(n) for n in policy.choose(embedding)])
+        points.append({"cost": cost} | compared(places, counts, columns, objects))
+    result = {
+        "model": model_info(pipe).name, "prompts": len(prompts), "quality": args.quality, "points": points,
+        "curves": {name: dict(zip(args.counts, map(float, v.mean(0)), strict=True)) for name, v in columns.items()},
+    }  # fmt: skip
+    args.results.mkdir(parents=True, exist_ok=True)
+    write_text(args.results / "points.json", json.dumps(result, indent=1) + "\n")
+    write_text(args.results / "points.md", markdown(result) + "\n")
+    print(markdown(result))
+    learnt = prompt_embedding(pipe, table(args, held_out=False)[0])  # the choice of λ looks at nothing held out
+    best = min(policies, key=lambda policy: abs(np.mean(policy.choose(learnt)) - args.ship_steps))
+    best.save(args.out)
+    print(f"λ {args.costs[policies.index(best)]:g}; wrote {args.out} ({args.out.stat().st_size / 1e6:.2f} MB)")
+
+
+def compared(places: Any, counts: Any, columns: dict[str, Any], objects: Any) -> dict[str, Any]:
+    """A policy's choices against the fixed counts' curve at its mean, and against chance with its distribution."""
+    taken = counts[places]
+    shares = np.bincount(places, minlength=len(counts)) / len(places)
+    found: dict[str, Any] = {"mean_steps": float(taken.mean()), "measures": {}}
     for name, values in columns.items():
-        own = values[np.arange(len(prompts)), places]
-        fixed = np.array(
-            [np.interp(counts[places].mean(), counts, row) for row in values]
-        )  # the curve, prompt by prompt
-        shares = np.bincount(places, minlength=len(counts)) / len(places)
-        by_chance = values @ shares
-        result["quality"][name] = {
+        own, by_chance = values[np.arange(len(places)), places], values @ shares
+        fixed = np.array([np.interp(taken.mean(), counts, row) for row in values])  # the curve, prompt by prompt
+        found["measures"][name] = {
             "policy": float(own.mean()), "fixed": float(fixed.mean()), "random": float(by_chance.mean()),
-            "above_fixed": [round(v, 4) for v in (float((own - fixed).mean()), *bootstrap(own - fixed))],
-            "above_random": [round(v, 4) for v in (float((own - by_chance).mean()), *bootstrap(own - by_chance))],
-            "curve": {int(n): float(v) for n, v in zip(counts, values.mean(0), strict=True)},
+            "above_fixed": with_interval(own - fixed), "above_random": with_interval(own - by_chance),
         }  # fmt: skip
-    for name, which in (("one_object", objects == 1), ("many_objects", objects > 2)):
-        if which.any():
-            taken = counts[places][which]
-            result[name] = [round(v, 2) for v in (float(taken.mean()), *bootstrap(taken))]
-    result["chosen"] = {int(n): int((places == i).sum()) for i, n in enumerate(counts)}
-    (args.run / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    one, many = taken[objects == 1], taken[objects > 2]
+    if len(one) and len(many):
+        rng = np.random.default_rng(0)
+        means = [rng.choice(many, len(many)).mean() - rng.choice(one, len(one)).mean() for _ in range(SAMPLES)]
+        found["many_objects"], found["one_object"] = float(many.mean()), float(one.mean())
+        found["many_minus_one"] = [float(many.mean() - one.mean()), *map(float, np.percentile(means, (2.5, 97.5)))]
+    found["chosen"] = {int(n): int((places == i).sum()) for i, n in enumerate(counts)}
+    return found
+
+
+def with_interval(values: Any) -> list[float]:
+    """A mean and its 95 % interval."""
+    return [float(v) for v in (values.mean(), *bootstrap(values))]
+
+
+def markdown(result: dict[str, Any]) -> str:
+    name = result["quality"]
+    lines = [
+        f"{result['model']}, {result['prompts']} prompts held out; measured: {name}", "",
+        "| λ | mean steps | policy | fixed counts at that mean | above fixed (95 %) | above random (95 %) "
+        "| many − one object, steps |", "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for p in result["points"]:
+        m = p["measures"][name]
+        f, r = ("{:+.4f} ({:+.4f} to {:+.4f})".format(*m[k]) for k in ("above_fixed", "above_random"))
+        more = "{:+.1f} ({:+.1f} to {:+.1f})".format(*p["many_minus_one"]) if "many_minus_one" in p else ""
+        lines.append(
+            f"| {p['cost']:g} | {p['mean_steps']:.1f} | {m['policy']:.4f} | {m['fixed']:.4f} | {f} | {r} | {more} |"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=("all", "render", "train", "evaluate"))
     parser.add_argument("--run", type=Path, default=Path("runs/steps"))
-    parser.add_argument("--out", type=Path, default=Path("videoada/assets/step_count/tiny-t2v.safetensors"))
+    parser.add_argument("--out", type=Path, help="tiny-t2v: the file that ships")
+    parser.add_argument("--results", type=Path, help="tiny-t2v: samples/results/step-count; else the run's folder")
     parser.add_argument("--model", default="tiny-t2v")
     parser.add_argument("--prompts", type=Path, help="a prompt file; scenes of the shapes world if left out")
     parser.add_argument("--videos", type=int, default=96)
     parser.add_argument("--held-out", type=int, default=64)
     parser.add_argument("--counts", type=int, nargs="+", default=list(COUNTS))
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--quality", choices=("psnr", "ssim", "agreement", "score"), default="psnr")
+    parser.add_argument("--quality", choices=("psnr", "ssim", "agreement", "score"), default="ssim")
     parser.add_argument("--scorer")
-    parser.add_argument("--cost", type=float, default=0.4, help="λ: what T steps cost, in units of the quality")
-    parser.add_argument("--entropy", type=float, default=0.01)
-    parser.add_argument("--train-steps", type=int, default=3000)
+    parser.add_argument("--costs", type=float, nargs="+", default=list(COSTS), help="λ, in units of the quality")
+    parser.add_argument("--ship-steps", type=float, default=25, help="mean steps of the policy to write")
+    parser.add_argument("--entropy", type=float, default=0.002)
+    parser.add_argument("--train-steps", type=int, default=2000)
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--lr", type=float, default=3e-3)
     args = parser.parse_args()
-    for folder in (args.run, args.out.parent):
-        folder.mkdir(parents=True, exist_ok=True)
+    own = args.model == "tiny-t2v"
+    if args.out is None and not own:
+        parser.error("name the file to write with --out: the one that ships is tiny-t2v's")
+    args.out = args.out or SHIPPED_POLICY
+    args.results = args.results or (RESULTS if own and args.out == SHIPPED_POLICY else args.run)
+    args.counts = sorted(set(args.counts))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     pipe = videoada.load_pipeline(args.model)
+    same_run(args.run, model=model_info(pipe).name, weights=model_info(pipe).weights_sha256, prompts=args.prompts,
+             videos=args.videos, held_out=args.held_out, counts=args.counts, scorer=args.scorer)  # fmt: skip
     stages = {"render": render, "train": train, "evaluate": evaluate}
     for name in stages if args.stage == "all" else (args.stage,):
         stages[name](pipe, args)
