@@ -6,7 +6,7 @@
 Writes samples/results/early-exit/: curve.json (and cells.jsonl, from which it goes on where it was stopped), depth.svg
 (where steps leave, by timestep), errors.svg (how far each exit's prediction is from the network's, by timestep) and
 uncertainty.png (the paper's figure: what each exit is unsure of, at some steps of one run). Two baselines decide
-nothing: the static exit spreads two neighbouring exits evenly over the steps, so that the mean share of multiply-adds is
+nothing: the static exit spreads two neighbouring exits evenly over the steps, so that the mean share of the work is
 the same; `by step` leaves at each step where the prompts of its batch left on average.
 """
 

@@ -8,6 +8,7 @@ import json
 import pytest
 import torch
 from conftest import PROMPTS
+from rendering import ROOT
 from test_cli import run
 from test_step_count import biased
 
@@ -77,7 +78,7 @@ def test_by_the_command_line(pipe, tmp_path, capsys):
     code, _, err = run(capsys, "generate", *flags, "--exit-threshold", "2", *output)
     assert code == 2
     code, _, err = run(capsys, "generate", *flags[:-1], str(tmp_path / "none"), *output)
-    assert (code, "can't read exit heads" in err) == (2, True)
+    assert (code, "there is no file" in err) == (2, True)
 
 
 def test_benchmarks_and_reports_take_exits_and_step_counts(pipe, tmp_path):
@@ -146,6 +147,14 @@ def test_early_exit_is_timed_with_the_shipped_heads(pipe, tmp_path, monkeypatch)
     timing = time_pairs(pipe, [request], skip=skip, pairs=1)
     assert timing.predictions == 3
     assert timing.psnr is not None
+
+
+@pytest.mark.parametrize("flags", [["--early-exit"], ["--steps", "auto"], ["--exit-heads", "none.safetensors"]])
+def test_rendering_without_the_part_writes_nothing(flags, tmp_path, capsys):
+    (tmp_path / "p.csv").write_text(f"prompt,image\n{PROMPTS[0]},{ROOT / 'samples' / 'images' / '00.png'}\n")
+    out = tmp_path / "out"
+    code, _, err = run(capsys, "render", str(tmp_path / "p.csv"), "--out", str(out), "--model", "tiny-i2v", *flags)
+    assert (code, err.count("\n"), out.exists()) == (2, 1, False)
 
 
 def test_no_exits_where_the_network_is_moved_about(tmp_path):

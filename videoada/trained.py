@@ -91,20 +91,21 @@ class TrainedPart:
     option: str  # that names a file of one's own
     kept: WeakKeyDictionary[Any, dict[str, Any]] = field(default_factory=WeakKeyDictionary)
 
-    def file(self, pipe: Any, path: str | Path | None = None) -> Path:
-        """The file of that name, or the one shipped for the pipeline's model. Raises ModelError where none is."""
-        name = model_info(pipe).name
+    def file(self, name: str, path: str | Path | None = None) -> Path:
+        """The file at `path`, or the one shipped for the model of that name. Raises ModelError where none is."""
         found = Path(path) if path is not None else ASSETS / self.folder / f"{name}.safetensors"
         if path is None and not found.is_file():
             raise ModelError(
                 f"no {self.kind} shipped for '{name}': train with `python {self.script} all --model {name} "
                 f"--prompts FILE --out FILE.safetensors`, and name the file with {self.option}"
             )
+        if not found.is_file():
+            raise ModelError(f"{self.option}: there is no file {str(path)[:200]}")
         return found
 
     def find(self, pipe: Any, owner: Any, path: str | Path | None, load: Callable[[Path], Any]) -> Any:
         """What `load` makes of the file, once for each `owner`: the network that it belongs to."""
-        file = self.file(pipe, path)
+        file = self.file(model_info(pipe).name, path)
         known = self.kept.setdefault(owner, {})
         if str(file) not in known:
             known[str(file)] = load(file)
@@ -113,7 +114,7 @@ class TrainedPart:
     def sha256(self, pipe: Any, path: str | Path | None = None) -> str:
         """Of the file's bytes. Raises ModelError where there is none."""
         try:
-            return hashlib.sha256(self.file(pipe, path).read_bytes()).hexdigest()
+            return hashlib.sha256(self.file(model_info(pipe).name, path).read_bytes()).hexdigest()
         except OSError as error:
             raise ModelError(f"can't read {path}: {error.strerror}") from None
 

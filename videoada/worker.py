@@ -134,9 +134,10 @@ class Worker:
             return Outcome(job.name, "failed", _reason(error), fatal=_meets_all(error))
         finally:
             self.folder.locks.release(job.name)
+        most = record.unet_rows_full * (record.most_steps or record.num_inference_steps) // record.num_inference_steps
         return Outcome(
             job.name, "drawn", predictions=record.num_predictions, steps=record.num_inference_steps,
-            rows=record.unet_rows, rows_full=record.unet_rows_full, seconds=record.seconds,
+            rows=record.unet_rows, rows_full=most, seconds=record.seconds,
         )  # fmt: skip
 
     def _collect(self) -> None:

@@ -46,8 +46,11 @@ def inspect(
         console.print(f"{name}: {escape(str(value))}")
     show_record(console, record)
     if steps:
+        exits, last = (record.early_exit or {}).get("steps", []), (record.early_exit or {}).get("num_exits", 0)
         for step, (computed, signal) in enumerate(zip(record.computed, record.signal, strict=False)):
             shown = "" if signal is None else f"  signal {signal:.4f}"
             half = "  conditional half alone" if record.guidance_skipped and record.guidance_skipped[step] else ""
-            console.print(f"{step:4d}  {'computed' if computed else 'skipped '}{shown}{half}")
+            left = exits[step] if step < len(exits) else None
+            early = f"  left at exit {left + 1} of {last}" if left is not None and left < last else ""
+            console.print(f"{step:4d}  {'computed' if computed else 'skipped '}{shown}{half}{early}")
     console.print(escape(f"repeat it: videoada generate --from-record {file} --output again.mkv"))

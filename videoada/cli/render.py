@@ -157,6 +157,7 @@ def render(
     if shard:
         jobs = part_of(jobs, *_shard(shard))
     check_images(settings, jobs, prompts)
+    check_parts(settings, jobs)
     rank, world = _launched()
     if world > 1 and ((workers or 1) > 1 or engine != "local"):
         raise ConfigError("`accelerate launch` starts the processes itself: leave --workers and --engine out")
@@ -199,6 +200,21 @@ def check_images(settings: RunSettings, jobs: list[Job], source: Path) -> None:
             raise PromptError(f"{source}, line {job.line} {problem}")
         if takes is False and job.request.target_fps is not None:
             raise PromptError(f"{source}, line {job.line}: target-fps is a condition of image-to-video models")
+
+
+def check_parts(settings: RunSettings, jobs: list[Job]) -> None:
+    """Exit heads and step policies must be there before anything is written. Raises ModelError."""
+    heads = {job.skip.exit_heads for job in jobs if job.skip.early_exit}
+    policies = {job.request.step_policy for job in jobs} - {None}
+    if not heads and not policies:
+        return
+    from videoada.settings import SHIPPED
+    from videoada.trained import EXIT_HEADS, STEP_POLICY
+
+    for path in heads:
+        EXIT_HEADS.file(settings.model, path)
+    for policy in policies:
+        STEP_POLICY.file(settings.model, None if policy == SHIPPED else policy)
 
 
 def _launched() -> tuple[int, int]:
