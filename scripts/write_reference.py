@@ -84,6 +84,19 @@ def batches(folder: Path) -> str:
     return "\n".join(parts)
 
 
+def efficiency(folder: Path) -> str:
+    """Timed pairs of a full and a skipped run."""
+    lines = ["| model | batch | predictions of 50 | speed-up | efficiency | decision, of a UNet call |",
+             "|---|---|---|---|---|---|"]  # fmt: skip
+    for path in sorted(folder.glob("*.json"), key=lambda p: (p.name[:8] != "tiny-t2v", p.name)):
+        f = json.loads(path.read_text(encoding="utf-8"))
+        lines.append(
+            f"| {f['model']} | {f['batch_size']} | {f['predictions']:.1f} | {f['speedup']:.2f}× | "
+            f"{f['efficiency']:.3f} | {f['policy_share']:.2%} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def analyses(folder: Path) -> str:
     """Every policy against the greedy oracle, model by model."""
     parts = []
@@ -95,7 +108,13 @@ def analyses(folder: Path) -> str:
 
 
 def with_benchmarks(readme: str) -> str:
-    for names, table in ((BUDGETS, budgets), (CURVES, curves), (("batches",), batches), (("analysis",), analyses)):
+    for names, table in (
+        (BUDGETS, budgets),
+        (CURVES, curves),
+        (("batches",), batches),
+        (("efficiency",), efficiency),
+        (("analysis",), analyses),
+    ):
         for name in names:
             begin, end = f"<!-- {name}: written by scripts/write_reference.py -->\n", f"<!-- end of {name} -->"
             if begin in readme and (RESULTS / name).is_dir():

@@ -71,7 +71,7 @@ def analysis_table(found: Analysis) -> str:
     ]
     for row in summary(found):
         closed, agrees, phi = (
-            "" if row[name] is None else format(row[name], form)
+            "" if row[name] is None else format(round(row[name], 4) or 0.0, form)
             for name, form in (("closed", ".0%"), ("p_below_05", ".0%"), ("phi", ".2f"))
         )
         lines.append(
