@@ -108,18 +108,12 @@ def analyses(folder: Path) -> str:
 
 
 def with_benchmarks(readme: str) -> str:
-    for names, table in (
-        (BUDGETS, budgets),
-        (CURVES, curves),
-        (("batches",), batches),
-        (("efficiency",), efficiency),
-        (("analysis",), analyses),
-    ):
-        for name in names:
-            begin, end = f"<!-- {name}: written by scripts/write_reference.py -->\n", f"<!-- end of {name} -->"
-            if begin in readme and (RESULTS / name).is_dir():
-                before, rest = readme.split(begin)
-                readme = before + begin + "\n" + table(RESULTS / name) + "\n" + end + rest.split(end)[1]
+    tables = {name: curves for name in CURVES} | {name: budgets for name in BUDGETS}
+    for name, table in (tables | {"batches": batches, "efficiency": efficiency, "analysis": analyses}).items():
+        begin, end = f"<!-- {name}: written by scripts/write_reference.py -->\n", f"<!-- end of {name} -->"
+        if begin in readme and (RESULTS / name).is_dir():
+            before, rest = readme.split(begin)
+            readme = before + begin + "\n" + table(RESULTS / name) + "\n" + end + rest.split(end)[1]
     return readme
 
 
