@@ -108,7 +108,7 @@ def analyses(folder: Path) -> str:
 
 
 def with_benchmarks(readme: str) -> str:
-    tables = {name: curves for name in CURVES} | {name: budgets for name in BUDGETS}
+    tables = dict.fromkeys(CURVES, curves) | dict.fromkeys(BUDGETS, budgets)
     for name, table in (tables | {"batches": batches, "efficiency": efficiency, "analysis": analyses}).items():
         begin, end = f"<!-- {name}: written by scripts/write_reference.py -->\n", f"<!-- end of {name} -->"
         if begin in readme and (RESULTS / name).is_dir():
