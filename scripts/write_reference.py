@@ -86,12 +86,12 @@ def batches(folder: Path) -> str:
 
 def efficiency(folder: Path) -> str:
     """Timed pairs of a full and a skipped run."""
-    lines = ["| model | batch | predictions of 50 | speed-up | efficiency | decision, of a UNet call |",
-             "|---|---|---|---|---|---|"]  # fmt: skip
+    lines = ["| model | batch | pairs | predictions of 50 | speed-up | efficiency | decision, of a UNet call |",
+             "|---|---|---|---|---|---|---|"]  # fmt: skip
     for path in sorted(folder.glob("*.json"), key=lambda p: (p.name[:8] != "tiny-t2v", p.name)):
         f = json.loads(path.read_text(encoding="utf-8"))
         lines.append(
-            f"| {f['model']} | {f['batch_size']} | {f['predictions']:.1f} | {f['speedup']:.2f}× | "
+            f"| {f['model']} | {f['batch_size']} | {f['pairs']} | {f['predictions']:.1f} | {f['speedup']:.2f}× | "
             f"{f['efficiency']:.3f} | {f['policy_share']:.2%} |"
         )
     return "\n".join(lines) + "\n"

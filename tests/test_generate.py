@@ -10,6 +10,7 @@ import pytest
 from conftest import PROMPTS, draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_cli import run
 
 import videoada
 from videoada.catalogue import ASSETS
@@ -226,3 +227,12 @@ def test_multiscale_ssim_where_it_fits():
     assert multiscale_ssim(frames, frames) == pytest.approx(1)
     assert 0.5 < multiscale_ssim(noisy, frames) < 0.999
     assert multiscale_ssim(frames[:, :175], frames[:, :175]) is None
+
+
+def test_frames_that_are_no_numbers_are_told(pipe, tmp_path, capsys):
+    flags = ["--prompt", "a red circle", "--steps", "2", "--num-frames", "1", "--output", str(tmp_path / "x.mkv")]
+    for scale in ("1e20", "1e38"):
+        for more in ([], ["--compare"]):
+            code, _, err = run(capsys, "generate", *flags, "--guidance-scale", scale, *more)
+            assert (code, "lower --guidance-scale" in err, err.count("error: ")) == (2, True, 1), (scale, more, err)
+    assert not list(tmp_path.iterdir())

@@ -100,11 +100,11 @@ def test_calibration_measures_and_holds_out(pipe):
     )
     assert 0.005 <= tolerance <= 0.5
     assert (found.prompts, found.held_out_prompts) == (2, 2)
-    assert len(found.curve) == 3
+    assert len(found.curve) == 5  # refined twice
     assert found.curve[0].psnr > found.curve[-1].psnr
     assert found.curve[0].rows > found.curve[-1].rows
     assert 0.4 < found.held_out.rows < 0.9
-    assert len(said) == 5
+    assert len(said) == 7
     assert Calibration.model_validate(found.model_dump(mode="json")) == found
 
 

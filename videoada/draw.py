@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,7 +63,7 @@ def draw_batch(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Video
     """Call the pipeline, as it stands, once for requests that differ only in prompts, image and seed.
 
     Answers the videos and the seconds from the prompt to the decoded frames. Raises ResourceError when memory ran out,
-    ImageError for an image that can't be read.
+    ImageError for an image that can't be read, ConfigError where the network's numbers overflowed.
     """
     began = time.perf_counter()
     request, alone = batch[0], len(batch) == 1
@@ -98,6 +99,8 @@ def draw_batch(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Video
             else:
                 stack.enter_context(_decoding_in_chunks(pipe, request.decode_chunk_size))
         output = pipe(**options)
+    if not all(np.isfinite(frames).all() for frames in output.frames):
+        raise ConfigError("the frames are not numbers (NaN): lower --guidance-scale, or take another --dtype")
     return [Video.from_float(frames, request.fps) for frames in output.frames], time.perf_counter() - began
 
 
