@@ -1,5 +1,6 @@
 """`videoada` and `python -m videoada`: Ctrl-C ends in exit code 130 also while Python is still importing."""
 
+import os
 import signal
 import sys
 from typing import Any
@@ -25,7 +26,9 @@ def main() -> None:
             raise
         if not (isinstance(error, SystemExit) and error.code == 130):
             print("interrupted; nothing half-written was left", file=sys.stderr)
-        sys.exit(130)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)  # Python would end by the signal if the interrupt fell into code that an extension ran
 
 
 if __name__ == "__main__":
