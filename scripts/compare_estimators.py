@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ import videoada
 from videoada.config import SkipConfig
 from videoada.denoiser import skip_steps
 from videoada.draw import draw_batch
+from videoada.frontier import at_budget
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
 from videoada.prompts import read_requests
 from videoada.records import package_versions
@@ -130,8 +132,8 @@ def measure(name: str, limit: int) -> dict[str, Any]:
 
 
 def at(curve: list[dict[str, float]], budget: float) -> str:
-    rows, psnr = [p["rows"] for p in curve], [p["psnr"] for p in curve]
-    return f"{np.interp(budget, rows, psnr):.1f}" if rows[0] <= budget <= rows[-1] else "—"
+    value = at_budget([SimpleNamespace(**point) for point in curve], budget, cost="rows")
+    return "—" if value is None else f"{value:.1f}"
 
 
 def table(results: dict[str, Any]) -> str:

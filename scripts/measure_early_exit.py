@@ -24,6 +24,7 @@ import torch
 from matplotlib.figure import Figure
 
 import videoada
+from videoada.charts import write_svg
 from videoada.config import GenerationConfig, SkipConfig
 from videoada.exits import find_heads
 from videoada.frontier import bootstrap
@@ -152,7 +153,7 @@ def plot_depth(rows: list[dict[str, Any]], threshold: float, path: Path) -> None
     axes.set_xlabel(f"step, noisy to clean (threshold {threshold:g}, {len(exits)} prompts of tiny-t2v)")
     axes.set_ylabel("share of prompts that leave there")
     axes.legend(fontsize=7, loc="upper left")
-    figure.savefig(path, metadata={"Date": None})
+    write_svg(figure, path)
 
 
 def plot_errors(pipe: Any, heads: Any, requests: list[GenerationConfig], path: Path) -> None:
@@ -181,7 +182,7 @@ def plot_errors(pipe: Any, heads: Any, requests: list[GenerationConfig], path: P
     axes.set_ylabel("relative error; uncertainty")
     axes.set_yscale("log")
     axes.legend(fontsize=6, ncols=2)
-    figure.savefig(path, metadata={"Date": None})
+    write_svg(figure, path)
 
 
 def draw_uncertainty(pipe: Any, heads: Any, request: GenerationConfig, path: Path) -> None:

@@ -135,7 +135,9 @@ def test_analyse_end_to_end_and_resumed(tmp_path, capsys):
     for name in ("errors", "agreement", "differences", "latent-errors", "predictions"):
         assert (tmp_path / "a" / f"{name}.svg").stat().st_size > 1000
     before = (tmp_path / "a" / "prompts" / "000.json").stat().st_mtime_ns
+    plots = {path: path.read_bytes() for path in (tmp_path / "a").glob("*.svg")}
     code, again, _ = run(capsys, *arguments)
     assert code == 0
     assert again == out
+    assert all(path.read_bytes() == plot for path, plot in plots.items())
     assert (tmp_path / "a" / "prompts" / "000.json").stat().st_mtime_ns == before

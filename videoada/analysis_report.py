@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from videoada.analyse import Analysis, forced_steps
-from videoada.charts import analysis_charts
+from videoada.charts import analysis_charts, write_svg
 from videoada.outputs import written_aside
 from videoada.records import package_versions
 from videoada.skip.oracle import OracleStep, agreement, share_closed
@@ -91,5 +91,4 @@ def write_analysis(found: Analysis, folder: Path) -> None:
         aside.write_text(analysis_table(found) + "\n", encoding="utf-8")
     forced = forced_steps(len(found.prompts[0].differences))
     for name, figure in analysis_charts(found.prompts, forced).items():
-        with written_aside(folder / f"{name}.svg") as aside:
-            figure.savefig(aside, format="svg", metadata={"Date": None})
+        write_svg(figure, folder / f"{name}.svg")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from videoada.outputs import written_aside
 
 BLUE, GREY, GREEN = "#2563eb", "#94a3b8", "#2ea043"
 
@@ -59,6 +62,14 @@ def _figure(size: tuple[float, float] = (5.2, 3.1)) -> tuple[Any, Any]:
     axes.grid(color="#e5e7eb", linewidth=0.6)
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def write_svg(figure: Any, path: Path) -> None:
+    """A whole file; the same bytes for the same figure."""
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "videoada"}), written_aside(path) as aside:
+        figure.savefig(aside, format="svg", metadata={"Date": None})
 
 
 def _svg(figure: Any) -> str:

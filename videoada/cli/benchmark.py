@@ -166,7 +166,7 @@ def write_results(
     folder: Path, model: str, embedded: bool, points: list[Point], budgets: list[float], prompts: int
 ) -> str:
     """NAME.json, NAME.md and NAME.svg of one model; the Markdown text."""
-    from videoada.charts import frontier_chart
+    from videoada.charts import frontier_chart, write_svg
     from videoada.frontier import Point, best_curve, budgets_table, points_table, psnr_table
     from videoada.naming import model_folder
     from videoada.outputs import written_aside
@@ -186,8 +186,7 @@ def write_results(
     with written_aside(folder / f"{model}.md") as aside:
         aside.write_text(text, encoding="utf-8")
     if curves:
-        with written_aside(folder / f"{model}.svg") as aside:
-            frontier_chart(curves, what).savefig(aside, format="svg", metadata={"Date": None})
+        write_svg(frontier_chart(curves, what), folder / f"{model}.svg")
     return text
 
 
