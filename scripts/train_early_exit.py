@@ -2,12 +2,14 @@
 
     python scripts/train_early_exit.py all --run runs/exits                    # tiny-t2v, its heads as they ship
     python scripts/train_early_exit.py all --model modelscope-t2v --prompts prompts.txt --out heads.safetensors
+    python scripts/train_early_exit.py all --model modelscope-t2v --prompts videos/ --out heads.safetensors
     python scripts/train_early_exit.py joint --run runs/exits --weight-ual 1   # fine-tune the network along with them
 
-`collect` lets the model draw its own videos in full and keeps what the exits see at some of its calls; `heads` trains
-on that, the network frozen; `tune` tries thresholds on prompts that were not collected and writes the file. Each goes
-on where it was stopped. `joint` fine-tunes a copy of the network on its own videos with the paper's three losses, and
-tells what that does to its loss on videos held out. None was tried on the large models.
+`collect` lets the model draw its own videos in full and keeps what the exits see at some of its calls (of a folder of
+videos: those videos under noise, for text-to-video models); `heads` trains on that, the network frozen; `tune` tries
+thresholds on prompts that were not collected and writes the file. Each goes on where it was stopped. `joint` fine-tunes
+a copy of the network on its own videos with the paper's three losses, and tells what that does to its loss on videos
+held out. None was tried on the large models.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from training import Training, same_run, split
+from training_videos import captioned, encoded, noised_calls, requests_in
 
 import videoada
 from videoada.config import GenerationConfig
@@ -33,7 +36,6 @@ from videoada.layerwise.exit_heads import ExitHeads
 from videoada.layerwise.exit_training import Features, exit_losses, joined, watched
 from videoada.metrics import paired_fidelity
 from videoada.pipelines import model_info, scheduler_of
-from videoada.prompts import read_requests
 from videoada.shapes import random_scene
 from videoada.trained import trained_for
 
@@ -45,7 +47,7 @@ def requests_of(args: argparse.Namespace, held_out: bool = False) -> list[Genera
     """The prompts to learn from, or as many others to tune on."""
     count, seed = (args.tune_videos, 90_000) if held_out else (args.videos, 50_000)
     if args.prompts:
-        found = read_requests(args.prompts, num_inference_steps=args.steps)
+        found = requests_in(args.prompts, num_inference_steps=args.steps)
         return split(found, args.videos, args.tune_videos)[held_out]
     rng = np.random.default_rng(seed)
     return [
@@ -63,13 +65,24 @@ def collect(pipe: Any, args: argparse.Namespace) -> None:
     for first in range(0, len(requests), args.batch_size):
         path = args.run / f"calls-{first:05d}.safetensors"
         if not path.exists():
-            tensors = collect_batch(pipe, requests[first : first + args.batch_size], first, args.keep)
+            own = collect_videos if args.prompts and args.prompts.is_dir() else collect_batch
+            tensors = own(pipe, requests[first : first + args.batch_size], first, args)
             save_file({k: v.contiguous() for k, v in tensors.items()}, path.with_suffix(".part"))
             path.with_suffix(".part").replace(path)
             print(f"collected {first + args.batch_size} of {len(requests)} prompts", flush=True)
 
 
-def collect_batch(pipe: Any, batch: list[GenerationConfig], first: int, share: float) -> dict[str, Tensor]:
+def collect_videos(pipe: Any, batch: list[GenerationConfig], first: int, args: argparse.Namespace) -> dict[str, Tensor]:
+    """The same of videos: as many noise levels of each as its own run would have given calls."""
+    if hasattr(pipe, "image_encoder"):
+        raise SystemExit("a folder of videos teaches text-to-video models only; give a prompt file")
+    paths = [path for path, _ in captioned(args.prompts)][first : first + len(batch)]
+    latents = torch.stack([encoded(pipe, path, batch[0].num_frames) for path in paths])
+    calls = max(2, round(2 * args.keep * args.steps))
+    return as_tensors(noised_calls(pipe, latents, [r.prompt for r in batch], calls, first), latents.half().cpu())
+
+
+def collect_batch(pipe: Any, batch: list[GenerationConfig], first: int, args: argparse.Namespace) -> dict[str, Tensor]:
     """What the exits see at a share of the calls' rows, what the network answered, and the final latents."""
     rng = np.random.default_rng(first)
     kept: list[Features] = []
@@ -78,15 +91,18 @@ def collect_batch(pipe: Any, batch: list[GenerationConfig], first: int, share: f
     def on_latents(step: int, latents: Tensor) -> None:
         nonlocal final
         final, features = latents.half().cpu(), calls.pop()
-        places = [i for i in range(len(features.output)) if rng.random() < share]
+        places = [i for i in range(len(features.output)) if rng.random() < args.keep]
         if places:
             kept.append(features.rows(places).to(torch.float16, "cpu"))
 
     with scheduler_of(pipe, "ddim"), watched(pipe.unet) as calls, skip_steps(pipe, "none", on_latents=on_latents):
         draw_batch(pipe, batch)
-    together = joined(kept)
-    tensors = {"final": final, "fine": together.fine, "time": together.time, "output": together.output}
-    return tensors | {f"deep_{i}": x for i, x in enumerate(together.deep)}
+    return as_tensors(joined(kept), final)
+
+
+def as_tensors(features: Features, final: Tensor) -> dict[str, Tensor]:
+    tensors = {"final": final, "fine": features.fine, "time": features.time, "output": features.output}
+    return tensors | {f"deep_{i}": x for i, x in enumerate(features.deep)}
 
 
 class Calls:
@@ -223,7 +239,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/exits"))
     parser.add_argument("--out", type=Path, help="tiny-t2v: the file that ships")
     parser.add_argument("--model", default="tiny-t2v")
-    parser.add_argument("--prompts", type=Path, help="a prompt file; scenes of the shapes world if left out")
+    parser.add_argument("--prompts", type=Path, help="a prompt file or a folder of videos; shapes if left out")
     parser.add_argument("--videos", type=int, default=96, help="prompts to collect")
     parser.add_argument("--tune-videos", type=int, default=8)
     parser.add_argument("--steps", type=int, default=50)

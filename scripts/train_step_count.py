@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from training import Training, same_run, split
+from training_videos import requests_in
 
 import videoada
 from videoada.config import GenerationConfig
@@ -49,7 +50,7 @@ def requests_of(args: argparse.Namespace) -> tuple[list[GenerationConfig], list[
     """To learn from, and to judge on: scenes of one to four objects; a third of those held out are of the stress set,
     as often as it takes with another seed."""
     if args.prompts:
-        return split(read_requests(args.prompts), args.videos, args.held_out)
+        return split(requests_in(args.prompts), args.videos, args.held_out)
     learnt, held_out = (np.random.default_rng(seed) for seed in (70_000, 80_000))
     train = [
         GenerationConfig(prompt=str(random_scene(learnt, (1, 2, 3 + i % 2)[i % 3])), seed=70_000 + i)
@@ -244,7 +245,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="tiny-t2v: the file that ships")
     parser.add_argument("--results", type=Path, help="tiny-t2v: samples/results/step-count; else the run's folder")
     parser.add_argument("--model", default="tiny-t2v")
-    parser.add_argument("--prompts", type=Path, help="a prompt file; scenes of the shapes world if left out")
+    parser.add_argument("--prompts", type=Path, help="a prompt file or a folder of videos; shapes if left out")
     parser.add_argument("--videos", type=int, default=96)
     parser.add_argument("--held-out", type=int, default=64)
     parser.add_argument("--counts", type=int, nargs="+", default=list(COUNTS))

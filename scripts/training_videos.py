@@ -1,0 +1,76 @@
+"""A folder of videos to learn from: what each shows, and what a network answers to it under noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from training import to_tensor
+
+from videoada.clips import find_videos
+from videoada.config import GenerationConfig
+from videoada.errors import PromptError
+from videoada.inspect import find_record
+from videoada.layerwise.exit_training import Features, joined, watched
+from videoada.prompts import read_requests
+from videoada.video import Video
+
+
+def captioned(folder: Path, **common: Any) -> list[tuple[Path, GenerationConfig]]:
+    """Videos and what they show: the prompt of the run record, else the text file beside, else the words of the name.
+
+    With a record the seed is the video's own, so that it would be drawn again.
+    """
+    found = []
+    for path in find_videos(folder):
+        text = path.with_suffix(".txt")
+        try:
+            record = find_record(path)
+            prompt, seed = record.prompt, record.seed
+        except PromptError:
+            words = text.read_text(encoding="utf-8") if text.is_file() else path.stem.replace("_", " ")
+            prompt, seed = " ".join(words.split()), len(found)
+        found.append((path, GenerationConfig(prompt=prompt, seed=seed, **common)))
+    return found
+
+
+def requests_in(path: Path, **common: Any) -> list[GenerationConfig]:
+    """Of a prompt file, or of what the videos of a folder show."""
+    return [r for _, r in captioned(path, **common)] if path.is_dir() else read_requests(path, **common)
+
+
+@torch.no_grad()
+def encoded(pipe: Any, path: Path, num_frames: int) -> Tensor:
+    """(C, F, h, w): latents of a video's first frames, cut to the model's own size around their centre."""
+    frames = Video.read(path).frames[:num_frames]
+    if len(frames) < num_frames:
+        raise SystemExit(f"{path} has {len(frames)} frames; the model draws {num_frames}")
+    size, scale = pipe.unet.config.sample_size, pipe.vae_scale_factor
+    height, width = (side * scale for side in (size if isinstance(size, list | tuple) else (size, size)))
+    fitted = np.stack([np.asarray(ImageOps.fit(Image.fromarray(frame), (width, height))) for frame in frames])
+    pixels = to_tensor(fitted).to(pipe.vae.device, pipe.vae.dtype)
+    latents = torch.cat([pipe.vae.encode(part).latent_dist.mean for part in pixels.split(4)])
+    return (latents * pipe.vae.config.scaling_factor).transpose(0, 1)
+
+
+@torch.no_grad()
+def noised_calls(pipe: Any, latents: Tensor, prompts: list[str], calls: int, seed: int) -> Features:
+    """What the exits see and the network answers at random noise, (N, C, F, h, w) noised `calls` times over; the
+    prompts' own text in half of the calls and none in the others, as guidance asks."""
+    rng = torch.Generator().manual_seed(seed)
+    device, dtype, kept = pipe.unet.device, pipe.unet.dtype, []
+    alphas = pipe.scheduler.alphas_cumprod
+    with watched(pipe.unet) as seen:
+        for call in range(calls):
+            texts = pipe.encode_prompt(prompts if call % 2 else [""] * len(prompts), device, 1, False)[0]
+            t = torch.randint(len(alphas), (len(latents),), generator=rng)
+            noise = torch.randn(latents.shape, generator=rng)
+            a = alphas[t].view(-1, 1, 1, 1, 1)
+            noised = a.sqrt() * latents.float().cpu() + (1 - a).sqrt() * noise
+            pipe.unet(noised.to(device, dtype), t.to(device), encoder_hidden_states=texts.to(dtype), return_dict=False)
+            kept.append(seen.pop().to(torch.float16, "cpu"))
+    return joined(kept)

@@ -1,0 +1,84 @@
+"""The training scripts from end to end, by their command lines, on as little as goes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from videoada import LoadConfig, load_pipeline
+from videoada.exits import find_heads
+from videoada.shapes import random_scene, render
+from videoada.step_count import StepPolicy
+from videoada.video import Video
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Runs a script's main in this process."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        importlib.import_module(name).main()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Clips whose text lies beside them, but for the last, whose name tells."""
+    folder, rng = tmp_path_factory.mktemp("videos"), np.random.default_rng(3)
+    for i in range(5):
+        scene = random_scene(rng, 1)
+        path = folder / f"{i}.mkv" if i < 4 else folder / f"{str(scene).replace(' ', '_')}.mkv"
+        Video(render(scene)).write(path)
+        if i < 4:
+            path.with_suffix(".txt").write_text(f"{scene}\n")
+    return folder
+
+
+def test_exit_heads_from_a_folder_of_videos(script, videos, tmp_path, monkeypatch, capsys):
+    out, run = tmp_path / "heads.safetensors", tmp_path / "run"
+    monkeypatch.setattr(importlib.import_module("train_early_exit"), "THRESHOLDS", (0.1, 0.5))
+    arguments = ["--prompts", videos, "--run", run, "--out", out, "--videos", 3, "--tune-videos", 2,
+                 "--steps", 3, "--train-steps", 4, "--rows", 2, "--batch-size", 2]  # fmt: skip
+    script("train_early_exit", "all", *arguments)
+    assert "wrote" in capsys.readouterr().out
+    pipe = load_pipeline("tiny-t2v", LoadConfig(device="cpu"))
+    assert find_heads(pipe, out).threshold is not None
+    kept = {path: path.stat().st_mtime_ns for path in run.glob("calls-*")}
+    assert len(kept) == 2
+    script("train_early_exit", "heads", *arguments, "--train-steps", 6)  # goes on
+    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+    with pytest.raises(SystemExit, match="another videos"):
+        script("train_early_exit", "collect", *arguments, "--videos", 2)
+    with pytest.raises(SystemExit, match="text-to-video models only"):
+        script("train_early_exit", "collect", *arguments, "--model", "tiny-i2v", "--run", tmp_path / "other")
+
+
+def test_a_step_policy_from_a_folder_of_videos(script, videos, tmp_path, capsys):
+    out, run = tmp_path / "policy.safetensors", tmp_path / "run"
+    script("train_step_count", "all", "--prompts", videos, "--run", run, "--out", out, "--videos", 3, "--held-out", 2,
+           "--counts", 2, 4, "--train-steps", 20, "--costs", 0.02, 0.4, "--batch-size", 3)  # fmt: skip
+    assert "2 prompts held out" in capsys.readouterr().out
+    pipe = load_pipeline("tiny-t2v", LoadConfig(device="cpu"))
+    assert StepPolicy.load(out, pipe.text_encoder).counts == (2, 4)
+    rows = [json.loads(line) for line in (run / "rewards.jsonl").read_text().splitlines()]
+    assert [r["ssim"] for r in rows if r["steps"] == 4] == [1.0] * 5
+    found = json.loads((run / "points.json").read_text())
+    assert [p["cost"] for p in found["points"]] == [0.02, 0.4]
+
+
+def test_what_a_folder_of_videos_shows(script, videos, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    captioned = importlib.import_module("training_videos").captioned
+    found = [request.prompt for _, request in captioned(videos)]
+    rng = np.random.default_rng(3)
+    assert sorted(found) == sorted(str(random_scene(rng, 1)) for _ in range(5))
