@@ -5,11 +5,12 @@
     python scripts/train_early_exit.py all --model modelscope-t2v --prompts videos/ --out heads.safetensors
     python scripts/train_early_exit.py joint --run runs/exits --weight-ual 1   # fine-tune the network along with them
 
-`collect` lets the model draw its own videos in full and keeps what the exits see at some of its calls (of a folder of
-videos: those videos under noise, for text-to-video models); `heads` trains on that, the network frozen; `tune` tries
-thresholds on prompts that were not collected and writes the file. Each goes on where it was stopped. `joint` fine-tunes
-a copy of the network on its own videos with the paper's three losses, and tells what that does to its loss on videos
-held out. None was tried on the large models.
+`collect` lets the model draw its own videos in full and keeps what the exits see at some stretches of each run (of a
+folder of videos: those videos under noise, for text-to-video models); `heads` trains on that, the network frozen, what
+heads carry on from one call to a later one (--alone: each prediction by itself, as in the paper); `tune`
+tries thresholds on prompts that were not collected and writes the file. `collect` and `heads` go on where they were
+stopped. `joint` fine-tunes a copy of the network on its own videos with the paper's three losses, and tells what that
+does to its loss on videos held out. None was tried on the large models.
 """
 
 from __future__ import annotations
@@ -25,22 +26,24 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from training import Training, same_run, split
-from training_videos import captioned, encoded, noised_calls, requests_in
+from training_calls import Calls, collect_batch, collect_videos
+from training_videos import requests_in
 
 import videoada
 from videoada.config import GenerationConfig
-from videoada.denoiser import skip_steps
 from videoada.draw import draw_batch
 from videoada.layerwise.early_exit import early_exit
 from videoada.layerwise.exit_heads import ExitHeads
-from videoada.layerwise.exit_training import Features, exit_losses, joined, watched
+from videoada.layerwise.exit_training import Features, exit_losses, watched
 from videoada.metrics import paired_fidelity
 from videoada.pipelines import model_info, scheduler_of
 from videoada.shapes import random_scene
 from videoada.trained import trained_for
 
 SHIPPED_HEADS = Path(__file__).parent.parent / "videoada" / "assets" / "early_exit" / "tiny-t2v.safetensors"
-THRESHOLDS = (0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3)
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)  # of the uncertainties seen: where thresholds are tried
+BEYOND = (1.3, 1.7, 2.2)  # and these multiples of the last
+CAP = 60.0  # dB: an identical video does not make up for others
 
 
 def requests_of(args: argparse.Namespace, held_out: bool = False) -> list[GenerationConfig]:
@@ -48,6 +51,8 @@ def requests_of(args: argparse.Namespace, held_out: bool = False) -> list[Genera
     count, seed = (args.tune_videos, 90_000) if held_out else (args.videos, 50_000)
     if args.prompts:
         found = requests_in(args.prompts, num_inference_steps=args.steps)
+        if len({r.model_dump_json(exclude={"prompt", "negative_prompt", "image", "seed"}) for r in found}) > 1:
+            raise SystemExit("these rows differ in steps, size, guidance or the like; give rows that differ in prompts")
         return split(found, args.videos, args.tune_videos)[held_out]
     rng = np.random.default_rng(seed)
     return [
@@ -72,94 +77,53 @@ def collect(pipe: Any, args: argparse.Namespace) -> None:
             print(f"collected {first + args.batch_size} of {len(requests)} prompts", flush=True)
 
 
-def collect_videos(pipe: Any, batch: list[GenerationConfig], first: int, args: argparse.Namespace) -> dict[str, Tensor]:
-    """The same of videos: as many noise levels of each as its own run would have given calls."""
-    if hasattr(pipe, "image_encoder"):
-        raise SystemExit("a folder of videos teaches text-to-video models only; give a prompt file")
-    paths = [path for path, _ in captioned(args.prompts)][first : first + len(batch)]
-    latents = torch.stack([encoded(pipe, path, batch[0].num_frames) for path in paths])
-    calls = max(2, round(2 * args.keep * args.steps))
-    return as_tensors(noised_calls(pipe, latents, [r.prompt for r in batch], calls, first), latents.half().cpu())
-
-
-def collect_batch(pipe: Any, batch: list[GenerationConfig], first: int, args: argparse.Namespace) -> dict[str, Tensor]:
-    """What the exits see at a share of the calls' rows, what the network answered, and the final latents."""
-    rng = np.random.default_rng(first)
-    kept: list[Features] = []
-    final = torch.empty(0)
-
-    def on_latents(step: int, latents: Tensor) -> None:
-        nonlocal final
-        final, features = latents.half().cpu(), calls.pop()
-        places = [i for i in range(len(features.output)) if rng.random() < args.keep]
-        if places:
-            kept.append(features.rows(places).to(torch.float16, "cpu"))
-
-    with scheduler_of(pipe, "ddim"), watched(pipe.unet) as calls, skip_steps(pipe, "none", on_latents=on_latents):
-        draw_batch(pipe, batch)
-    return as_tensors(joined(kept), final)
-
-
-def as_tensors(features: Features, final: Tensor) -> dict[str, Tensor]:
-    tensors = {"final": final, "fine": features.fine, "time": features.time, "output": features.output}
-    return tensors | {f"deep_{i}": x for i, x in enumerate(features.deep)}
-
-
-class Calls:
-    """All kept rows, in memory; `batch` gives some of them."""
-
-    def __init__(self, run: Path):
-        parts = [load_file(path) for path in sorted(run.glob("calls-*.safetensors"))]
-        if not parts:
-            raise SystemExit(f"{run} holds no calls; run `collect` first")
-        self.tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0] if name != "final"}
-        self.count, self.frames = self.tensors["output"].shape[0], self.tensors["output"].shape[2]
-
-    def batch(self, places: Tensor) -> Features:
-        def rows(name: str) -> Tensor:
-            x = self.tensors[name]
-            return x.view(-1, self.frames, *x.shape[1:])[places].flatten(0, 1).float()
-
-        deep = [rows(name) for name in sorted(n for n in self.tensors if n.startswith("deep_"))]
-        return Features(deep, rows("fine"), rows("time"), self.tensors["output"][places].float())
-
-
 # ---- training ------------------------------------------------------------------------------------------------------
+
+
+def stage_name(args: argparse.Namespace) -> str:
+    return f"heads{'-alone' * args.alone}-u{args.weight_u:g}-ual{args.weight_ual:g}-lr{args.lr:g}"
+
+
+def untrained(pipe: Any, args: argparse.Namespace) -> ExitHeads:
+    reach = (min(args.window, args.steps) - 1) * round(pipe.scheduler.config.num_train_timesteps / args.steps)
+    return ExitHeads.for_unet(pipe.unet, reach=0 if args.alone else reach)
 
 
 def train_heads(pipe: Any, args: argparse.Namespace) -> None:
     """The network is frozen: its features and its answers were kept."""
     torch.manual_seed(0)
-    heads, calls = ExitHeads.for_unet(pipe.unet), Calls(args.run)
-    training = Training(args.run, "heads", heads, lr=args.lr, ema_decay=0.998, seed=1)
+    heads, calls, guidance = untrained(pipe, args), Calls(args.run), requests_of(args)[0].guidance_scale
+    training = Training(args.run, stage_name(args), heads, lr=args.lr, ema_decay=0.998, seed=1)
     sums: dict[str, list[float]] = {}
     while training.step < args.train_steps:
-        features = calls.batch(torch.randint(calls.count, (args.rows,), generator=training.rng))
-        of_u, of_layers, errors = exit_losses(heads, features, features.output)
+        now, since, between = calls.pairs(args.rows // 2, training.rng)
+        carried = {} if args.alone else {"since": since, "timesteps": between, "guidance_scale": guidance}
+        of_u, of_layers, errors = exit_losses(heads, now, now.output, **carried)
         training.update(args.weight_u * of_u + args.weight_ual * of_layers, training.step / args.train_steps)
         training.save(every_seconds=60)
         values = {"u": float(of_u.detach()), "ual": float(of_layers.detach())}
         for name, value in (values | {f"error_{i}": e for i, e in enumerate(errors)}).items():
             sums.setdefault(name, []).append(value)
         if training.step % 100 == 0:
-            training.log(**{name: round(float(np.mean(v)), 5) for name, v in sums.items()})
+            training.log(**{name: round(float(np.mean(v)), 6) for name, v in sums.items()})
             sums.clear()
     training.save()
 
 
-def trained_heads(pipe: Any, run: Path) -> ExitHeads:
-    heads = ExitHeads.for_unet(pipe.unet)
-    saved = load_file(run / "heads.safetensors")
-    heads.load_state_dict({k.removeprefix("ema."): v for k, v in saved.items() if k.startswith("ema.")})
+def trained_heads(pipe: Any, args: argparse.Namespace) -> ExitHeads:
+    heads, path = untrained(pipe, args), args.run / f"{stage_name(args)}.safetensors"
+    if not path.is_file():
+        raise SystemExit(f"{args.run} holds no {path.name}; run `heads{' --alone' * args.alone}` first")
+    heads.load_state_dict({k.removeprefix("ema."): v for k, v in load_file(path).items() if k.startswith("ema.")})
     return heads.eval().requires_grad_(False).to(pipe.unet.device, pipe.unet.dtype)
 
 
 def tune(pipe: Any, args: argparse.Namespace) -> None:
     """Thresholds on prompts that were not collected: multiply-adds and PSNR; the largest that keeps the target."""
-    heads, requests = trained_heads(pipe, args.run), requests_of(args, held_out=True)
+    heads, requests = trained_heads(pipe, args), requests_of(args, held_out=True)
     videos = videoada.generate(pipe, requests, skip=videoada.SkipConfig(policy="none"), batch_size=args.batch_size)
     curve = []
-    for threshold in THRESHOLDS:
+    for threshold in thresholds_of(pipe, heads, requests[: args.batch_size]):
         values, shares = [], []
         for first in range(0, len(requests), args.batch_size):
             batch = requests[first : first + args.batch_size]
@@ -168,15 +132,28 @@ def tune(pipe: Any, args: argparse.Namespace) -> None:
             shares += [trace.share([call[i] for call in trace.calls]) for i in range(len(batch))]
             for video, (full, _) in zip(drawn, videos[first:], strict=False):
                 psnr = paired_fidelity(video.frames, full.frames, flow=False).psnr
-                values.append(100.0 if psnr is None else psnr)
-        curve.append({"threshold": threshold, "macs": float(np.mean(shares)), "psnr": float(np.mean(values))})
+                values.append(CAP if psnr is None else min(psnr, CAP))
+        curve.append({"threshold": threshold, "macs": float(np.mean(shares)), "psnr": float(np.mean(values)),
+                      "worst": min(values)})  # fmt: skip
         print(json.dumps({k: round(v, 4) for k, v in curve[-1].items()}), flush=True)
     good = [point["threshold"] for point in curve if point["psnr"] >= args.target_psnr]
-    heads.threshold = max(good) if good else THRESHOLDS[0]
+    if not good:
+        print(f"no threshold keeps {args.target_psnr:g} dB: the file gets the smallest tried", flush=True)
+    heads.threshold = max(good) if good else curve[0]["threshold"]
     heads.model = trained_for(pipe, pipe.unet)
     heads.save(args.out)
-    (args.run / "curve.json").write_text(json.dumps(curve, indent=1))
+    (args.run / f"{stage_name(args)}-curve.json").write_text(json.dumps(curve, indent=1))
     print(f"threshold {heads.threshold:g}; wrote {args.out} ({args.out.stat().st_size / 1e6:.2f} MB)")
+
+
+def thresholds_of(pipe: Any, heads: ExitHeads, batch: list[GenerationConfig]) -> list[float]:
+    """Where the first exit's uncertainties lie along whole runs, and beyond."""
+    with scheduler_of(pipe, "ddim"), early_exit(pipe.unet, heads, 1e-9) as trace:
+        draw_batch(pipe, batch)
+    seen = [prompt[0] for call in trace.uncertainties for prompt in call if prompt[0] < 1]
+    quantiles = [float(q) for q in np.quantile(seen, QUANTILES)]
+    found = [*quantiles, *(quantiles[-1] * more for more in BEYOND)]
+    return sorted({min(float(f"{value:.3g}"), 1.0) for value in found})
 
 
 def joint(pipe: Any, args: argparse.Namespace) -> None:
@@ -194,7 +171,8 @@ def joint(pipe: Any, args: argparse.Namespace) -> None:
     finals = finals.view(-1, *shape, side, side)
     held = max(1, len(finals) // 8)
     texts = torch.cat([pipe.encode_prompt(r.prompt, "cpu", 1, False)[0] for r in requests[: len(finals)]]).detach()
-    heads, name = trained_heads(pipe, args.run).requires_grad_(True), f"joint-ual-{args.weight_ual:g}"
+    args.alone = True  # the paper's loss is of each prediction by itself
+    heads, name = trained_heads(pipe, args).requires_grad_(True), f"joint-ual-{args.weight_ual:g}"
     model = nn.ModuleDict({"unet": pipe.unet.train().requires_grad_(True), "heads": heads.train()})
     training = Training(args.run, name, model, lr=args.joint_lr, ema_decay=0.99, seed=2)
     alphas = pipe.scheduler.alphas_cumprod
@@ -231,6 +209,9 @@ def joint(pipe: Any, args: argparse.Namespace) -> None:
     training.save()
     model.load_state_dict(training.ema)
     training.log(held_out=round(on_held_out(), 5))
+    pipe.unet.save_pretrained(args.run / name)
+    heads.save(args.run / name / "exit-heads.safetensors")
+    print(f"wrote {args.run / name}: a UNet as diffusers loads it, and its exit heads")
 
 
 def main() -> None:
@@ -244,7 +225,11 @@ def main() -> None:
     parser.add_argument("--tune-videos", type=int, default=8)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--keep", type=float, default=0.25, help="share of the calls' rows that is kept")
+    parser.add_argument("--keep", type=float, default=0.28, help="share of the calls that is kept")
+    parser.add_argument(
+        "--window", type=int, default=7, help="steps in a row; a prediction is carried on over one less"
+    )
+    parser.add_argument("--alone", action="store_true", help="heads that carry nothing on, as in the paper")
     parser.add_argument("--train-steps", type=int, default=3000)
     parser.add_argument("--rows", type=int, default=16, help="rows of a batch of features")
     parser.add_argument("--lr", type=float, default=2e-3)
@@ -259,11 +244,12 @@ def main() -> None:
     if args.out is None:
         if args.model != "tiny-t2v":
             parser.error("name the file to write with --out: the one that ships is tiny-t2v's")
-        args.out = SHIPPED_HEADS
+        args.out = args.run / "alone.safetensors" if args.alone else SHIPPED_HEADS
     args.out.parent.mkdir(parents=True, exist_ok=True)
     pipe = videoada.load_pipeline(args.model)
     same_run(args.run, model=model_info(pipe).name, weights=model_info(pipe).weights_sha256, prompts=args.prompts,
-             videos=args.videos, steps=args.steps, batch_size=args.batch_size, keep=args.keep)  # fmt: skip
+             videos=args.videos, steps=args.steps, batch_size=args.batch_size, keep=args.keep,
+             window=args.window, tune_videos=args.tune_videos)  # fmt: skip
     stages = {"collect": collect, "heads": train_heads, "tune": tune, "joint": joint}
     for name in ("collect", "heads", "tune") if args.stage == "all" else (args.stage,):
         stages[name](pipe, args)

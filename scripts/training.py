@@ -107,7 +107,7 @@ def same_run(run: Path, **about: object) -> None:
     run.mkdir(parents=True, exist_ok=True)
     path, now = run / "about.json", json.loads(json.dumps(about, default=str))
     before = json.loads(path.read_text()) if path.is_file() else now
-    if changed := [name for name in now if before.get(name) != now[name]]:
+    if changed := [name for name in now if name in before and before[name] != now[name]]:
         raise SystemExit(f"{run} is a run of another {changed[0].replace('_', ' ')}; name another folder with --run")
     path.write_text(json.dumps(now, indent=1) + "\n")
 
@@ -119,7 +119,9 @@ def split(requests: list[Any], count: int, held_out: int) -> tuple[list[Any], li
             f"the prompt file has {len(requests)} rows: too few to learn from and hold {held_out} out; give more rows "
             "or hold fewer out"
         )
-    return requests[: len(requests) - held_out][:count], requests[-held_out:]
+    judged = {(r.prompt, r.seed) for r in requests[-held_out:]}
+    learnt = [r for r in requests[: len(requests) - held_out] if (r.prompt, r.seed) not in judged]
+    return learnt[:count], requests[-held_out:]
 
 
 # ---- processes -----------------------------------------------------------------------------------------------------

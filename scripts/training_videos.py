@@ -15,7 +15,7 @@ from videoada.clips import find_videos
 from videoada.config import GenerationConfig
 from videoada.errors import PromptError
 from videoada.inspect import find_record
-from videoada.layerwise.exit_training import Features, joined, watched
+from videoada.layerwise.exit_training import Features, watched
 from videoada.prompts import read_requests
 from videoada.video import Video
 
@@ -58,19 +58,19 @@ def encoded(pipe: Any, path: Path, num_frames: int) -> Tensor:
 
 
 @torch.no_grad()
-def noised_calls(pipe: Any, latents: Tensor, prompts: list[str], calls: int, seed: int) -> Features:
-    """What the exits see and the network answers at random noise, (N, C, F, h, w) noised `calls` times over; the
-    prompts' own text in half of the calls and none in the others, as guidance asks."""
-    rng = torch.Generator().manual_seed(seed)
-    device, dtype, kept = pipe.unet.device, pipe.unet.dtype, []
-    alphas = pipe.scheduler.alphas_cumprod
+def noised_calls(
+    pipe: Any, latents: Tensor, prompts: list[str], timesteps: list[int], seed: int
+) -> list[tuple[int, Features]]:
+    """What the exits see and the network answers at each timestep for (N, C, F, h, w) under one noise; rows without
+    text and then with the prompts, as guidance asks."""
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
+    device, dtype, alphas = pipe.unet.device, pipe.unet.dtype, pipe.scheduler.alphas_cumprod
+    texts = torch.cat([pipe.encode_prompt(each, device, 1, False)[0] for each in ([""] * len(prompts), prompts)])
+    kept = []
     with watched(pipe.unet) as seen:
-        for call in range(calls):
-            texts = pipe.encode_prompt(prompts if call % 2 else [""] * len(prompts), device, 1, False)[0]
-            t = torch.randint(len(alphas), (len(latents),), generator=rng)
-            noise = torch.randn(latents.shape, generator=rng)
-            a = alphas[t].view(-1, 1, 1, 1, 1)
-            noised = a.sqrt() * latents.float().cpu() + (1 - a).sqrt() * noise
-            pipe.unet(noised.to(device, dtype), t.to(device), encoder_hidden_states=texts.to(dtype), return_dict=False)
-            kept.append(seen.pop().to(torch.float16, "cpu"))
-    return joined(kept)
+        for t in timesteps:
+            a = alphas[t]
+            noised = (a.sqrt() * latents.float().cpu() + (1 - a).sqrt() * noise).to(device, dtype)
+            pipe.unet(torch.cat([noised, noised]), t, encoder_hidden_states=texts.to(dtype), return_dict=False)
+            kept.append((t, seen.pop().to(torch.float16, "cpu")))
+    return kept

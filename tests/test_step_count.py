@@ -18,8 +18,9 @@ from videoada.generate import savings
 from videoada.records import RunRecord
 from videoada.settings import RunSettings
 from videoada.step_count import StepPolicy, find_policy, policy_loss, prompt_embedding
+from videoada.trained import STEP_POLICY
 
-COUNTS = (3, 4, 5)
+COUNTS = (3, 4, 5)  # so that a full run has 5
 
 
 def biased(pipe, tmp_path, place=1):
@@ -88,19 +89,21 @@ def test_policies_travel_as_safetensors(pipe, tmp_path, monkeypatch):
 
 def test_each_prompt_runs_with_its_own_number(pipe, tmp_path, monkeypatch):
     path, skip = biased(pipe, tmp_path), SkipConfig(policy="none")
-    monkeypatch.setitem(videoada.generate.__globals__, "choose_steps", lambda pipe, prompts, path: [5, 3, 5])
     requests = [
         videoada.GenerationConfig(prompt=p, num_inference_steps=50, num_frames=2, seed=i, step_policy=path)
         for i, p in enumerate(PROMPTS[:3])
     ]
+    [compared] = videoada.compare(pipe, requests[1:2], skip=skip)
+    assert (compared.full_record.num_inference_steps, compared.record.most_steps) == (5, 5)
+    monkeypatch.setitem(videoada.generate.__globals__, "choose_steps", lambda pipe, prompts, path: [5, 3, 5])
     drawn = videoada.generate(pipe, requests, skip=skip, batch_size=3)
     assert [record.num_inference_steps for _, record in drawn] == [5, 3, 5]
     assert [record.prompt for _, record in drawn] == list(PROMPTS[:3])
     alone = requests[1].model_copy(update={"step_policy": None, "num_inference_steps": 3})
     [(video, record)] = videoada.generate(pipe, [alone], skip=skip)
     assert video.sha256() == drawn[1][0].sha256()
-    assert (record.most_steps, drawn[1][1].most_steps) == (None, 50)
-    assert drawn[1][1].savings == {"step_count": 0.94, "skipping": 0.0, "early_exit": 0.0, "computed": 0.06}
+    assert (record.most_steps, drawn[1][1].most_steps) == (None, 5)
+    assert drawn[1][1].savings == {"step_count": 0.4, "skipping": 0.0, "early_exit": 0.0, "computed": 0.6}
 
 
 @given(st.integers(1, 50), st.integers(0, 100), st.floats(0.3, 1.0), st.integers(1, 2))
@@ -122,8 +125,12 @@ def test_by_the_command_line(pipe, tmp_path, capsys):
     )
     assert code == 0, err
     record = json.loads(out)
-    assert (record["num_inference_steps"], record["most_steps"]) == (4, 50)
+    assert (record["num_inference_steps"], record["most_steps"]) == (4, 5)
+    (tmp_path / "c.yaml").write_text(f"steps: auto\nstep-policy: {path}\n")
+    code, out, err = run(capsys, "generate", *flags, "--config", str(tmp_path / "c.yaml"), "--steps", "2", "--json")
+    assert (code, json.loads(out)["most_steps"]) == (0, None), err
     for bad in (
+        ["--steps", "auto", "--target-psnr", "40"],
         ["--steps", "some"],
         ["--steps", "9", "--step-policy", path],
         ["--steps", "auto", "--step-policy", "no"],
@@ -137,3 +144,12 @@ def test_settings():
         RunSettings(prompt="x", steps=9, step_policy="p").requests()
     assert RunSettings(prompt="x", steps="auto").requests()[0].num_inference_steps == 50
     assert RunSettings(prompt="x", steps="12").requests()[0].num_inference_steps == 12
+    with pytest.raises(ConfigError, match="without --early-exit"):
+        RunSettings(prompt="x", early_exit=True, target_psnr=40).skip()
+
+
+def test_what_lies_beside_a_model_is_no_shipped_part(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    for name in (str(tmp_path / "model"), "some/model"):
+        with pytest.raises(ModelError, match="no step policy is shipped"):
+            STEP_POLICY.file(name)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from videoada import LoadConfig, load_pipeline
 from videoada.exits import find_heads
@@ -46,7 +47,8 @@ def videos(tmp_path_factory):
 
 def test_exit_heads_from_a_folder_of_videos(script, videos, tmp_path, monkeypatch, capsys):
     out, run = tmp_path / "heads.safetensors", tmp_path / "run"
-    monkeypatch.setattr(importlib.import_module("train_early_exit"), "THRESHOLDS", (0.1, 0.5))
+    monkeypatch.setattr(importlib.import_module("train_early_exit"), "BEYOND", (1.5,))
+    monkeypatch.setattr(importlib.import_module("train_early_exit"), "QUANTILES", (0.5,))
     arguments = ["--prompts", videos, "--run", run, "--out", out, "--videos", 3, "--tune-videos", 2,
                  "--steps", 3, "--train-steps", 4, "--rows", 2, "--batch-size", 2]  # fmt: skip
     script("train_early_exit", "all", *arguments)
@@ -55,8 +57,17 @@ def test_exit_heads_from_a_folder_of_videos(script, videos, tmp_path, monkeypatc
     assert find_heads(pipe, out).threshold is not None
     kept = {path: path.stat().st_mtime_ns for path in run.glob("calls-*")}
     assert len(kept) == 2
+    assert find_heads(pipe, out).reach == 2 * 333
     script("train_early_exit", "heads", *arguments, "--train-steps", 6)  # goes on
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+    with pytest.raises(SystemExit, match="holds no heads-alone"):
+        script("train_early_exit", "joint", *arguments)
+    script("train_early_exit", "heads", *arguments, "--alone")
+    script("train_early_exit", "joint", *arguments, "--joint-steps", 2, "--joint-rows", 2, "--evaluations", 1)
+    logged = [json.loads(line) for line in (run / "joint-ual-1.jsonl").read_text().splitlines()]
+    assert [set(line) for line in logged] == [{"step", "held_out"}] * 2
+    tuned = type(pipe.unet).from_pretrained(run / "joint-ual-1")
+    assert not torch.equal(tuned.conv_out.weight, pipe.unet.conv_out.weight)
     with pytest.raises(SystemExit, match="another videos"):
         script("train_early_exit", "collect", *arguments, "--videos", 2)
     with pytest.raises(SystemExit, match="text-to-video models only"):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from videoada.config import GenerationConfig, SkipConfig
 from videoada.denoiser import LatentsCallback, StepCallback
-from videoada.generate import generate
+from videoada.generate import generate, with_most_steps
 from videoada.metrics import paired_fidelity
 from videoada.records import RunRecord
 from videoada.video import Video
@@ -51,7 +51,7 @@ def compare(
     comparisons = []
     for first in range(0, len(requests), batch_size):
         batch = requests[first : first + batch_size]
-        in_full = [request.model_copy(update={"step_policy": None}) for request in batch]
+        in_full = [r.model_copy(update={"step_policy": None}) for r in with_most_steps(pipe, batch)]
         paths: tuple[list[list[Tensor]], list[list[Tensor]]] = ([], [])
         skipped, full = (
             generate(pipe, each, skip=how, batch_size=batch_size, on_step=on_step, on_latents=_keeper(path))
@@ -108,9 +108,9 @@ def side_by_side(comparison: Comparison) -> Video:
     num_frames, height, width, _ = left.shape
     canvas = np.empty((num_frames, height + 3 * MARGIN + LINE + STRIP, 2 * width + 3 * MARGIN, 3), np.uint8)
     canvas[:] = PAPER
-    steps, fidelity = record.num_inference_steps, record.fidelity or {}
+    steps, in_full, fidelity = record.num_inference_steps, comparison.full_record, record.fidelity or {}
     quality = "identical" if fidelity.get("psnr") is None else f"{fidelity['psnr']:.1f} dB"
-    _write(canvas, f"full {steps}/{steps}", MARGIN, LINE - 4)
+    _write(canvas, f"full {in_full.num_predictions}/{in_full.num_inference_steps}", MARGIN, LINE - 4)
     skipped = f"{record.num_predictions}/{steps}  {fidelity.get('speedup', 1):.2f}x  {quality}"
     _write(canvas, skipped, 2 * MARGIN + width, LINE - 4)
     top = LINE + MARGIN // 2

@@ -22,7 +22,7 @@ from videoada.metrics.coherence import check_coherence
 from videoada.pipelines import model_info, scheduler_of, unknown_words
 from videoada.records import RunRecord
 from videoada.settings import SHIPPED
-from videoada.step_count import choose_steps
+from videoada.step_count import choose_steps, find_policy
 from videoada.trace import StepTrace
 from videoada.trained import EXIT_HEADS
 from videoada.video import Video
@@ -59,6 +59,7 @@ def generate(
     if batch_size < 1:
         raise ConfigError(f"the batch size must be at least 1, got {batch_size}")
     skip = skip or SkipConfig()
+    requests = with_most_steps(pipe, requests)
     chosen = with_chosen_steps(pipe, requests)
     for request in chosen:
         check_request(pipe, request, skip)
@@ -93,15 +94,25 @@ def savings(record: RunRecord, most_steps: int) -> dict[str, float]:
     return {name: round(share, 4) for name, share in parts.items()}
 
 
+def with_most_steps(pipe: Any, requests: Sequence[GenerationConfig]) -> list[GenerationConfig]:
+    """The requests, those with a step policy with the most steps that it could choose: those of the full run."""
+    most = {
+        policy: max(find_policy(pipe, _file(policy)).counts) for policy in {r.step_policy for r in requests} - {None}
+    }
+    return [r.model_copy(update={"num_inference_steps": most[r.step_policy]}) if r.step_policy else r for r in requests]
+
+
+def _file(step_policy: str) -> str | None:
+    return None if step_policy == SHIPPED else step_policy
+
+
 def with_chosen_steps(pipe: Any, requests: Sequence[GenerationConfig]) -> list[GenerationConfig]:
     """The requests with the number of steps that their step policy chooses, where they have one."""
     chosen = list(requests)
     for policy in {request.step_policy for request in requests} - {None}:
         places = [i for i, request in enumerate(requests) if request.step_policy == policy]
         prompts = [requests[i].prompt for i in places]
-        steps = choose_steps(pipe, prompts, None if policy == SHIPPED else policy)
-        for i, count in zip(places, steps, strict=True):
-            count = min(count, requests[i].num_inference_steps)
+        for i, count in zip(places, choose_steps(pipe, prompts, _file(policy)), strict=True):
             chosen[i] = requests[i].model_copy(update={"num_inference_steps": count})
     return chosen
 

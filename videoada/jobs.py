@@ -123,6 +123,8 @@ def _common(settings: RunSettings, own: dict[str, Any], format: str) -> _Common:
     base = settings.model_dump(exclude={*PER_VIDEO, "num_videos"})
     if own.keys() & {"policy", *GOALS}:  # another way to skip has no use for the other's fields
         base = {k: v for k, v in base.items() if k not in (*WAY_FIELDS, *GOALS)}
+    if own.get("steps", "auto") != "auto":  # a row that says how many leaves the policy nothing to choose
+        base["step_policy"] = None
     merged = RunSettings(**(base | own | {"prompt": "-"}))
     fields = merged.requests()[0].model_dump(exclude=PER_VIDEO)
     skip = merged.skip()

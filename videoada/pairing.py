@@ -60,7 +60,7 @@ class VideoSet:
         """What a result says of this side."""
         records = list(self.records.values())
         if len(records) == len(self.videos) and all(
-            r.policy.get("name") == "none" and not r.early_exit for r in records
+            r.policy.get("name") == "none" and not r.early_exit and not r.most_steps for r in records
         ):
             kind = "full runs"
         elif records:

@@ -115,7 +115,8 @@ def _tiles(
         n = [r.num_predictions for r in records]
         steps = np.mean([r.num_inference_steps for r in records])
         tiles.append(_tile("predictions", f"{np.mean(n):.1f}", f"of {steps:g}; {min(n)}–{max(n)}"))
-    if parts := [r.savings for r in records if r.savings and (r.savings["step_count"] or r.savings["early_exit"])]:
+    parts = [r.savings for r in records if r.savings]
+    if any(r.most_steps or r.early_exit for r in records):
         mean = {
             name: np.mean([p[name] for p in parts]) for name in ("computed", "step_count", "skipping", "early_exit")
         }

@@ -6,7 +6,9 @@ i + B.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -30,6 +32,25 @@ def rows_of(
     halves = range(0, num_rows, prompts)
     rows = torch.tensor([half + i for half in halves for i in chosen if half or i not in without_first_half])
     return rows.to(device, non_blocking=True)  # no second synchronisation of this step
+
+
+_CALLED: ContextVar[tuple[Tensor, int] | None] = ContextVar("rows of a batch that a call is for", default=None)
+
+
+@contextmanager
+def called_for(rows: Tensor, num_rows: int) -> Iterator[None]:
+    """A denoiser call inside is for these rows of a batch of so many: what wraps the network below can tell them."""
+    token = _CALLED.set((rows, num_rows))
+    try:
+        yield
+    finally:
+        _CALLED.reset(token)
+
+
+def rows_called_for(num_rows: int) -> tuple[list[int], int]:
+    """Which rows of its batch the present call's are, and how many the batch has; all, where nothing was cut."""
+    called = _CALLED.get()
+    return (list(range(num_rows)), num_rows) if called is None else (called[0].tolist(), called[1])
 
 
 def select_rows(

@@ -97,6 +97,11 @@ class RunSettings(FrozenConfig):
         if self.quality is not None:
             values = quality_fields(self.quality)
         elif self.target_psnr is not None:
+            if self.steps == "auto" or self.early_exit:
+                raise ConfigError(
+                    f"target-psnr is calibrated for skipping alone; give it without "
+                    f"{'--steps auto' if self.steps == 'auto' else '--early-exit'}"
+                )
             values = target_fields(self.model, self.scheduler, self.most_steps, self.target_psnr, self.calibration)
         values |= {name: value for name in SKIP_FIELDS if (value := getattr(self, name)) is not None}
         return SkipConfig(**values)

@@ -19,7 +19,7 @@ from videoada.config import SkipConfig
 from videoada.errors import ConfigError
 from videoada.halves import GuidedHalves
 from videoada.rewind import Rewind, TakenStep
-from videoada.rows import rows_of, select_rows, take_output
+from videoada.rows import called_for, rows_of, select_rows, take_output
 from videoada.schedule import latent_scales, noise_levels, one_for_each_row, prediction_type
 from videoada.skip.level import Level
 from videoada.skip.policy import Decision, Never, Policy, SkipState
@@ -253,7 +253,8 @@ class Stepping:
         if any(compute):
             rows = rows_of(compute, len(held), held.device, without_first_half=alone)
             args, kwargs = select_rows(args, kwargs, rows, len(held))
-            output, _ = take_output(inherited(*args, **kwargs))
+            with called_for(rows, len(held)):
+                output, _ = take_output(inherited(*args, **kwargs))
             held[rows] = output
             self.halves.fill(held, alone, level)
             self.halves.remember(held, tuple(c and i not in alone for i, c in enumerate(compute)), level)

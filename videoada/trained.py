@@ -93,8 +93,9 @@ class TrainedPart:
 
     def file(self, name: str, path: str | Path | None = None) -> Path:
         """The file at `path`, or the one shipped for the model of that name. Raises ModelError where none is."""
+        named = Path(name).name == name  # else a folder or a hub id: what lies beside it is not ours
         found = Path(path) if path is not None else ASSETS / self.folder / f"{name}.safetensors"
-        if path is None and not found.is_file():
+        if path is None and not (named and found.is_file()):
             raise ModelError(
                 f"no {self.kind} shipped for '{name}': train with `python {self.script} all --model {name} "
                 f"--prompts FILE --out FILE.safetensors`, and name the file with {self.option}"

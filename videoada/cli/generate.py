@@ -171,6 +171,8 @@ def effective_settings(given: dict[str, Any], config: Path | None, from_record: 
             values.pop(name, None)
     elif "predictor" in given:
         values.pop("damping", None)
+    if given.get("steps", "auto") != "auto" and "step_policy" not in given:
+        values.pop("step_policy", None)  # which chooses among numbers of its own
     return RunSettings(**(values | given))
 
 

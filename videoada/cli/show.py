@@ -65,8 +65,8 @@ def show_record(console: Console, record: RunRecord, path: Path | None = None) -
     )
     if (parts := record.savings) and (parts["step_count"] or parts["early_exit"]):
         named = {"step_count": "fewer steps", "skipping": "skipping", "early_exit": "early exit"}
-        saved = ", ".join(f"{parts[name]:.0%} by {what}" for name, what in named.items() if parts[name])
-        console.print(f"multiply-adds saved: {saved}; {parts['computed']:.0%} computed")
+        saved = ", ".join(f"{parts[name]:.0%} by {what}" for name, what in named.items() if parts[name] > 0)
+        console.print(f"multiply-adds saved: {saved or 'none'}; {parts['computed']:.0%} computed")
     if fidelity := record.fidelity:
         likeness = "identical" if fidelity.get("identical") else f"PSNR {fidelity['psnr']:.1f} dB"
         speedup = fidelity.get("speedup")  # a record from elsewhere may lack it

@@ -1,7 +1,8 @@
 """early_exit(): the UNet leaves at the first exit whose mean uncertainty is below a threshold, prompt by prompt.
 
 The layers behind an exit are not run for the prompts that have left, and not at all when all have: blocks are replaced
-for the length of a `with`. (The paper's released code runs every layer and chooses afterwards.)
+for the length of a `with`. (The paper's released code runs every layer and chooses afterwards.) Heads with a `reach`
+carry on from each row's last whole call; without one within reach, a row goes through.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from torch import Tensor
 
 from videoada.errors import ConfigError
 from videoada.layerwise.exit_costs import exit_costs
-from videoada.layerwise.exit_heads import ExitHeads, finest
+from videoada.layerwise.exit_heads import ExitHeads, finest, movement
+from videoada.rows import rows_called_for
 
 Choice = Callable[[int, int, Sequence[int]], Sequence[bool]]  # call, exit, prompts still here → which leave
 
@@ -83,6 +85,15 @@ def early_exit(
             vars(block).pop("forward", None)
 
 
+@dataclass(frozen=True)
+class _Past:
+    """Of one row's last whole call: when, what the network answered, and what each head had said of it."""
+
+    timestep: float
+    output: Tensor
+    made: list[Tensor]
+
+
 class _Exits:
     """One call at a time: which rows are still on their way, and what the others left with."""
 
@@ -94,10 +105,12 @@ class _Exits:
         self.guided = guided
         self.last = len(unet.up_blocks) - 1
         self.fine: Tensor
+        self.past: dict[int, _Past] = {}  # by the row of the batch
+        self.num_rows, self.timestep, self.paired = 0, 0.0, False
 
     def network(self, plain: Callable[..., Any]) -> Callable[..., Any]:
         def forward(sample: Tensor, timestep: Any, *args: Any, **kwargs: Any) -> Any:
-            self._begin(sample)
+            self._begin(sample, timestep)
             if not self.trace.costs:
                 self.trace.costs += exit_costs(self.unet, self.heads, sample, *args, **kwargs)
             try:
@@ -134,15 +147,25 @@ class _Exits:
 
         return forward
 
-    def _begin(self, sample: Tensor) -> None:
+    def _begin(self, sample: Tensor, timestep: Any) -> None:
         rows, self.num_frames = sample.shape[0], sample.shape[2]
-        half = rows // 2
-        paired = self.guided
-        if paired is None:
-            paired = rows % 2 == 0 and torch.equal(sample[:half], sample[half:])
-        self.prompts = [(i, i + half) for i in range(half)] if paired else [(i,) for i in range(rows)]
+        self.numbers, num_rows = rows_called_for(rows)  # of the batch's rows, those that this call is for
+        if rows == num_rows:
+            half = rows // 2
+            self.paired = bool(rows % 2 == 0 and torch.equal(sample[:half], sample[half:]))
+        if self.guided is not None:
+            self.paired = self.guided
+        before, self.timestep = self.timestep, float(torch.as_tensor(timestep).flatten()[0])
+        if self.timestep >= before or num_rows != self.num_rows:  # another generation
+            self.past.clear()
+        self.num_rows, prompts = num_rows, num_rows // 2 if self.paired else num_rows
+        of_prompt: dict[int, list[int]] = {}
+        for row, number in enumerate(self.numbers):
+            of_prompt.setdefault(number % prompts, []).append(row)
+        self.prompts = [tuple(of_prompt[i]) for i in sorted(of_prompt)]
         self.rows = list(range(rows))  # still on their way
         self.left: dict[int, Tensor] = {}  # row → what it left with
+        self.made: list[Tensor] = []  # at each exit, what heads that carry on say: (rows, C, F, H, W)
         self.trace.calls.append([self.trace.num_exits] * len(self.prompts))
         self.trace.uncertainties.append([[] for _ in self.prompts])
         if self.trace.maps is not None:
@@ -150,49 +173,80 @@ class _Exits:
 
     def _here(self, x: Tensor) -> Tensor:
         """Of (R·F, …), the frames of the rows that are still here."""
-        if len(self.rows) * self.num_frames == len(x):
-            return x
-        return x.unflatten(0, (-1, self.num_frames))[self.rows].flatten(0, 1)
+        return x if len(self.rows) * self.num_frames == len(x) else self._of(x, self.rows)
 
     def _at_exit(self, exit: int, features: Tensor) -> Tensor:
-        time, here = self._here(self.time), [i for i, rows in enumerate(self.prompts) if rows[0] in self.rows]
-        uncertainty = self.heads.uncertainties[exit](features, time, self.num_frames)  # (rows here, F, h, w)
+        here = [i for i, rows in enumerate(self.prompts) if rows[0] in self.rows]
+        time, fine = self._here(self.time), self._here(self.fine)
+        may, carried, moved = set(here), None, None
+        if self.heads.reach:
+            made = self.heads.heads[exit](features, fine, time, self.num_frames)
+            self.made.append(made.new_zeros(len(self.numbers), *made.shape[1:]).index_copy(0, self._places(made), made))
+            carried, moved, known = self._carried(exit, made)
+            may = {i for i in here if known.issuperset(self.prompts[i])}
+        uncertainty = self.heads.uncertainties[exit](features, time, self.num_frames, moved)  # (rows here, F, h, w)
         if self.trace.maps is not None:
             self.trace.maps[-1][exit] = uncertainty.float().cpu()
         of_row = dict(zip(self.rows, uncertainty.float().mean((1, 2, 3)).tolist(), strict=True))
-        means = [sum(of_row[row] for row in self.prompts[i]) / len(self.prompts[i]) for i in here]
+        means = [sum(of_row[row] for row in self.prompts[i]) / len(self.prompts[i]) if i in may else 1.0 for i in here]
         for i, mean in zip(here, means, strict=True):
             self.trace.uncertainties[-1][i].append(mean)
         if self.choose is not None:
             leaves = self.choose(len(self.trace.calls) - 1, exit, here)
         else:
             leaves = [mean < self.threshold for mean in means]
-        leaving = {row for i, leave in zip(here, leaves, strict=True) if leave for row in self.prompts[i]}
+        leaving = [i for i, leave in zip(here, leaves, strict=True) if leave and i in may]
         if not leaving:
             return features
-        for i, leave in zip(here, leaves, strict=True):
-            if leave:
-                self.trace.calls[-1][i] = exit
-        places = [place for place, row in enumerate(self.rows) if row in leaving]
-        picked = features.unflatten(0, (-1, self.num_frames))
-        fine = self.fine.unflatten(0, (-1, self.num_frames))[[self.rows[p] for p in places]].flatten(0, 1)
-        times = time.unflatten(0, (-1, self.num_frames))[places].flatten(0, 1)
-        made = self.heads.heads[exit](picked[places].flatten(0, 1), fine, times, self.num_frames)
-        self.left |= {self.rows[place]: made[k] for k, place in enumerate(places)}
+        for i in leaving:
+            self.trace.calls[-1][i] = exit
+        gone = {row for i in leaving for row in self.prompts[i]}
+        places = [place for place, row in enumerate(self.rows) if row in gone]
+        if carried is not None:
+            answers = carried[places]
+        else:
+            picked, finest_of, times = (self._of(x, places) for x in (features, fine, time))
+            answers = self.heads.heads[exit](picked, finest_of, times, self.num_frames)
+        self.left |= {self.rows[place]: answers[k] for k, place in enumerate(places)}
         staying = [place for place in range(len(self.rows)) if place not in places]
         self.rows = [self.rows[place] for place in staying]
         if not self.rows:
             raise _NobodyLeftError
-        return picked[staying].flatten(0, 1)
+        return self._of(features, staying)
+
+    def _carried(self, exit: int, made: Tensor) -> tuple[Tensor, Tensor, set[int]]:
+        """Predictions carried on from each row's last whole call, how far that is, and the rows within reach of one."""
+        past = {row: self.past.get(self.numbers[row]) for row in self.rows}
+        near = {row: p for row, p in past.items() if p and p.timestep - self.timestep <= self.heads.reach}
+        changes = torch.stack([
+            made[k] - near[row].made[exit] if row in near else torch.zeros_like(made[k])
+            for k, row in enumerate(self.rows)
+        ])  # fmt: skip
+        outputs = torch.stack([
+            near[row].output if row in near else torch.zeros_like(made[k]) for k, row in enumerate(self.rows)
+        ])  # fmt: skip
+        ages = torch.tensor([near[row].timestep - self.timestep if row in near else 1.0 for row in self.rows])
+        return outputs + changes, movement(changes, ages), set(near)
+
+    def _places(self, like: Tensor) -> Tensor:
+        return torch.tensor(self.rows, device=like.device)
+
+    def _of(self, x: Tensor, places: list[int]) -> Tensor:
+        """Of (R·F, …), the frames of some of the rows."""
+        return x.unflatten(0, (-1, self.num_frames))[places].flatten(0, 1)
 
     def _merged(self, result: Any, as_object: bool) -> Any:
         """The network's answer with the rows that left in their places."""
-        if not self.left:
-            return result
         rows = self.left.copy()
         if result is not None:
             whole = result[0] if isinstance(result, tuple) else result.sample
             rows |= {row: whole[k] for k, row in enumerate(self.rows)}
+            if self.heads.reach:
+                for row in self.rows:
+                    made = [of_exit[row] for of_exit in self.made]
+                    self.past[self.numbers[row]] = _Past(self.timestep, rows[row], made)
+        if not self.left:
+            return result
         sample = torch.stack([rows[i] for i in sorted(rows)])
         if not as_object:
             return (sample,)

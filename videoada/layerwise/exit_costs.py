@@ -72,6 +72,7 @@ def count_costs(unet: Any, heads: ExitHeads, sample: Tensor, *args: Any, **kwarg
             leaving = counter.get_total_flops() - asking
         asked += asking
         costs.append((before + asked + leaving) / total)
+        asked += leaving if heads.reach else 0  # what is carried on is predicted at every exit
     return [*costs, (total + asked) / total]
 
 

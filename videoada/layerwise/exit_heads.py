@@ -3,6 +3,9 @@
 Tang et al., "AdaDiff: Accelerating Diffusion Models through Step-Wise Adaptive Computation", ECCV 2024, arXiv
 2309.17074. Exits are after the middle block and after each up block but the last. Shapes: R rows of the batch, F
 frames, T channels of the time embedding; features (R·F, C, h, w), frames of one row next to each other.
+
+Ours is `reach`: a prediction g_i(L_i) alone misses by more than a step changes, and guidance multiplies what it misses.
+Heads with a reach carry on from the last whole call s: ε̂_t = ε_s + g_i(L_i(t)) − g_i(L_i(s)), and learn differences.
 """
 
 from __future__ import annotations
@@ -51,39 +54,58 @@ class ExitHead(nn.Module):
 
 
 class Uncertainty(nn.Module):
-    """u_i = σ(wᵀ[L_i, t] + b) at each place of the features (section 3.2 of the paper)."""
+    """u_i = σ(wᵀ[L_i, t] + b) at each place of the features (section 3.2 of the paper).
 
-    def __init__(self, channels: int, time_channels: int):
+    Where predictions are carried on, also of how far they are carried: `moved` of `movement`.
+    """
+
+    def __init__(self, channels: int, time_channels: int, carried: bool = False):
         super().__init__()
         self.features = nn.Conv2d(channels, 1, 1)
         self.time = nn.Linear(time_channels, 1, bias=False)
+        self.moved = nn.Conv2d(2, 1, 1, bias=False) if carried else None
 
-    def forward(self, features: Tensor, time: Tensor, num_frames: int) -> Tensor:
-        """(R·F, C, h, w), (R·F, T) → (R, F, h, w) in (0, 1)."""
-        u = torch.sigmoid(self.features(features) + self.time(nn.functional.silu(time))[..., None, None])
-        return in_rows(u, num_frames)[:, 0]
+    def forward(self, features: Tensor, time: Tensor, num_frames: int, moved: Tensor | None = None) -> Tensor:
+        """(R·F, C, h, w), (R·F, T), (R, 2, F, H, W) → (R, F, h, w) in (0, 1)."""
+        logits = self.features(features) + self.time(nn.functional.silu(time))[..., None, None]
+        if self.moved is not None and moved is not None:
+            logits = logits + self.moved(
+                nn.functional.adaptive_avg_pool2d(moved.transpose(1, 2).flatten(0, 1), features.shape[-2:])
+            )
+        return in_rows(torch.sigmoid(logits), num_frames)[:, 0]
+
+
+def movement(change: Tensor, timesteps: Tensor) -> Tensor:
+    """How far a prediction is carried on: log |g_i(t) − g_i(s)| of (R, C, F, H, W), log (s − t) of (R,) →
+    (R, 2, F, H, W)."""
+    size = (change.abs().mean(1) + 1e-3).log()
+    age = timesteps.to(change).clamp_min(1).log()[:, None, None, None].expand_as(size)
+    return torch.stack([size + 4, age - 4], dim=1)  # about zero where training begins
 
 
 class ExitHeads(nn.Module):
-    """A head and an uncertainty for each exit of one UNet. `channels` are those of the features at each exit."""
+    """A head and an uncertainty for each exit of one UNet. `channels` are those of the features at each exit; `reach`
+    is over how many of the model's timesteps a prediction is carried on, 0 for heads that predict alone."""
 
     def __init__(
-        self, channels: list[int], fine_channels: int, time_channels: int, out_channels: int, width: int = WIDTH
-    ):
+        self, channels: list[int], fine_channels: int, time_channels: int, out_channels: int, width: int = WIDTH,
+        reach: int = 0,
+    ):  # fmt: skip
         super().__init__()
         self.config = {
             "channels": channels, "fine_channels": fine_channels, "time_channels": time_channels,
-            "out_channels": out_channels, "width": width,
+            "out_channels": out_channels, "width": width, "reach": reach,
         }  # fmt: skip
+        self.reach = reach
         self.heads = nn.ModuleList(ExitHead(c, fine_channels, time_channels, out_channels, width) for c in channels)
-        self.uncertainties = nn.ModuleList(Uncertainty(c, time_channels) for c in channels)
+        self.uncertainties = nn.ModuleList(Uncertainty(c, time_channels, reach > 0) for c in channels)
         self.model: dict[str, Any] = {}  # of `trained_for`: the UNet that they were trained on
         self.threshold: float | None = None  # that training found to be a good one
 
     @classmethod
-    def for_unet(cls, unet: Any, width: int = WIDTH) -> ExitHeads:
+    def for_unet(cls, unet: Any, width: int = WIDTH, reach: int = 0) -> ExitHeads:
         """Untrained ones. Raises ModelError for a network without the blocks that they sit at."""
-        return cls(**exit_channels(unet), width=width)
+        return cls(**exit_channels(unet), width=width, reach=reach)
 
     def save(self, path: str | Path) -> None:
         """As safetensors in half precision, with what they are for."""
@@ -96,7 +118,8 @@ class ExitHeads(nn.Module):
         trained on another network or on other weights."""
         tensors, about = read_part(path, FORMAT, "exit heads")
         try:
-            if {k: v for k, v in about["config"].items() if k != "width"} != exit_channels(unet):
+            known = exit_channels(unet)
+            if {name: about["config"][name] for name in known} != known:
                 raise ModelError(f"the exit heads in {path} are of another network than {type(unet).__name__} here")
             check_trained_for(about["model"], unet, weights_sha256, f"the exit heads in {path} are")
             heads = cls(**about["config"])

@@ -1,7 +1,8 @@
 """What exit heads learn from: calls of the network kept with their features, and the losses.
 
 Losses of Tang et al. (arXiv 2309.17074, section 3.3). L_u = Σ_i ‖u_i − û_i‖² with û_i = tanh|g_i(L_i) − ε|, L_UAL =
-Σ_i (1 − u_i)·‖g_i(L_i) − ε‖²; each a mean over elements here, so that they do not grow with the video.
+Σ_i (1 − u_i)·‖g_i(L_i) − ε‖²; each a mean over elements here, so that they do not grow with the video. Heads that carry
+on learn the same of what they carry on to, from pairs of calls of one run.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from videoada.layerwise.exit_heads import ExitHeads, finest, in_rows
+from videoada.layerwise.exit_heads import ExitHeads, finest, in_rows, movement
 
 
 @dataclass(frozen=True)
@@ -91,20 +92,42 @@ def watched(unet: Any) -> Iterator[list[Features]]:
             vars(block).pop("forward", None)
 
 
-def exit_losses(heads: ExitHeads, features: Features, target: Tensor) -> tuple[Tensor, Tensor, list[float]]:
+def exit_losses(
+    heads: ExitHeads, features: Features, target: Tensor, since: Features | None = None,
+    timesteps: Tensor | None = None, guidance_scale: float | None = None,
+) -> tuple[Tensor, Tensor, list[float]]:  # fmt: skip
     """(L_u, L_UAL, mean square error of each exit) against `target` (R, C, F, H, W).
 
     û_i teaches u_i and u_i weighs the errors, each without a gradient through the other: else a head could lower its
-    loss by being unsure.
+    loss by being unsure. For heads that carry on, `since` are the same rows at an earlier whole call, `timesteps` (R,)
+    before; errors are then in units of what has changed since, so that no step outweighs the others. With a guidance
+    scale the rows are [unconditional …, conditional …] and the error is the guided one, for both halves.
     """
     frames, of_u, of_layers, errors = features.num_frames, [], [], []
-    for head, uncertainty, deep in zip(heads.heads, heads.uncertainties, features.deep, strict=True):
-        error = head(deep, features.fine, features.time, frames) - target
-        u = uncertainty(deep, features.time, frames)
+    weight: Tensor | float = 1.0
+    if since is not None:
+        changed = guided(target - since.output, guidance_scale)
+        weight = 1 / (changed.square().mean((1, 2, 3, 4), keepdim=True).sqrt() + 0.01)
+    for i, (head, uncertainty, deep) in enumerate(zip(heads.heads, heads.uncertainties, features.deep, strict=True)):
+        made, moved = head(deep, features.fine, features.time, frames), None
+        if since is not None and timesteps is not None:
+            change = made - head(since.deep[i], since.fine, since.time, frames)
+            made, moved = since.output + change, movement(change.detach(), timesteps)
+        error = guided(made - target, guidance_scale)
+        u = uncertainty(deep, features.time, frames, moved)
         u = nn.functional.interpolate(u.flatten(0, 1)[:, None], target.shape[-2:], mode="bilinear")
         u = in_rows(u, frames)  # (R, 1, F, H, W)
         wanted = error.detach().abs().tanh().mean(1, keepdim=True)
-        of_u.append((u - wanted).square().mean())
-        of_layers.append(((1 - u.detach()) * error.square()).mean())
+        of_u.append((weight * (u - wanted).square()).mean())
+        of_layers.append((weight * (1 - u.detach()) * error.square()).mean())
         errors.append(float(error.detach().square().mean()))
     return torch.stack(of_u).sum(), torch.stack(of_layers).sum(), errors
+
+
+def guided(x: Tensor, guidance_scale: float | None) -> Tensor:
+    """[unconditional …, conditional …] → the guided combination, once for each half."""
+    if guidance_scale is None:
+        return x
+    without, conditional = x.chunk(2)
+    together = without + guidance_scale * (conditional - without)
+    return torch.cat([together, together])
