@@ -20,7 +20,13 @@ ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- flags: written by scripts/write_reference.py -->\n", "<!-- end of flags -->"
 RESULTS = ROOT / "samples" / "results"
 BUDGETS = ("frontier",)
-CURVES = ("guidance", "schedulers", "quality", "quality-stress")  # where a table is worth more than budgets
+CURVES = (
+    "predictors",
+    "guidance",
+    "schedulers",
+    "quality",
+    "quality-stress",
+)  # where a table is worth more than budgets
 
 
 def flags() -> str:
