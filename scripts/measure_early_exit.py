@@ -5,9 +5,9 @@
 
 Writes samples/results/early-exit/: curve.json (and cells.jsonl, from which it goes on where it was stopped), depth.svg
 (where steps leave, by timestep), errors.svg (how far each exit's prediction is from the network's, by timestep) and
-uncertainty.png (the paper's figure: what each exit is unsure of, at some steps of one run). Two baselines decide
-nothing: the static exit spreads two neighbouring exits evenly over the steps, so that the mean share of the work is
-the same; `by step` leaves at each step where the prompts of its batch left on average.
+uncertainty.png (the paper's figure: what each exit is unsure of, at some steps of one run). Two baselines with the same
+heads decide nothing: the static exit takes the exit that was used most and whole calls in even turns, so that the mean
+share of the work is the same; `by step` takes at each step what the prompts of its batch took there on average.
 """
 
 from __future__ import annotations
@@ -26,16 +26,19 @@ from matplotlib.figure import Figure
 import videoada
 from videoada.charts import write_svg
 from videoada.config import GenerationConfig, SkipConfig
-from videoada.exits import find_heads
+from videoada.exits import DEFAULT_THRESHOLD, find_heads
 from videoada.frontier import bootstrap
 from videoada.layerwise.early_exit import early_exit
-from videoada.layerwise.exit_training import watched
+from videoada.layerwise.exit_heads import movement
+from videoada.layerwise.exit_training import guided, watched
 from videoada.metrics import paired_fidelity
 from videoada.shapes import random_scene
 from videoada.timing import time_pairs
 from videoada.trained import EXIT_HEADS
 
-THRESHOLDS = (0.04, 0.06, 0.08, 0.1, 0.12, 0.15)  # of those that training tries
+AROUND = (0.7, 0.85, 1.0, 1.25)  # of the heads' own threshold: those that are measured
+CAP = 60.0  # dB: an identical video does not make up for others
+Choice = Callable[[int, int, Sequence[int]], list[bool]]
 METHODS = ("early exit", "static", "by step")
 TRAINED_ON = 50_000, 96  # seed and number of the prompts that the shipped heads were trained on
 NONE = SkipConfig(policy="none")
@@ -55,24 +58,35 @@ def requests_of(count: int) -> list[GenerationConfig]:
     return found
 
 
-def static(share: float, costs: Sequence[float], num_steps: int) -> Callable[[int, int, Sequence[int]], list[bool]]:
-    """Leaves at the two exits whose costs enclose `share`, in even turns, so that the mean is `share`."""
-    place = int(np.searchsorted(costs, share).clip(1, len(costs) - 1))
-    low, high = costs[place - 1], costs[place]
-    of_high = float(np.clip((share - low) / (high - low), 0, 1))
+def thresholds_of(heads: Any) -> list[float]:
+    return [float(f"{(heads.threshold or DEFAULT_THRESHOLD) * factor:.3g}") for factor in AROUND]
 
-    def choose(call: int, exit: int, here: Sequence[int]) -> list[bool]:
-        step = call % num_steps
-        goes_on = int((step + 1) * of_high + 0.5) > int(step * of_high + 0.5)
-        return [exit == (place if goes_on else place - 1)] * len(here)
+
+def static(share: float, costs: Sequence[float], exit: int, num_steps: int, carried: bool) -> Choice:
+    """Leaves at one exit in even turns with whole calls, so that the mean is `share`; where heads carry nothing on, in
+    turns with the next exit that costs more than `share` if this one costs less."""
+    whole = 1 if carried else 0  # the first call goes through in any case
+    other = len(costs) - 1 if carried else int(np.searchsorted(costs, share).clip(1, len(costs) - 1))
+    exit = exit if carried else other - 1
+    rest = (share * num_steps - whole * costs[-1]) / (num_steps - whole)
+    leaving = float(np.clip((costs[other] - rest) / (costs[other] - costs[exit]), 0, 1))
+
+    def choose(call: int, at: int, here: Sequence[int]) -> list[bool]:
+        turn = call % num_steps - whole
+        leaves = turn >= 0 and int((turn + 1) * leaving + 0.5) > int(turn * leaving + 0.5)
+        return [at == (exit if leaves else other)] * len(here)
 
     return choose
 
 
-def by_step(exits: Sequence[Sequence[int]]) -> Callable[[int, int, Sequence[int]], list[bool]]:
-    """Leaves at each step where those prompts left on average."""
-    means = np.array(exits).mean(0).round().astype(int)
-    return lambda call, exit, here: [exit == means[call % len(means)]] * len(here)
+def by_step(exits: Sequence[Sequence[int]], costs: Sequence[float]) -> Choice:
+    """Leaves at each step at the exit whose cost is nearest to the mean of what those prompts took there, and makes up
+    for the difference at the next."""
+    taken, places, owed = np.array(costs)[np.array(exits)].mean(0), [], 0.0
+    for mean in taken:
+        places.append(int(np.abs(np.array(costs) - mean - owed).argmin()))
+        owed += mean - costs[places[-1]]
+    return lambda call, at, here: [at == places[call % len(places)]] * len(here)
 
 
 def measure(pipe: Any, args: argparse.Namespace) -> None:
@@ -82,9 +96,10 @@ def measure(pipe: Any, args: argparse.Namespace) -> None:
     sha = EXIT_HEADS.sha256(pipe, args.heads)
     rows = [row for row in rows if row["heads"] == sha]
     known = {(r["threshold"], r["prompt"]) for r in rows if r["method"] == METHODS[-1]}
+    thresholds = thresholds_of(heads)
     for first in range(0, len(requests), args.batch_size):
         batch = requests[first : first + args.batch_size]
-        waiting = [t for t in THRESHOLDS if any((t, first + i) not in known for i in range(len(batch)))]
+        waiting = [t for t in thresholds if any((t, first + i) not in known for i in range(len(batch)))]
         full = videoada.generate(pipe, batch, skip=NONE, batch_size=len(batch)) if waiting else []
         for threshold in waiting:
             choose = None
@@ -96,9 +111,12 @@ def measure(pipe: Any, args: argparse.Namespace) -> None:
                 macs = float(np.mean([row["macs"] for row in found]))
                 if method == METHODS[0]:
                     decided = [row["exits"] for row in found]
-                    choose = static(macs, trace.costs, batch[0].num_inference_steps)
+                    used = [exit for row in found for exit in row["exits"] if exit < trace.num_exits]
+                    most = max(set(used), key=used.count, default=0)
+                    costs, carried = list(trace.costs), heads.reach > 0
+                    choose = static(macs, costs, most, batch[0].num_inference_steps, carried)
                 else:
-                    choose = by_step(decided)
+                    choose = by_step(decided, costs)
                 with path.open("a") as file:
                     file.writelines(json.dumps(row | {"heads": sha}) + "\n" for row in found)
                 print(f"{first + len(batch)} prompts, {method} {threshold:g}: {macs:.3f} of the work", flush=True)
@@ -109,7 +127,7 @@ def row_of(method: str, threshold: float, prompt: int, trace: Any, place: int, v
     exits = [call[place] for call in trace.calls]
     return {
         "method": method, "threshold": threshold, "prompt": prompt, "macs": trace.share(exits),
-        "psnr": 100.0 if fidelity.psnr is None else fidelity.psnr, "ssim": fidelity.ssim, "exits": exits,
+        "psnr": CAP if fidelity.psnr is None else min(fidelity.psnr, CAP), "ssim": fidelity.ssim, "exits": exits,
     }  # fmt: skip
 
 
@@ -123,7 +141,7 @@ def read_cells(pipe: Any, args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
     points = []
-    for threshold in THRESHOLDS:
+    for threshold in sorted({row["threshold"] for row in rows}):
         decided = [r["psnr"] for r in rows if (r["method"], r["threshold"]) == (METHODS[0], threshold)]
         for method in METHODS:
             own = [r for r in rows if (r["method"], r["threshold"]) == (method, threshold)]
@@ -142,13 +160,12 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
 # ---- plots ---------------------------------------------------------------------------------------------------------
 
 
-def plot_depth(rows: list[dict[str, Any]], threshold: float, path: Path) -> None:
+def plot_depth(rows: list[dict[str, Any]], threshold: float, num_exits: int, path: Path) -> None:
     exits = np.array([r["exits"] for r in rows if r["method"] == "early exit" and r["threshold"] == threshold])
     figure = Figure((6.4, 3.4), layout="constrained")
     axes = figure.add_subplot()
-    last = int(exits.max())
-    shares = [(exits == i).mean(0) for i in range(last + 1)]
-    names = [f"exit {i + 1}" for i in range(last)] + ["whole network"]
+    shares = [(exits == i).mean(0) for i in range(num_exits + 1)]
+    names = [f"exit {i + 1}" for i in range(num_exits)] + ["whole network"]
     axes.stackplot(range(exits.shape[1]), shares, labels=names, colors=COLOURS)
     axes.set_xlabel(f"step, noisy to clean (threshold {threshold:g}, {len(exits)} prompts of tiny-t2v)")
     axes.set_ylabel("share of prompts that leave there")
@@ -157,27 +174,41 @@ def plot_depth(rows: list[dict[str, Any]], threshold: float, path: Path) -> None
 
 
 def plot_errors(pipe: Any, heads: Any, requests: list[GenerationConfig], path: Path) -> None:
-    """Of each exit's prediction against the network's, relative, along full runs; and what its uncertainty says."""
-    errors: list[list[float]] = []
-    unsure: list[list[float]] = []
+    """Of each exit's guided prediction against the network's, relative, along full runs; what its uncertainty says; and
+    what holding the last answer would miss by. What is carried on, is from the call before."""
+    scale, before = requests[0].guidance_scale, None
+    lines: dict[str, list[float]] = {}
 
-    def on_step(*_: Any) -> None:
-        f = calls.pop()
+    def note(name: str, value: Any) -> None:
+        lines.setdefault(name, []).append(float(value))
+
+    def on_step(step: int, *_: Any) -> None:
+        nonlocal before
+        f, since, before = calls.pop(), before, None
+        before = f
+        if since is None:
+            return
+        size, frames = guided(f.output, scale).norm(), f.num_frames
+        gap = pipe.scheduler.timesteps[step - 1] - pipe.scheduler.timesteps[step]
         with torch.no_grad():
-            errors.append([float((head(deep, f.fine, f.time, f.num_frames) - f.output).norm() / f.output.norm())
-                           for head, deep in zip(heads.heads, f.deep, strict=True)])  # fmt: skip
-            unsure.append([float(u(deep, f.time, f.num_frames).mean())
-                           for u, deep in zip(heads.uncertainties, f.deep, strict=True)])  # fmt: skip
+            note("holding: error", guided(since.output - f.output, scale).norm() / size)
+            for i, (head, u) in enumerate(zip(heads.heads, heads.uncertainties, strict=True)):
+                made, moved = head(f.deep[i], f.fine, f.time, frames), None
+                if heads.reach:
+                    change = made - head(since.deep[i], since.fine, since.time, frames)
+                    made, moved = since.output + change, movement(change, gap.repeat(len(change)))
+                note(f"exit {i + 1}: error", guided(made - f.output, scale).norm() / size)
+                note(f"exit {i + 1}: uncertainty", u(f.deep[i], f.time, frames, moved).mean())
 
     with watched(pipe.unet) as calls:
         videoada.generate(pipe, requests, skip=NONE, batch_size=len(requests), on_step=on_step)
     figure = Figure((6.4, 3.4), layout="constrained")
     axes = figure.add_subplot()
-    for i in range(len(heads.heads)):
-        axes.plot([e[i] for e in errors], color=COLOURS[i], label=f"exit {i + 1}: error")
-        axes.plot(
-            [u[i] for u in unsure], color=COLOURS[i], linestyle="--", linewidth=0.9, label=f"exit {i + 1}: uncertainty"
-        )
+    for name, values in lines.items():
+        at_exit = name.startswith("exit")
+        style = {"linestyle": "--", "linewidth": 0.9} if name.endswith("uncertainty") else {}
+        colour = COLOURS[int(name[5]) - 1] if at_exit else "#64748b"
+        axes.plot(range(1, len(values) + 1), values, color=colour, label=name, **style)
     axes.set_xlabel(f"step, noisy to clean (mean over {len(requests)} prompts of tiny-t2v)")
     axes.set_ylabel("relative error; uncertainty")
     axes.set_yscale("log")
@@ -222,8 +253,8 @@ def main() -> None:
     rows = read_cells(pipe, args)
     result = summarize(rows)
     (args.output / "curve.json").write_text(json.dumps(result, indent=1) + "\n")
-    shown = min(THRESHOLDS, key=lambda t: abs(t - (heads.threshold or 0.1)))
-    plot_depth(rows, shown, args.output / "depth.svg")
+    shown = thresholds_of(heads)[AROUND.index(1.0)]
+    plot_depth(rows, shown, len(heads.heads), args.output / "depth.svg")
     plot_errors(pipe, heads, requests[:8], args.output / "errors.svg")
     draw_uncertainty(pipe, heads, requests[0], args.output / "uncertainty.png")
     for point in result["points"]:

@@ -24,12 +24,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from step_count_points import Candidates, by_objects, compared, markdown
 from training import Training, same_run, split
 from training_videos import requests_in
 
 import videoada
 from videoada.config import GenerationConfig
-from videoada.frontier import SAMPLES, bootstrap
 from videoada.metrics import paired_fidelity
 from videoada.outputs import write_text
 from videoada.pipelines import model_info
@@ -121,33 +121,35 @@ def read_rewards(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def table(args: argparse.Namespace, held_out: bool) -> tuple[list[str], np.ndarray, dict[str, np.ndarray]]:
-    """Prompts, quality (N, K) and every measure (N, K)."""
+def candidates(pipe: Any, args: argparse.Namespace, held_out: bool) -> Candidates:
     rows = {(r["prompt"], r["seed"], r["steps"]): r for r in read_rewards(args.run) if r["held_out"] is held_out}
-    keys = list(dict.fromkeys((prompt, seed) for prompt, seed, _ in rows))
+    requests = {(r.prompt, r.seed): r for r in requests_of(args)[held_out]}
+    keys = [key for key in requests if all((*key, n) in rows for n in args.counts)]
     columns = {
         name: np.array([[rows[(*key, n)][name] for n in args.counts] for key in keys], dtype=float)
         for name in ("psnr", "ssim", "agreement", "score") if all(r[name] is not None for r in rows.values())
     }  # fmt: skip
-    if not rows or args.quality not in columns:
+    if not keys or args.quality not in columns:
         raise SystemExit(f"{args.run} holds no {args.quality}; run `render` first, with a new --run for a new --scorer")
     quality = columns["psnr"] / CAP if args.quality == "psnr" else columns[args.quality]
-    return [prompt for prompt, _ in keys], quality, columns
+    own = float(np.max(pipe.unet.config.sample_size)) * pipe.vae_scale_factor
+    volumes = [r.num_frames * (r.height or own) * (r.width or own) for r in (requests[key] for key in keys)]
+    return Candidates([prompt for prompt, _ in keys], quality, columns, np.array(volumes, dtype=float))
 
 
 def trained(pipe: Any, args: argparse.Namespace, cost: float) -> StepPolicy:
     """The policy for one price, by REINFORCE on cached rewards; goes on from its checkpoint."""
     torch.manual_seed(0)
-    prompts, quality, _ = table(args, held_out=False)
-    embedding = prompt_embedding(pipe, prompts)
+    known = candidates(pipe, args, held_out=False)
+    embedding = prompt_embedding(pipe, known.prompts)
     policy = StepPolicy(embedding.shape[1], args.counts)
     steps = torch.tensor(args.counts, dtype=torch.float)
-    rewards = torch.tensor(quality, dtype=torch.float) - cost * steps / steps.max()
+    rewards = torch.tensor(known.quality, dtype=torch.float) - cost * steps / steps.max()
     name = f"policy-{args.quality}-{cost:g}-{args.entropy:g}-{args.lr:g}"
     training = Training(args.run, name, policy, lr=args.lr, ema_decay=0.99, seed=4)
     while training.step < args.train_steps:
         rng = training.rng
-        pick = torch.randint(len(prompts), (args.rows,), generator=rng)
+        pick = torch.randint(len(known.prompts), (args.rows,), generator=rng)
         noise = 0.1 * torch.randn(args.rows, embedding.shape[1], generator=rng)  # there are few prompts
         logits = policy(embedding[pick] + noise * embedding.std(0))
         actions = torch.multinomial(logits.detach().softmax(-1), ACTIONS, replacement=True, generator=rng)
@@ -172,70 +174,26 @@ def train(pipe: Any, args: argparse.Namespace) -> None:
 
 def evaluate(pipe: Any, args: argparse.Namespace) -> None:
     """Every price's policy on prompts held out; one is written to --out."""
-    prompts, _, columns = table(args, held_out=True)
-    embedding, counts = prompt_embedding(pipe, prompts), np.array(args.counts, dtype=float)
-    objects = np.array([len(parse(p).objects) if model_info(pipe).embedded else 1 for p in prompts])
+    known = candidates(pipe, args, held_out=True)
+    embedding, counts = prompt_embedding(pipe, known.prompts), np.array(args.counts, dtype=float)
     policies = [trained(pipe, args, cost) for cost in args.costs]
     points = []
     for cost, policy in zip(args.costs, policies, strict=True):
         places = np.array([args.counts.index(n) for n in policy.choose(embedding)])
-        points.append({"cost": cost} | compared(places, counts, columns, objects))
-    result = {
-        "model": model_info(pipe).name, "prompts": len(prompts), "quality": args.quality, "points": points,
-        "curves": {name: dict(zip(args.counts, map(float, v.mean(0)), strict=True)) for name, v in columns.items()},
-    }  # fmt: skip
+        points.append({"cost": cost} | compared(places, counts, known))
+        if model_info(pipe).embedded:
+            points[-1] |= by_objects(counts[places], known.prompts)
+    curves = {name: dict(zip(args.counts, map(float, v.mean(0)), strict=True)) for name, v in known.measures.items()}
+    result = {"model": model_info(pipe).name, "prompts": len(known.prompts), "different": len(set(known.prompts)),
+              "quality": args.quality, "points": points, "curves": curves}  # fmt: skip
     args.results.mkdir(parents=True, exist_ok=True)
     write_text(args.results / "points.json", json.dumps(result, indent=1) + "\n")
     write_text(args.results / "points.md", markdown(result) + "\n")
     print(markdown(result))
-    learnt = prompt_embedding(pipe, table(args, held_out=False)[0])  # the choice of λ looks at nothing held out
+    learnt = prompt_embedding(pipe, candidates(pipe, args, held_out=False).prompts)  # λ is chosen by nothing held out
     best = min(policies, key=lambda policy: abs(np.mean(policy.choose(learnt)) - args.ship_steps))
     best.save(args.out)
     print(f"λ {args.costs[policies.index(best)]:g}; wrote {args.out} ({args.out.stat().st_size / 1e6:.2f} MB)")
-
-
-def compared(places: Any, counts: Any, columns: dict[str, Any], objects: Any) -> dict[str, Any]:
-    """A policy's choices against the fixed counts' curve at its mean, and against chance with its distribution."""
-    taken = counts[places]
-    shares = np.bincount(places, minlength=len(counts)) / len(places)
-    found: dict[str, Any] = {"mean_steps": float(taken.mean()), "measures": {}}
-    for name, values in columns.items():
-        own, by_chance = values[np.arange(len(places)), places], values @ shares
-        fixed = np.array([np.interp(taken.mean(), counts, row) for row in values])  # the curve, prompt by prompt
-        found["measures"][name] = {
-            "policy": float(own.mean()), "fixed": float(fixed.mean()), "random": float(by_chance.mean()),
-            "above_fixed": with_interval(own - fixed), "above_random": with_interval(own - by_chance),
-        }  # fmt: skip
-    one, many = taken[objects == 1], taken[objects > 2]
-    if len(one) and len(many):
-        rng = np.random.default_rng(0)
-        means = [rng.choice(many, len(many)).mean() - rng.choice(one, len(one)).mean() for _ in range(SAMPLES)]
-        found["many_objects"], found["one_object"] = float(many.mean()), float(one.mean())
-        found["many_minus_one"] = [float(many.mean() - one.mean()), *map(float, np.percentile(means, (2.5, 97.5)))]
-    found["chosen"] = {int(n): int((places == i).sum()) for i, n in enumerate(counts)}
-    return found
-
-
-def with_interval(values: Any) -> list[float]:
-    """A mean and its 95 % interval."""
-    return [float(v) for v in (values.mean(), *bootstrap(values))]
-
-
-def markdown(result: dict[str, Any]) -> str:
-    name = result["quality"]
-    lines = [
-        f"{result['model']}, {result['prompts']} prompts held out; measured: {name}", "",
-        "| λ | mean steps | policy | fixed counts at that mean | above fixed (95 %) | above random (95 %) "
-        "| many − one object, steps |", "|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
-    for p in result["points"]:
-        m = p["measures"][name]
-        f, r = ("{:+.4f} ({:+.4f} to {:+.4f})".format(*m[k]) for k in ("above_fixed", "above_random"))
-        more = "{:+.1f} ({:+.1f} to {:+.1f})".format(*p["many_minus_one"]) if "many_minus_one" in p else ""
-        lines.append(
-            f"| {p['cost']:g} | {p['mean_steps']:.1f} | {m['policy']:.4f} | {m['fixed']:.4f} | {f} | {r} | {more} |"
-        )
-    return "\n".join(lines)
 
 
 def main() -> None:

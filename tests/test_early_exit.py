@@ -11,7 +11,8 @@ from videoada.errors import ConfigError, ModelError
 from videoada.exits import exits_by_step
 from videoada.layerwise.early_exit import ExitTrace, early_exit
 from videoada.layerwise.exit_heads import ExitHeads
-from videoada.layerwise.exit_training import Features, exit_losses, watched
+from videoada.layerwise.exit_training import Features, exit_losses, guided, watched
+from videoada.rows import called_for
 
 FRAMES, ROWS = 3, 4
 
@@ -30,10 +31,10 @@ def network(request):
             "image_embeddings": torch.randn(ROWS, unet.config.cross_attention_dim),
         }  # fmt: skip
 
-    def call(rows=slice(None)):
+    def call(rows=slice(None), t=500):
         own = {k: v[rows] if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
         with torch.no_grad():
-            return unet(torch.cat([half, half])[rows], torch.tensor(500), **own)[0]
+            return unet((torch.cat([half, half]) * (1 + t / 1000))[rows], torch.tensor(t), **own)[0]
 
     return unet, heads, call
 
@@ -127,6 +128,68 @@ def test_thresholds_out_of_range(network, threshold):
         pass
 
 
+# ---- carrying on ----
+
+
+@pytest.fixture
+def carrying(network):
+    """Heads with a reach of 100 timesteps that say something, and a call of the network at a timestep, for some rows
+    of the batch, out of other latents at each timestep."""
+    unet, plain, call = network
+    heads = ExitHeads(**plain.config | {"reach": 100})
+    for parameter in heads.parameters():
+        nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(1))
+    heads.requires_grad_(False).eval()
+    return unet, heads, call
+
+
+def always(place, prompts=(0, 1)):
+    return lambda n, exit, here: [i in prompts and exit == place for i in here]
+
+
+def test_predictions_are_carried_on_from_the_last_whole_call(carrying):
+    unet, heads, call = carrying
+    with watched(unet) as calls:
+        call(t=500)
+        call(t=440)
+    since, now = calls
+    with torch.no_grad():
+        expected = since.output + heads.heads[1](now.deep[1], now.fine, now.time, FRAMES)
+        expected -= heads.heads[1](since.deep[1], since.fine, since.time, FRAMES)
+    with early_exit(unet, heads, 0.5, choose=always(1)) as trace:
+        first, second = call(t=500), call(t=440)
+        call(t=390)  # 110 after the last whole call: out of reach
+        call(t=380)
+        again = call(t=500)  # another generation
+    torch.testing.assert_close(first, since.output)
+    torch.testing.assert_close(second, expected, rtol=1e-3, atol=1e-4)
+    assert trace.calls == [[3, 3], [1, 1], [3, 3], [1, 1], [3, 3]]
+    assert trace.uncertainties[0] == [[1.0] * 3] * 2
+    assert 0 < trace.uncertainties[1][0][0] < 1
+    torch.testing.assert_close(again, first)
+    costs = trace.costs
+    with early_exit(unet, heads, 1.0) as trace:
+        call(t=500)
+        call(t=440)
+    assert trace.calls == [[3, 3], [0, 0]]
+    assert costs[-1] > 1.01  # every head is asked on the way
+
+
+def test_rows_that_were_cut_keep_their_past(carrying):
+    """Skipping leaves prompts out of a call, guidance skipping one half; what is carried on is the row's own."""
+    unet, heads, call = carrying
+    with early_exit(unet, heads, 0.5, choose=always(2)):
+        call(t=500)
+        together = call(t=480)
+    for rows, left in (([1, 3], [[2]]), ([0, 2, 3], [[2, 2]]), ([3], [[2]])):
+        with early_exit(unet, heads, 0.5, choose=always(2), guided=True) as trace:
+            call(t=500)
+            with called_for(torch.tensor(rows), ROWS):
+                part = call(rows, t=480)
+        assert trace.calls[1:] == left
+        torch.testing.assert_close(part, together[rows], rtol=1e-3, atol=1e-4)
+
+
 # ---- learning ----
 
 
@@ -161,6 +224,27 @@ def test_fifty_steps_from_nothing_lower_every_loss(network):
     assert all(last < 0.7 * first for first, last in zip(history[0], history[-1], strict=True))
     assert all(parameter.grad is not None for parameter in heads.parameters())
     assert all(parameter.grad is None for parameter in unet.parameters())
+
+
+def test_each_loss_teaches_its_own_part(network):
+    unet, _, call = network
+    with watched(unet) as calls:
+        call(t=500)
+        call(t=480)
+    since, now = calls
+    heads = ExitHeads.for_unet(unet, reach=100)
+    for loss, own, other in ((0, "uncertainties", "heads"), (1, "heads", "uncertainties")):
+        heads.zero_grad()
+        exit_losses(heads, now, now.output, since, torch.full((ROWS,), 20.0), guidance_scale=9.0)[loss].backward()
+        got = {n.split(".")[0] for n, p in heads.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+        assert own in got
+        assert other not in got
+
+
+def test_guided_errors_by_hand():
+    x = torch.tensor([[1.0], [2.0], [3.0], [2.0]])  # without text: 1 and 2; conditional: 3 and 2
+    assert guided(x, 9.0).flatten().tolist() == [19.0, 2.0, 19.0, 2.0]
+    assert guided(x, None) is x
 
 
 def test_the_network_gets_a_gradient_only_where_it_is_trained_too(network):

@@ -101,10 +101,10 @@ def test_benchmarks_and_reports_take_exits_and_step_counts(pipe, tmp_path):
     video.write(tmp_path / "shown" / "x.mkv", record.to_json())
     write_report(tmp_path / "report.html", folders=[tmp_path / "shown"])
     page = (tmp_path / "report.html").read_text()
-    assert "4 steps chosen of at most 8" in page
+    assert "4 steps chosen of at most 5" in page
     assert f"early exit: {record.early_exit['macs']:.0%} of the multiply-adds" in page
     assert 'height="11.0"' in page  # a quarter: it left at the first of three exits
-    assert "saved by fewer steps 50%, skipping 0%" in page
+    assert "saved by fewer steps 20%, skipping 0%" in page
 
 
 def test_two_prompts_of_one_seed_without_guidance_leave_apart(pipe, tmp_path):
@@ -162,3 +162,19 @@ def test_no_exits_where_the_network_is_moved_about(tmp_path):
     heads = ExitHeads.for_unet(pipe.unet)
     with pytest.raises(ConfigError, match="--offload"), videoada.early_exit(pipe, 0.5, heads):
         pass
+
+
+def test_the_preset_takes_ones_own_parts(pipe, tmp_path, capsys):
+    heads, policy = tmp_path / "h.safetensors", biased(pipe, tmp_path)
+    ExitHeads.for_unet(pipe.unet).save(heads)
+    (tmp_path / "p.jsonl").write_text(json.dumps({"prompt": PROMPTS[0], "num_frames": 2}) + "\n")
+    flags = ["benchmark", "--prompts", str(tmp_path / "p.jsonl"), "--steps", "5", "--step-policy", policy]
+    own = [*flags, "--preset", "systems", "--exit-heads", str(heads), "--output", str(tmp_path / "b"), "--json"]
+    code, out, err = run(capsys, *own)
+    assert code == 0, err
+    points = {p["method"]: p for p in json.loads(out.splitlines()[-1])}
+    assert len(points) == 8
+    assert points["step count"]["rows"] == 0.8
+    for wrong in ([*flags], [*flags, "--preset", "frontier"]):
+        code, _, err = run(capsys, *wrong)
+        assert (code, "--preset systems" in err) == (2, True)

@@ -93,3 +93,20 @@ def test_what_a_folder_of_videos_shows(script, videos, monkeypatch):
     found = [request.prompt for _, request in captioned(videos)]
     rng = np.random.default_rng(3)
     assert sorted(found) == sorted(str(random_scene(rng, 1)) for _ in range(5))
+
+
+def test_policies_against_fixed_counts_by_hand(script, monkeypatch):
+    """Two prompts, of which one is worth more steps; counts 1, 2, 4, of which 2 is worth nothing."""
+    points = importlib.import_module("step_count_points")
+    known = points.Candidates(["a", "b"], np.zeros((2, 3)), {"q": np.array([[0.8, 0.8, 1.0], [0, 0, 1.0]])},
+                              np.ones(2))  # fmt: skip
+    found = points.compared(np.array([0, 2]), np.array([1.0, 2, 4]), known)
+    assert found["mean_steps"] == 2.5
+    q = found["measures"]["q"]
+    assert q["policy"] == pytest.approx(0.9)
+    assert q["above_fixed"][0] == pytest.approx(0.9 - (0.4 + 0.25 * 0.6))
+    assert q["above_hull"][0] == pytest.approx(0.9 - (0.4 + 0.5 * 0.6))
+    assert q["above_random"][0] == pytest.approx(0.9 - 0.7)
+    heavy = points.Candidates(known.prompts, known.quality, known.measures, np.array([1.0, 3.0]))
+    assert points.compared(np.array([0, 2]), np.array([1.0, 2, 4]), heavy)["mean_steps"] == pytest.approx(13 / 4)
+    assert points.upper_hull([0, 1, 2, 3], [0, 1, 1, 3]) == ([0, 3], [0, 3])

@@ -134,15 +134,15 @@ def qualities() -> list[Method]:
     return [full(), *levels]
 
 
-def systems() -> list[Method]:
-    """Skipping, the step count and early exit, each, in pairs and together, as they ship."""
-    parts = "skipping", "step count", "early exit"
+def systems(exit_heads: str | None = None, step_policy: str | None = None) -> list[Method]:
+    """Skipping, the step count and early exit, each, in pairs and together: files of one's own, or what ships."""
+    parts, exits = ("skipping", "step count", "early exit"), {"early_exit": True, "exit_heads": exit_heads}
     methods = [full()]
     for chosen in (c for count in (1, 2, 3) for c in itertools.combinations(parts, count)):
         policy = {} if "skipping" in chosen else {"policy": "none"}
-        skip = SkipConfig(**policy, early_exit="early exit" in chosen or None)
-        step_policy = SHIPPED if "step count" in chosen else None
-        methods.append(Method(family=" + ".join(chosen), knob="", skip=skip, step_policy=step_policy))
+        skip = SkipConfig(**policy, **exits if "early exit" in chosen else {})
+        chooser = (step_policy or SHIPPED) if "step count" in chosen else None
+        methods.append(Method(family=" + ".join(chosen), knob="", skip=skip, step_policy=chooser))
     return methods
 
 
@@ -187,9 +187,10 @@ PRESETS = {
 }  # fmt: skip
 
 
-def preset(name: str) -> list[Method]:
-    """The methods of a preset. Raises ConfigError for an unknown name."""
+def preset(name: str, **parts: str | None) -> list[Method]:
+    """The methods of a preset; `parts`, of `systems`, are files. Raises ConfigError for an unknown name."""
     try:
-        return PRESETS[one_of("preset", name, tuple(PRESETS))]()
+        chosen = PRESETS[one_of("preset", name, tuple(PRESETS))]
+        return systems(**parts) if chosen is systems else chosen()
     except ValueError as error:
         raise ConfigError(str(error)) from None

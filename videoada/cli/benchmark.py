@@ -64,7 +64,10 @@ def benchmark(
     threshold: Annotated[float | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
     early_exit: Annotated[bool, typer.Option("--early-exit", help="When timing: as for `videoada generate`.")] = False,
     exit_threshold: Annotated[float | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
-    exit_heads: Annotated[str | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
+    exit_heads: Annotated[
+        str | None, typer.Option(help="When timing, and for the preset systems: as for `videoada generate`.")
+    ] = None,
+    step_policy: Annotated[str | None, typer.Option(help="For the preset systems: as for `videoada generate`.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Prompts at once: 1 when timing, else 8.")] = None,
     pairs: Annotated[int, typer.Option(min=1, help="When timing: pairs of a full and a skipped run.")] = 9,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -86,6 +89,8 @@ def benchmark(
         count = batch_size or 1
         requests = [GenerationConfig(prompt=DEFAULT_PROMPT, seed=seed, **common) for seed in range(count)]
     if preset is None:
+        if step_policy is not None:
+            raise ConfigError("--step-policy is for --preset systems")
         skip = RunSettings(
             model=model, steps=steps, scheduler=scheduler or "ddim", quality=quality, target_psnr=target_psnr,
             policy=policy, tolerance=tolerance, threshold=threshold, early_exit=early_exit or None,
@@ -98,13 +103,16 @@ def benchmark(
     timing = {
         "scheduler": scheduler, "quality": quality, "target-psnr": target_psnr, "policy": policy,
         "tolerance": tolerance, "threshold": threshold, "early-exit": early_exit or None,
-        "exit-threshold": exit_threshold, "exit-heads": exit_heads,
+        "exit-threshold": exit_threshold,
     }  # fmt: skip
+    own = {"exit_heads": exit_heads, "step_policy": step_policy}
+    if preset != "systems" and any(own.values()):
+        raise ConfigError("--exit-heads and --step-policy are for --preset systems, the first also for timing")
     if used := [name for name, value in timing.items() if value is not None]:
         raise ConfigError(f"--{used[0]} is for timing; a preset names its own methods")
     shares = _shares(budgets)
     points = _compare(
-        console, model, device, dtype, requests, preset, families, output or Path("runs") / f"benchmark-{preset}",
+        console, model, device, dtype, requests, preset, own, families, output or Path("runs") / f"benchmark-{preset}",
         reference_steps or None, batch_size or 8, shares,
     )  # fmt: skip
     if json_output:
@@ -123,7 +131,8 @@ def _shares(text: str) -> list[float]:
 
 def _compare(
     console: Console, model: str, device: str, dtype: str, requests: list[GenerationConfig], preset_name: str,
-    families: str | None, folder: Path, reference_steps: int | None, batch_size: int, budgets: list[float],
+    own: dict[str, str | None], families: str | None, folder: Path, reference_steps: int | None, batch_size: int,
+    budgets: list[float],
 ) -> list[Point]:  # fmt: skip
     from videoada.benchmark import benchmark as measure
     from videoada.frontier import summarize
@@ -132,7 +141,7 @@ def _compare(
     from videoada.presets import preset as methods_of
 
     results_folder(folder)
-    methods = methods_of(preset_name)
+    methods = methods_of(preset_name, **own)
     if families:
         wanted = [part.strip() for part in families.split(",")]
         methods = [m for m in methods if any(part in m.name for part in wanted)]
