@@ -10,8 +10,9 @@ demo: $(READY)
 	$(BIN)/videoada generate --prompt "a red circle moving right on a black background" --seed 7 --output demo.mp4
 	@echo "Look at demo.mp4 and at its record, demo.json."
 
+# A test file is one process's, two run at once; one thread for each, or both fight for the cores.
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
