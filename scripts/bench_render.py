@@ -64,7 +64,8 @@ def main() -> None:
     jobs = plan_jobs(read_rows(args.prompts)[: args.limit], settings)
     with tempfile.TemporaryDirectory() as name:
         engine = Here(WorkerPlan(name, ".mp4", args.model, settings.loading()))
-        bare(engine.worker, jobs[:1], 1)  # warm-up
+        bare(engine.worker, jobs[:1], 1)  # warm-up: what either side loads once
+        rendered(engine, jobs[:1], 1)
         pairs = []
         for i in range(args.pairs):
             sides = {}

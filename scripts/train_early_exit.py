@@ -42,8 +42,9 @@ from videoada.shapes import random_scene
 from videoada.trained import trained_for
 
 SHIPPED_HEADS = Path(__file__).parent.parent / "videoada" / "assets" / "early_exit" / "tiny-t2v.safetensors"
-QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.82, 0.9)  # of the uncertainties seen: where thresholds are tried
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.785, 0.82, 0.9)  # of the uncertainties seen: where thresholds are tried
 BEYOND = (1.3, 1.7, 2.2)  # and these multiples of the last
+RARELY = 0.2  # of those that leave: an exit that fewer take is not asked, which would cost more than they save
 CAP = 60.0  # dB: an identical video does not make up for others
 
 
@@ -131,24 +132,27 @@ def tune(pipe: Any, args: argparse.Namespace) -> None:
     full = videoada.SkipConfig(policy="none")
     videos = videoada.generate(pipe, requests, skip=full, batch_size=args.batch_size) if waiting else []
     for threshold in waiting:
-        values, shares = [], []
+        values, shares, left = [], [], [0] * len(heads.heads)
         for first in range(0, len(requests), args.batch_size):
             batch = requests[first : first + args.batch_size]
             with scheduler_of(pipe, "ddim"), early_exit(pipe.unet, heads, threshold) as trace:
                 drawn, _ = draw_batch(pipe, batch)
+            left = [count + sum(call.count(exit) for call in trace.calls) for exit, count in enumerate(left)]
             shares += [trace.share([call[i] for call in trace.calls]) for i in range(len(batch))]
             for video, (full, _) in zip(drawn, videos[first:], strict=False):
                 psnr = paired_fidelity(video.frames, full.frames, flow=False).psnr
                 values.append(CAP if psnr is None else min(psnr, CAP))
         curve.append({"threshold": threshold, "macs": float(np.mean(shares)), "psnr": float(np.mean(values)),
-                      "worst": min(values)})  # fmt: skip
-        print(json.dumps({k: round(v, 4) for k, v in curve[-1].items()}), flush=True)
+                      "worst": min(values), "left": left})  # fmt: skip
+        print(json.dumps(curve[-1]), flush=True)
         curve.sort(key=lambda point: point["threshold"])
         path.write_text(json.dumps({"heads": trained, "points": curve}, indent=1))
     good = [point["threshold"] for point in curve if point["psnr"] >= args.target_psnr]
     if not good:
         print(f"no threshold keeps {args.target_psnr:g} dB: the file gets the smallest tried", flush=True)
     heads.threshold = max(good) if good else curve[0]["threshold"]
+    [left] = [point["left"] for point in curve if point["threshold"] == heads.threshold]
+    heads.asked = [exit for exit, count in enumerate(left) if count >= RARELY * sum(left)]
     heads.model = trained_for(pipe, pipe.unet)
     heads.save(args.out)
     print(f"threshold {heads.threshold:g}; wrote {args.out} ({args.out.stat().st_size / 1e6:.2f} MB)")

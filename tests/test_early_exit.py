@@ -175,6 +175,21 @@ def test_predictions_are_carried_on_from_the_last_whole_call(carrying):
     assert costs[-1] > 1.01  # every head is asked on the way
 
 
+def test_exits_that_are_not_asked_cost_nothing(carrying):
+    unet, heads, call = carrying
+    heads.asked = [1]
+    with early_exit(unet, heads, 1.0) as trace:
+        call(t=500)
+        call(t=480)
+    assert trace.calls == [[3, 3], [1, 1]]
+    assert trace.uncertainties == [[[1.0]] * 2, trace.uncertainties[1]]
+    fewer = trace.costs[-1]
+    heads.asked = [0, 1, 2]
+    with early_exit(unet, heads, 1e-9) as trace:
+        call(t=500)
+    assert 1 < fewer < trace.costs[-1]
+
+
 def test_rows_that_were_cut_keep_their_past(carrying):
     """Skipping leaves prompts out of a call, guidance skipping one half; what is carried on is the row's own."""
     unet, heads, call = carrying
@@ -270,7 +285,7 @@ def test_heads_travel_as_safetensors(network, tmp_path):
     heads.save(tmp_path / "h.safetensors")
     assert (tmp_path / "h.safetensors").stat().st_size < 2e6
     again = ExitHeads.load(tmp_path / "h.safetensors", unet, "abc")
-    assert again.threshold == 0.25
+    assert (again.threshold, again.asked) == (0.25, [0, 1, 2])
     for name, value in heads.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, rtol=1e-3, atol=1e-3)
     with pytest.raises(ModelError, match="are of another model"):

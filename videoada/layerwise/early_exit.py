@@ -91,7 +91,7 @@ class _Past:
 
     timestep: float
     output: Tensor
-    made: list[Tensor]
+    made: dict[int, Tensor]  # by exit
 
 
 class _Exits:
@@ -165,7 +165,7 @@ class _Exits:
         self.prompts = [tuple(of_prompt[i]) for i in sorted(of_prompt)]
         self.rows = list(range(rows))  # still on their way
         self.left: dict[int, Tensor] = {}  # row → what it left with
-        self.made: list[Tensor] = []  # at each exit, what heads that carry on say: (rows, C, F, H, W)
+        self.made: dict[int, dict[int, Tensor]] = {}  # at each exit asked, what heads that carry on say of each row
         self.trace.calls.append([self.trace.num_exits] * len(self.prompts))
         self.trace.uncertainties.append([[] for _ in self.prompts])
         if self.trace.maps is not None:
@@ -176,12 +176,14 @@ class _Exits:
         return x if len(self.rows) * self.num_frames == len(x) else self._of(x, self.rows)
 
     def _at_exit(self, exit: int, features: Tensor) -> Tensor:
+        if exit not in self.heads.asked:
+            return features
         here = [i for i, rows in enumerate(self.prompts) if rows[0] in self.rows]
         time, fine = self._here(self.time), self._here(self.fine)
         may, carried, moved = set(here), None, None
         if self.heads.reach:
             made = self.heads.heads[exit](features, fine, time, self.num_frames)
-            self.made.append(made.new_zeros(len(self.numbers), *made.shape[1:]).index_copy(0, self._places(made), made))
+            self.made[exit] = dict(zip(self.rows, made, strict=True))
             carried, moved, known = self._carried(exit, made)
             may = {i for i in here if known.issuperset(self.prompts[i])}
         uncertainty = self.heads.uncertainties[exit](features, time, self.num_frames, moved)  # (rows here, F, h, w)
@@ -228,9 +230,6 @@ class _Exits:
         ages = torch.tensor([near[row].timestep - self.timestep if row in near else 1.0 for row in self.rows])
         return outputs + changes, movement(changes, ages), set(near)
 
-    def _places(self, like: Tensor) -> Tensor:
-        return torch.tensor(self.rows, device=like.device)
-
     def _of(self, x: Tensor, places: list[int]) -> Tensor:
         """Of (R·F, …), the frames of some of the rows."""
         return x.unflatten(0, (-1, self.num_frames))[places].flatten(0, 1)
@@ -243,7 +242,7 @@ class _Exits:
             rows |= {row: whole[k] for k, row in enumerate(self.rows)}
             if self.heads.reach:
                 for row in self.rows:
-                    made = [of_exit[row] for of_exit in self.made]
+                    made = {exit: of_row[row] for exit, of_row in self.made.items()}
                     self.past[self.numbers[row]] = _Past(self.timestep, rows[row], made)
         if not self.left:
             return result

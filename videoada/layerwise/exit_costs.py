@@ -18,6 +18,7 @@ def exit_costs(unet: Any, heads: ExitHeads, sample: Tensor, *args: Any, **kwargs
     """`count_costs`, once for these heads and inputs of these shapes: counting takes as long as some calls."""
     tensors = {"sample": sample, **{str(i): x for i, x in enumerate(args)}, **kwargs}
     shapes = str(sorted((name, tuple(x.shape[1:])) for name, x in tensors.items() if isinstance(x, Tensor)))
+    shapes += str(heads.asked)
     known = _KNOWN.setdefault(heads, {})
     if shapes not in known:
         known[shapes] = count_costs(unet, heads, sample, *args, **kwargs)
@@ -70,9 +71,9 @@ def count_costs(unet: Any, heads: ExitHeads, sample: Tensor, *args: Any, **kwarg
             asking = counter.get_total_flops()
             own.heads[i](features, kept["fine"], kept["time"], frames)
             leaving = counter.get_total_flops() - asking
-        asked += asking
-        costs.append((before + asked + leaving) / total)
-        asked += leaving if heads.reach else 0  # what is carried on is predicted at every exit
+        costs.append((before + asked + asking + leaving) / total)
+        if i in heads.asked:  # what is carried on is predicted in any case
+            asked += asking + (leaving if heads.reach else 0)
     return [*costs, (total + asked) / total]
 
 

@@ -101,6 +101,7 @@ class ExitHeads(nn.Module):
         self.uncertainties = nn.ModuleList(Uncertainty(c, time_channels, reach > 0) for c in channels)
         self.model: dict[str, Any] = {}  # of `trained_for`: the UNet that they were trained on
         self.threshold: float | None = None  # that training found to be a good one
+        self.asked = list(range(len(channels)))  # exits: asking where hardly anyone leaves costs more than it saves
 
     @classmethod
     def for_unet(cls, unet: Any, width: int = WIDTH, reach: int = 0) -> ExitHeads:
@@ -109,7 +110,8 @@ class ExitHeads(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """As safetensors in half precision, with what they are for."""
-        about = {"format": FORMAT, "config": self.config, "model": self.model, "threshold": self.threshold}
+        about = {"format": FORMAT, "config": self.config, "model": self.model, "threshold": self.threshold,
+                 "asked": self.asked}  # fmt: skip
         write_part(path, {name: value.half() for name, value in self.state_dict().items()}, about)
 
     @classmethod
@@ -124,7 +126,8 @@ class ExitHeads(nn.Module):
             check_trained_for(about["model"], unet, weights_sha256, f"the exit heads in {path} are")
             heads = cls(**about["config"])
             heads.load_state_dict(tensors)
-        except (TypeError, KeyError, AttributeError, RuntimeError) as error:
+            heads.asked = [int(exit) for exit in about.get("asked", heads.asked)]
+        except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
             raise ModelError(f"can't read exit heads from {path}: {' '.join(str(error).split())[:200]}") from None
         heads.model, heads.threshold = about["model"], about["threshold"]
         parameter = next(unet.parameters())
