@@ -42,7 +42,7 @@ ROOT = Path(__file__).parent.parent
 SHIPPED_POLICY = ROOT / "videoada" / "assets" / "step_count" / "tiny-t2v.safetensors"
 RESULTS = ROOT / "samples" / "results" / "step-count"
 CAP = 50.0  # dB
-COSTS = (0.02, 0.05, 0.1, 0.2, 0.4)
+COSTS = (0.05, 0.06, 0.08, 0.1, 0.13)
 ACTIONS = 4  # tried for a prompt at once: each is held against the mean of the others
 
 
@@ -145,12 +145,12 @@ def trained(pipe: Any, args: argparse.Namespace, cost: float) -> StepPolicy:
     policy = StepPolicy(embedding.shape[1], args.counts)
     steps = torch.tensor(args.counts, dtype=torch.float)
     rewards = torch.tensor(known.quality, dtype=torch.float) - cost * steps / steps.max()
-    name = f"policy-{args.quality}-{cost:g}-{args.entropy:g}-{args.lr:g}"
-    training = Training(args.run, name, policy, lr=args.lr, ema_decay=0.99, seed=4)
+    name = f"policy-{args.quality}-{cost:g}-{args.entropy:g}-{args.lr:g}-{args.weight_decay:g}-{args.noise:g}"
+    training = Training(args.run, name, policy, args.lr, ema_decay=0.99, seed=4, weight_decay=args.weight_decay)
     while training.step < args.train_steps:
         rng = training.rng
         pick = torch.randint(len(known.prompts), (args.rows,), generator=rng)
-        noise = 0.1 * torch.randn(args.rows, embedding.shape[1], generator=rng)  # there are few prompts
+        noise = args.noise * torch.randn(args.rows, embedding.shape[1], generator=rng)  # there are few prompts
         logits = policy(embedding[pick] + noise * embedding.std(0))
         actions = torch.multinomial(logits.detach().softmax(-1), ACTIONS, replacement=True, generator=rng)
         got = rewards[pick].gather(1, actions)
@@ -211,7 +211,11 @@ def main() -> None:
     parser.add_argument("--quality", choices=("psnr", "ssim", "agreement", "score"), default="ssim")
     parser.add_argument("--scorer")
     parser.add_argument("--costs", type=float, nargs="+", default=list(COSTS), help="λ, in units of the quality")
-    parser.add_argument("--ship-steps", type=float, default=25, help="mean steps of the policy to write")
+    parser.add_argument(
+        "--weight-decay", type=float, default=1.0, help="best of some, by parts of the training prompts"
+    )
+    parser.add_argument("--noise", type=float, default=0.3, help="on the embeddings, of their own spread; likewise")
+    parser.add_argument("--ship-steps", type=float, default=40, help="mean steps of the policy to write")
     parser.add_argument("--entropy", type=float, default=0.002)
     parser.add_argument("--train-steps", type=int, default=2000)
     parser.add_argument("--rows", type=int, default=64)

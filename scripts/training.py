@@ -23,10 +23,15 @@ SIZE, FRAMES, MAX_TOKENS = 64, 16, 40
 class Training:
     """A module, its AdamW, its moving average and a log, saved together as safetensors and found again by name."""
 
-    def __init__(self, run: Path, stage: str, model: nn.Module, lr: float, ema_decay: float, seed: int):
+    def __init__(
+        self, run: Path, stage: str, model: nn.Module, lr: float, ema_decay: float, seed: int,
+        weight_decay: float = 0.01,
+    ):  # fmt: skip
         self.file, self.log_file = run / f"{stage}.safetensors", run / f"{stage}.jsonl"
         self.model, self.ema_decay, self.step, self.peak_lr = model, ema_decay, 0, lr
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01, betas=(0.9, 0.98), fused=True)
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98), fused=True
+        )
         self.ema = {k: v.detach().clone() for k, v in model.state_dict().items()}
         self.seed, self.rank, self.world = seed, 0, 1
         if dist.is_initialized():
