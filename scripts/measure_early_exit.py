@@ -3,8 +3,8 @@
     python scripts/measure_early_exit.py            # 64 prompts: curve, baselines, plots; 40 minutes on one CPU core
     python scripts/measure_early_exit.py --timing   # pairs of full and early runs, on an otherwise idle machine
 
-Writes samples/results/early-exit/: curve.json (and cells.jsonl, from which it goes on where it was stopped), depth.svg
-(where steps leave, by timestep), errors.svg (how far each exit's prediction is from the network's, by timestep) and
+Writes samples/results/early-exit/: curve.json, points.md (and cells.jsonl, from which it goes on where it was stopped),
+depth.svg (where steps leave, by timestep), errors.svg (how far each exit's prediction is from the network's, by timestep) and
 uncertainty.png (the paper's figure: what each exit is unsure of, at some steps of one run). Two baselines with the same
 heads decide nothing: the static exit takes the exit that was used most and whole calls in even turns, so that the mean
 share of the work is the same; `by step` takes at each step what the prompts of its batch took there on average.
@@ -161,6 +161,22 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"model": "tiny-t2v", "points": points}
 
 
+def table(points: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        f"tiny-t2v (small embedded model), {points[0]['prompts']} prompts", "",
+        "| method | threshold | MACs | PSNR, dB (95 %) | worst | SSIM | dB that deciding gains (95 %) |",
+        "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for p in points:
+        low, high = p["psnr_interval"]
+        gain = "{:+.1f} ({:+.1f} to {:+.1f})".format(*p["decisions_gain"]) if p["method"] != METHODS[0] else ""
+        lines.append(
+            f"| {p['method']} | {p['threshold']:g} | {p['macs']:.1%} | {p['psnr']:.1f} ({low:.1f}–{high:.1f}) "
+            f"| {p['psnr_worst']:.1f} | {p['ssim']:.4f} | {gain} |"
+        )
+    return "\n".join(lines)
+
+
 # ---- plots ---------------------------------------------------------------------------------------------------------
 
 
@@ -264,8 +280,8 @@ def main() -> None:
     plot_depth(rows, shown, len(heads.heads), args.output / "depth.svg")
     plot_errors(pipe, heads, requests[:8], args.output / "errors.svg")
     draw_uncertainty(pipe, heads, requests[0], args.output / "uncertainty.png")
-    for point in result["points"]:
-        print(json.dumps(point))
+    (args.output / "points.md").write_text(table(result["points"]) + "\n")
+    print(table(result["points"]))
 
 
 if __name__ == "__main__":

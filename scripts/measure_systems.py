@@ -4,7 +4,7 @@
 
 Skipping is videoada's default, the step count and early exit are as shipped. All are measured against the full run of
 50 steps, same prompt and seed; seconds are of the denoising, the systems in turns, each batch beginning with another.
-Writes samples/results/systems.json and .md.
+Writes samples/results/systems: points.json and points.md.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import videoada
 from videoada.config import GenerationConfig, SkipConfig
 from videoada.metrics import paired_fidelity
 from videoada.prompts import read_requests
+from videoada.records import package_versions
 from videoada.shapes import agreement, measure, parse
 
 CAP = 60.0  # dB; else prompts for which the full run was chosen, at 100, would make any mean
@@ -88,8 +89,9 @@ def main() -> None:
             f"| {name} | {m['steps']:.1f} | {m['rows']:.1%} | {m['macs']:.1%} | {m['seconds']:.2f} | {fidelity} | "
             f"{m['ssim']:.4f} | {m['agreement']:.1%} |"
         )
-    args.output.with_suffix(".json").write_text(json.dumps(means, indent=1) + "\n")
-    args.output.with_suffix(".md").write_text("\n".join(lines) + "\n")
+    args.output.mkdir(parents=True, exist_ok=True)
+    (args.output / "points.json").write_text(json.dumps(means | {"versions": package_versions()}, indent=1) + "\n")
+    (args.output / "points.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
 

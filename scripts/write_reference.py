@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- flags: written by scripts/write_reference.py -->\n", "<!-- end of flags -->"
 RESULTS = ROOT / "samples" / "results"
 BUDGETS = ("frontier",)
+POINTS = ("early-exit", "step-count", "systems")
 CURVES = (
     "predictors",
     "guidance",
@@ -113,9 +114,15 @@ def analyses(folder: Path) -> str:
     return "\n".join(parts)
 
 
+def points(folder: Path) -> str:
+    """The table that a script wrote."""
+    return (folder / "points.md").read_text(encoding="utf-8")
+
+
 def with_benchmarks(readme: str) -> str:
     tables = dict.fromkeys(CURVES, curves) | dict.fromkeys(BUDGETS, budgets)
-    for name, table in (tables | {"batches": batches, "efficiency": efficiency, "analysis": analyses}).items():
+    tables |= {"batches": batches, "efficiency": efficiency, "analysis": analyses} | dict.fromkeys(POINTS, points)
+    for name, table in tables.items():
         begin, end = f"<!-- {name}: written by scripts/write_reference.py -->\n", f"<!-- end of {name} -->"
         if begin in readme and (RESULTS / name).is_dir():
             before, rest = readme.split(begin)

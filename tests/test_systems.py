@@ -22,9 +22,9 @@ from videoada.layerwise.exit_heads import ExitHeads
 from videoada.methods import Method
 from videoada.records import RunRecord
 from videoada.report import write_report
-from videoada.step_count import StepPolicy
+from videoada.step_count import StepPolicy, find_policy
 from videoada.timing import time_pairs
-from videoada.trained import trained_for
+from videoada.trained import EXIT_HEADS, STEP_POLICY, trained_for
 
 
 def test_early_exit_composes_with_skipping(pipe, tmp_path, monkeypatch):
@@ -178,3 +178,15 @@ def test_the_preset_takes_ones_own_parts(pipe, tmp_path, capsys):
     for wrong in ([*flags], [*flags, "--preset", "frontier"]):
         code, _, err = run(capsys, *wrong)
         assert (code, "--preset systems" in err) == (2, True)
+
+
+def test_what_ships_saves_work_and_keeps_the_video(pipe):
+    for part, most in ((EXIT_HEADS, 2e6), (STEP_POLICY, 1e6)):
+        assert part.file("tiny-t2v").stat().st_size < most
+    request = videoada.GenerationConfig(prompt=PROMPTS[0], seed=3, step_policy="shipped")
+    [chosen] = videoada.generate.__globals__["with_chosen_steps"](pipe, [request])
+    assert chosen.num_inference_steps in find_policy(pipe).counts
+    skip = SkipConfig(policy="none", early_exit=True)
+    [compared] = videoada.compare(pipe, [request.model_copy(update={"step_policy": None})], skip=skip)
+    assert compared.record.early_exit["macs"] < 0.85
+    assert compared.record.fidelity["psnr"] > 28
