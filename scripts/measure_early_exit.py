@@ -4,7 +4,7 @@
     python scripts/measure_early_exit.py --timing   # pairs of full and early runs, on an otherwise idle machine
 
 Writes samples/results/early-exit/: curve.json, points.md (and cells.jsonl, from which it goes on where it was stopped),
-depth.svg (where steps leave, by timestep), errors.svg (how far each exit's prediction is from the network's, by timestep) and
+depth.svg (where steps leave, by timestep), errors.svg (how far each exit's prediction is from the network's) and
 uncertainty.png (the paper's figure: what each exit is unsure of, at some steps of one run). Two baselines with the same
 heads decide nothing: the static exit takes the exit that was used most and whole calls in even turns, so that the mean
 share of the work is the same; `by step` takes at each step what the prompts of its batch took there on average.
@@ -238,9 +238,11 @@ def plot_errors(pipe: Any, heads: Any, requests: list[GenerationConfig], path: P
 
 def draw_uncertainty(pipe: Any, heads: Any, request: GenerationConfig, path: Path) -> None:
     """A row for each exit, a column for some steps, dark where it is sure; the frame in the middle; last the frame."""
+    asked, heads.asked = heads.asked, list(range(len(heads.heads)))  # also those that nobody takes
     with early_exit(pipe.unet, heads, 1e-9, keep_maps=True) as trace:
         [(video, _)] = videoada.generate(pipe, [request], skip=NONE)
-    steps, size, middle = range(0, request.num_inference_steps, 7), video.frames.shape[1], request.num_frames // 2
+    heads.asked = asked
+    steps, size, middle = range(1, request.num_inference_steps, 7), video.frames.shape[1], request.num_frames // 2
     rows = []
     for exit in range(len(heads.heads)):
         maps = [trace.maps[step][exit][-1, middle] for step in steps] if trace.maps else []

@@ -114,7 +114,7 @@ def _tiles(
     if records:
         n = [r.num_predictions for r in records]
         steps = np.mean([r.num_inference_steps for r in records])
-        tiles.append(_tile("predictions", f"{np.mean(n):.1f}", f"of {steps:g}; {min(n)}–{max(n)}"))
+        tiles.append(_tile("predictions", f"{np.mean(n):.1f}", f"of {round(float(steps), 1):g}; {min(n)}–{max(n)}"))
     parts = [r.savings for r in records if r.savings]
     if any(r.most_steps or r.early_exit for r in records):
         mean = {
