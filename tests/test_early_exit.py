@@ -218,8 +218,8 @@ def test_losses_by_hand():
         [torch.randn(4, 6, 2, 2)], torch.randn(4, 5, 4, 4), torch.randn(4, 7), torch.zeros(2, 4, 2, 4, 4)
     )
     of_u, of_layers, errors = exit_losses(heads, features, torch.full((2, 4, 2, 4, 4), 2.0))
-    assert float(of_u) == pytest.approx((0.5 - torch.tensor(2.0).tanh().item()) ** 2, rel=1e-5)
-    assert float(of_layers) == pytest.approx(2.0, rel=1e-5)
+    assert of_u.item() == pytest.approx((0.5 - torch.tensor(2.0).tanh().item()) ** 2, rel=1e-5)
+    assert of_layers.item() == pytest.approx(2.0, rel=1e-5)
     assert errors == pytest.approx([4.0])
 
 

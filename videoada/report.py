@@ -116,7 +116,7 @@ def _tiles(
         steps = np.mean([r.num_inference_steps for r in records])
         tiles.append(_tile("predictions", f"{np.mean(n):.1f}", f"of {round(float(steps), 1):g}; {min(n)}–{max(n)}"))
     parts = [r.savings for r in records if r.savings]
-    if any(r.most_steps or r.early_exit for r in records):
+    if parts and any(r.most_steps or r.early_exit for r in records):
         mean = {
             name: np.mean([p[name] for p in parts]) for name in ("computed", "step_count", "skipping", "early_exit")
         }
