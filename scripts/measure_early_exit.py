@@ -1,7 +1,7 @@
 """What early exit saves on tiny-t2v and what it costs, over prompts that its heads never saw.
 
     python scripts/measure_early_exit.py            # 64 prompts: curve, baselines, plots; 40 minutes on one CPU core
-    python scripts/measure_early_exit.py --timing   # pairs of full and early runs, on an otherwise idle machine
+    python scripts/measure_early_exit.py --timing --batch-size 1    # pairs of full and early runs, on an idle machine
 
 Writes samples/results/early-exit/: curve.json, points.md (and cells.jsonl, from which it goes on where it was stopped),
 depth.svg (where steps leave, by timestep), errors.svg (how far each exit's prediction is from the network's) and
@@ -260,16 +260,19 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("samples/results/early-exit"))
     parser.add_argument("--part", default="1/1", help="I/N: only part I of N of the batches, for N processes at once")
     parser.add_argument("--timing", action="store_true")
+    parser.add_argument("--pairs", type=int, default=9, help="to time")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     pipe = videoada.load_pipeline("tiny-t2v")
     heads, requests = find_heads(pipe, args.heads), requests_of(args.prompts)
     if args.timing:
         skip = SkipConfig(policy="none", early_exit=True, exit_heads=args.heads)
-        timing = time_pairs(pipe, requests[:8], skip=skip)
+        timing = time_pairs(pipe, requests[:8], skip=skip, batch_size=args.batch_size, pairs=args.pairs)
         saved = 1 - np.mean([r.early_exit["macs"] for _, r in videoada.generate(pipe, requests[:8], skip=skip)])
-        result = {"macs_saved": round(float(saved), 4), "time_saved": round(1 - 1 / timing.speedup, 4)}
-        (args.output / "timing.json").write_text(json.dumps(result | {"versions": timing.versions}, indent=1) + "\n")
+        result = {"batch_size": args.batch_size, "pairs": args.pairs, "macs_saved": round(float(saved), 4),
+                  "time_saved": round(1 - 1 / timing.speedup, 4)}  # fmt: skip
+        path = args.output / f"timing-batch-{args.batch_size}.json"
+        path.write_text(json.dumps(result | {"versions": timing.versions}, indent=1) + "\n")
         print(result)
         return
     measure(pipe, args)
