@@ -113,7 +113,10 @@ def train_heads(pipe: Any, args: argparse.Namespace) -> None:
 
 
 def trained_heads(pipe: Any, args: argparse.Namespace) -> ExitHeads:
+    """Of these losses; to be fine-tuned along with the network, the latest of any."""
     heads, path = untrained(pipe, args), args.run / f"{stage_name(args)}.safetensors"
+    if args.stage == "joint":
+        path = max(args.run.glob("heads-alone-*.safetensors"), key=lambda p: p.stat().st_mtime, default=path)
     if not path.is_file():
         raise SystemExit(f"{args.run} holds no {path.name}; run `heads{' --alone' * args.alone}` first")
     heads.load_state_dict({k.removeprefix("ema."): v for k, v in load_file(path).items() if k.startswith("ema.")})
@@ -178,9 +181,9 @@ def joint(pipe: Any, args: argparse.Namespace) -> None:
     pipe = pipe.to("cpu", torch.float32)
     requests = requests_of(args)
     finals = torch.cat([load_file(p)["final"] for p in sorted(args.run.glob("calls-*.safetensors"))]).float()
-    shape = (pipe.unet.config.in_channels, requests[0].num_frames)
+    shape = (requests[0].num_frames, pipe.unet.config.in_channels)  # as the scheduler sees them
     side = math.isqrt(finals.shape[1] // math.prod(shape))
-    finals = finals.view(-1, *shape, side, side)
+    finals = finals.view(-1, *shape, side, side).transpose(1, 2)
     held = max(1, len(finals) // 8)
     texts = torch.cat([pipe.encode_prompt(r.prompt, "cpu", 1, False)[0] for r in requests[: len(finals)]]).detach()
     args.alone = True  # the paper's loss is of each prediction by itself

@@ -38,7 +38,7 @@ def collect_videos(pipe: Any, batch: list[GenerationConfig], first: int, args: a
         for window, steps in enumerate(windows(first, args))
     }
     parts = [(w, t, f) for w, found in kept.items() for t, f in found]
-    return as_tensors(parts, latents.flatten(1).half().cpu())
+    return as_tensors(parts, latents.transpose(1, 2).flatten(1).half().cpu())
 
 
 def collect_batch(pipe: Any, batch: list[GenerationConfig], first: int, args: argparse.Namespace) -> dict[str, Tensor]:

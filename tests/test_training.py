@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import PROMPTS
+from safetensors.torch import load_file
 
-from videoada import LoadConfig, load_pipeline
+from videoada import LoadConfig, SkipConfig, generate, load_pipeline
 from videoada.exits import find_heads
+from videoada.prompts import read_requests
 from videoada.shapes import random_scene, render
 from videoada.step_count import StepPolicy
 from videoada.video import Video
@@ -110,3 +113,18 @@ def test_policies_against_fixed_counts_by_hand(script, monkeypatch):
     heavy = points.Candidates(known.prompts, known.quality, known.measures, np.array([1.0, 3.0]))
     assert points.compared(np.array([0, 2]), np.array([1.0, 2, 4]), heavy)["mean_steps"] == pytest.approx(13 / 4)
     assert points.upper_hull([0, 1, 2, 3], [0, 1, 1, 3]) == ([0, 3], [0, 3])
+
+
+def test_collected_latents_are_the_videos(script, tmp_path):
+    prompts, run = tmp_path / "p.txt", tmp_path / "run"
+    prompts.write_text("\n".join(PROMPTS[:3]))
+    script("train_early_exit", "collect", "--prompts", prompts, "--run", run, "--out", tmp_path / "h.safetensors",
+           "--videos", 1, "--tune-videos", 1, "--steps", 2, "--window", 2)  # fmt: skip
+    pipe = load_pipeline("tiny-t2v", LoadConfig(device="cpu"))
+    final = load_file(run / "calls-00000.safetensors")["final"].float().view(16, 4, 8, 8)  # frames first
+    with torch.no_grad():
+        pixels = pipe.vae.decode(final / pipe.vae.config.scaling_factor).sample
+    request = read_requests(prompts, num_inference_steps=2)[0]
+    [(video, _)] = generate(pipe, [request], skip=SkipConfig(policy="none"))
+    drawn = ((pixels / 2 + 0.5).clamp(0, 1) * 255).permute(0, 2, 3, 1).numpy()
+    assert np.abs(drawn - video.frames).mean() < 2
