@@ -245,7 +245,7 @@ def main() -> None:
         "--window", type=int, default=7, help="steps in a row; a prediction is carried on over one less"
     )
     parser.add_argument("--alone", action="store_true", help="heads that carry nothing on, as in the paper")
-    parser.add_argument("--train-steps", type=int, default=3000)
+    parser.add_argument("--train-steps", type=int, default=1500)
     parser.add_argument("--rows", type=int, default=16, help="rows of a batch of features")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--weight-u", type=float, default=1.0, help="λ")

@@ -143,16 +143,20 @@ def carrying(network):
     return unet, heads, call
 
 
+def kept(unet, call, *timesteps):
+    with watched(unet) as calls:
+        for t in timesteps:
+            call(t=t)
+    return calls
+
+
 def always(place, prompts=(0, 1)):
     return lambda n, exit, here: [i in prompts and exit == place for i in here]
 
 
 def test_predictions_are_carried_on_from_the_last_whole_call(carrying):
     unet, heads, call = carrying
-    with watched(unet) as calls:
-        call(t=500)
-        call(t=440)
-    since, now = calls
+    since, now = kept(unet, call, 500, 440)
     with torch.no_grad():
         expected = since.output + heads.heads[1](now.deep[1], now.fine, now.time, FRAMES)
         expected -= heads.heads[1](since.deep[1], since.fine, since.time, FRAMES)
@@ -243,10 +247,7 @@ def test_fifty_steps_from_nothing_lower_every_loss(network):
 
 def test_each_loss_teaches_its_own_part(network):
     unet, _, call = network
-    with watched(unet) as calls:
-        call(t=500)
-        call(t=480)
-    since, now = calls
+    since, now = kept(unet, call, 500, 480)
     heads = ExitHeads.for_unet(unet, reach=100)
     for loss, own, other in ((0, "uncertainties", "heads"), (1, "heads", "uncertainties")):
         heads.zero_grad()
