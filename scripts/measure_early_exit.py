@@ -260,7 +260,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("samples/results/early-exit"))
     parser.add_argument("--part", default="1/1", help="I/N: only part I of N of the batches, for N processes at once")
     parser.add_argument("--timing", action="store_true")
-    parser.add_argument("--pairs", type=int, default=9, help="to time")
+    parser.add_argument("--pairs", type=int, default=16, help="to time; of eight prompts in turn")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     pipe = videoada.load_pipeline("tiny-t2v")

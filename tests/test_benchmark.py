@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+import torch
 from conftest import PROMPTS
 
 import videoada
@@ -31,11 +32,33 @@ def test_runs_take_turns_and_only_their_own_time_counts():
     assert a_seconds >= 0.08 > b_seconds >= 0.002
 
 
+def test_gradients_stay_off_for_the_last_when_the_first_has_ended():
+    def run(steps):
+        @torch.no_grad()  # as diffusers' pipelines are
+        def steps_of(hand_over):
+            off = []
+            for _ in range(steps):
+                hand_over()
+                off.append(not torch.is_grad_enabled())
+            return all(off)
+
+        return steps_of
+
+    assert torch.is_grad_enabled()
+    assert [result for result, _ in in_turn(run(1), run(4))] == [True, True]
+    assert torch.is_grad_enabled()
+
+
 @pytest.mark.parametrize("which", [0, 1])
 def test_an_error_in_one_ends_both_and_is_raised(which):
+    ended = []
+
     def fine(hand_over):
-        for _ in range(100):
-            hand_over()
+        try:
+            for _ in range(100):
+                hand_over()
+        finally:
+            ended.append(True)
 
     def broken(hand_over):
         hand_over()
@@ -43,6 +66,7 @@ def test_an_error_in_one_ends_both_and_is_raised(which):
 
     with pytest.raises(ValueError, match="broken"):
         in_turn(*((broken, fine) if which == 0 else (fine, broken)))
+    assert ended == [True]
 
 
 def test_a_pair_counts_as_a_run_alone_does_and_leaves_the_pipeline_as_it_was(pipe):

@@ -48,6 +48,16 @@ def test_skipping_nothing_is_plain_diffusers_bit_for_bit(pipe, fields, guidance_
     assert trace.unet_rows == trace.unet_rows_full == (12 if guidance_scale > 1 else 6)
 
 
+def test_the_networks_dtype_is_its_own_also_where_it_changes(pipe):
+    """diffusers walks all modules for it; inside it is known from the first parameter's."""
+    with skip_steps(pipe):
+        assert pipe.unet.dtype == torch.float32
+        pipe.unet.half()
+        assert pipe.unet.dtype == torch.float16
+        pipe.unet.float()
+        assert pipe.unet.dtype == torch.float32
+
+
 def straight_line_release(latents, threshold, cap):
     """The released rule, from its description alone: latents x_0 … after each step → computed steps."""
     computed, decisions, d = [True] * 4, [], []

@@ -209,6 +209,55 @@ def test_rows_that_were_cut_keep_their_past(carrying):
         torch.testing.assert_close(part, together[rows], rtol=1e-3, atol=1e-4)
 
 
+def test_rows_are_carried_on_each_from_its_own_last_whole_call(carrying):
+    """One prompt's was at 500, the other's, alone in its call, at 470."""
+    unet, heads, call = carrying
+    alone = {}
+    for since in (500, 470):
+        with early_exit(unet, heads, 0.5, choose=always(1)):
+            call(t=since)
+            alone[since] = call(t=420)
+    leaving = [(), (0,), (), (0, 1)]
+    with early_exit(
+        unet, heads, 0.5, choose=lambda n, exit, here: [exit == 1 and i in leaving[n] for i in here], guided=True
+    ) as trace:
+        call(t=500)
+        call(t=480)
+        with called_for(torch.tensor([1, 3]), ROWS):
+            call([1, 3], t=470)
+        mixed = call(t=420)
+    assert trace.calls == [[3, 3], [1, 3], [3], [1, 1]]
+    for since, rows in ((500, [0, 2]), (470, [1, 3])):
+        torch.testing.assert_close(mixed[rows], alone[since][rows], rtol=1e-3, atol=1e-4)
+
+
+def test_heads_are_what_their_layers_say():
+    """Products in place of 1×1 and depthwise convolutions, which are slower at these sizes."""
+    torch.manual_seed(0)
+    heads = ExitHeads([6], 5, 7, 4, reach=10).requires_grad_(False)
+    head, uncertainty = heads.heads[0], heads.uncertainties[0]
+    for parameter in heads.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    features, fine, time = (
+        torch.randn(2 * FRAMES, 6, 2, 2),
+        torch.randn(2 * FRAMES, 5, 4, 4),
+        torch.randn(2 * FRAMES, 7),
+    )
+    silu = nn.functional.silu
+    x = nn.functional.interpolate(head.deep(features), (4, 4), mode="bilinear") + head.fine(fine)
+    scale, shift = head.time(silu(time))[..., None, None].chunk(2, dim=1)
+    x = x * (1 + scale) + shift
+    x = x + head.inner(silu(x))
+    x = x + head.frames(silu(x).unflatten(0, (2, FRAMES)).transpose(1, 2)).transpose(1, 2).flatten(0, 1)
+    expected = head.out(silu(x)).unflatten(0, (2, FRAMES)).transpose(1, 2)
+    torch.testing.assert_close(head(features, fine, time, FRAMES), expected)
+    moved = torch.randn(2, 2, FRAMES, 4, 4)
+    logits = uncertainty.features(features) + uncertainty.time(silu(time))[..., None, None]
+    logits = logits + uncertainty.moved(nn.functional.avg_pool2d(moved.transpose(1, 2).flatten(0, 1), 2))
+    expected = torch.sigmoid(logits).unflatten(0, (2, FRAMES))[:, :, 0]
+    torch.testing.assert_close(uncertainty(features, time, FRAMES, moved), expected)
+
+
 # ---- learning ----
 
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+
 from videoada.config import SkipConfig
 from videoada.errors import ConfigError, ModelError
 from videoada.schedule import calls_twice
@@ -103,6 +105,22 @@ def _replace(item: Any, owner: Any, methods: dict[str, Callable[..., Any]]) -> N
 
         return replaced
 
-    body = {name: bind(name, method) for name, method in methods.items()}
+    body: dict[str, Any] = {name: bind(name, method) for name, method in methods.items()}
+    if isinstance(getattr(original, "dtype", None), property):
+        body["dtype"] = _dtype_of(original)
     replacement = type(original.__name__, (original,), body | {"_skip_run": owner, "__module__": original.__module__})
     object.__setattr__(item, "__class__", replacement)  # a compiled module hands plain assignments on to what it wraps
+
+
+def _dtype_of(original: type) -> property:
+    """The network's dtype, found anew when its first parameter changes it: diffusers walks all modules for it at
+    each call, 3 % of a call of the small models."""
+    known: dict[torch.dtype, torch.dtype] = {}
+
+    def dtype(self: Any) -> torch.dtype:
+        first = next(self.parameters()).dtype
+        if first not in known:
+            known[first] = original.dtype.fget(self)  # type: ignore[attr-defined]
+        return known[first]
+
+    return property(dtype)

@@ -7,6 +7,7 @@ carry on from each row's last whole call; without one within reach, a row goes t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -85,12 +86,12 @@ def early_exit(
             vars(block).pop("forward", None)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Past:
-    """Of one row's last whole call: when, what the network answered, and what each head had said of it."""
+    """Of each row of the batch at its last whole call: when, what the network answered, and what each head had said."""
 
-    timestep: float
-    output: Tensor
+    timesteps: list[float]  # infinite for a row that had none
+    outputs: Tensor
     made: dict[int, Tensor]  # by exit
 
 
@@ -105,7 +106,7 @@ class _Exits:
         self.guided = guided
         self.last = len(unet.up_blocks) - 1
         self.fine: Tensor
-        self.past: dict[int, _Past] = {}  # by the row of the batch
+        self.past: _Past | None = None
         self.num_rows, self.timestep, self.paired = 0, 0.0, False
 
     def network(self, plain: Callable[..., Any]) -> Callable[..., Any]:
@@ -157,7 +158,7 @@ class _Exits:
             self.paired = self.guided
         before, self.timestep = self.timestep, float(torch.as_tensor(timestep).flatten()[0])
         if self.timestep >= before or num_rows != self.num_rows:  # another generation
-            self.past.clear()
+            self.past = None
         self.num_rows, prompts = num_rows, num_rows // 2 if self.paired else num_rows
         of_prompt: dict[int, list[int]] = {}
         for row, number in enumerate(self.numbers):
@@ -165,7 +166,7 @@ class _Exits:
         self.prompts = [tuple(of_prompt[i]) for i in sorted(of_prompt)]
         self.rows = list(range(rows))  # still on their way
         self.left: dict[int, Tensor] = {}  # row → what it left with
-        self.made: dict[int, dict[int, Tensor]] = {}  # at each exit asked, what heads that carry on say of each row
+        self.made: dict[int, tuple[list[int], Tensor]] = {}  # at each exit asked, rows and what its head says of them
         self.trace.calls.append([self.trace.num_exits] * len(self.prompts))
         self.trace.uncertainties.append([[] for _ in self.prompts])
         if self.trace.maps is not None:
@@ -183,14 +184,10 @@ class _Exits:
         may, carried, moved = set(here), None, None
         if self.heads.reach:
             made = self.heads.heads[exit](features, fine, time, self.num_frames)
-            self.made[exit] = dict(zip(self.rows, made, strict=True))
+            self.made[exit] = self.rows, made
             carried, moved, known = self._carried(exit, made)
             may = {i for i in here if known.issuperset(self.prompts[i])}
-        uncertainty = self.heads.uncertainties[exit](features, time, self.num_frames, moved)  # (rows here, F, h, w)
-        if self.trace.maps is not None:
-            self.trace.maps[-1][exit] = uncertainty.float().cpu()
-        of_row = dict(zip(self.rows, uncertainty.float().mean((1, 2, 3)).tolist(), strict=True))
-        means = [sum(of_row[row] for row in self.prompts[i]) / len(self.prompts[i]) if i in may else 1.0 for i in here]
+        means = self._uncertain(exit, features, time, moved, here, may)
         for i, mean in zip(here, means, strict=True):
             self.trace.uncertainties[-1][i].append(mean)
         if self.choose is not None:
@@ -216,19 +213,39 @@ class _Exits:
             raise _NobodyLeftError
         return self._of(features, staying)
 
-    def _carried(self, exit: int, made: Tensor) -> tuple[Tensor, Tensor, set[int]]:
+    def _carried(self, exit: int, made: Tensor) -> tuple[Tensor, Tensor | None, set[int]]:
         """Predictions carried on from each row's last whole call, how far that is, and the rows within reach of one."""
-        past = {row: self.past.get(self.numbers[row]) for row in self.rows}
-        near = {row: p for row, p in past.items() if p and p.timestep - self.timestep <= self.heads.reach}
-        changes = torch.stack([
-            made[k] - near[row].made[exit] if row in near else torch.zeros_like(made[k])
-            for k, row in enumerate(self.rows)
-        ])  # fmt: skip
-        outputs = torch.stack([
-            near[row].output if row in near else torch.zeros_like(made[k]) for k, row in enumerate(self.rows)
-        ])  # fmt: skip
-        ages = torch.tensor([near[row].timestep - self.timestep if row in near else 1.0 for row in self.rows])
-        return outputs + changes, movement(changes, ages), set(near)
+        numbers = [self.numbers[row] for row in self.rows]
+        ages = [self.past.timesteps[n] - self.timestep for n in numbers] if self.past else [math.inf] * len(numbers)
+        near = {row for row, age in zip(self.rows, ages, strict=True) if age <= self.heads.reach}
+        if self.past is None or not near:
+            return made, None, near
+        change = made - _some(self.past.made[exit], numbers)
+        return _some(self.past.outputs, numbers) + change, movement(change, torch.tensor(ages)), near
+
+    def _uncertain(
+        self, exit: int, features: Tensor, time: Tensor, moved: Tensor | None, here: list[int], may: set[int]
+    ) -> list[float]:
+        """Mean uncertainty of each prompt here; 1 for those that may not leave."""
+        if not may:
+            return [1.0] * len(here)
+        uncertainty = self.heads.uncertainties[exit](features, time, self.num_frames, moved)  # (rows here, F, h, w)
+        if self.trace.maps is not None:
+            self.trace.maps[-1][exit] = uncertainty.float().cpu()
+        of_row = dict(zip(self.rows, uncertainty.float().mean((1, 2, 3)).tolist(), strict=True))
+        return [sum(of_row[row] for row in self.prompts[i]) / len(self.prompts[i]) if i in may else 1.0 for i in here]
+
+    def _remember(self, whole: Tensor) -> None:
+        """The present call, for the rows that went all the way."""
+        past = self.past or _Past([math.inf] * self.num_rows, whole.new_zeros(self.num_rows, *whole.shape[1:]), {})
+        numbers = [self.numbers[row] for row in self.rows]
+        for number in numbers:
+            past.timesteps[number] = self.timestep
+        past.outputs = _put(past.outputs, numbers, whole)
+        for exit, (rows, made) in self.made.items():
+            stayed = made if rows == self.rows else made[[rows.index(row) for row in self.rows]]
+            past.made[exit] = _put(past.made.get(exit, torch.zeros_like(past.outputs)), numbers, stayed)
+        self.past = past
 
     def _of(self, x: Tensor, places: list[int]) -> Tensor:
         """Of (R·F, …), the frames of some of the rows."""
@@ -241,9 +258,7 @@ class _Exits:
             whole = result[0] if isinstance(result, tuple) else result.sample
             rows |= {row: whole[k] for k, row in enumerate(self.rows)}
             if self.heads.reach:
-                for row in self.rows:
-                    made = {exit: of_row[row] for exit, of_row in self.made.items()}
-                    self.past[self.numbers[row]] = _Past(self.timestep, rows[row], made)
+                self._remember(whole)
         if not self.left:
             return result
         sample = torch.stack([rows[i] for i in sorted(rows)])
@@ -252,3 +267,17 @@ class _Exits:
         from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
 
         return UNet3DConditionOutput(sample=sample)
+
+
+def _some(x: Tensor, numbers: list[int]) -> Tensor:
+    """Rows of a batch; all of them as they are."""
+    return x if len(numbers) == len(x) else x[numbers]
+
+
+def _put(x: Tensor, numbers: list[int], values: Tensor) -> Tensor:
+    """The batch with other values in some rows; what it was before may still be in use elsewhere."""
+    if len(numbers) == len(x):
+        return values
+    x = x.clone()
+    x[numbers] = values
+    return x
