@@ -75,7 +75,7 @@ def as_tensors(parts: list[tuple[int, int, Features]], final: Tensor) -> dict[st
 
 
 class Calls:
-    """All that was kept, in memory; `pairs` gives some of it."""
+    """All that was kept, mapped from its files and read where it is needed; `pairs` gives some of it."""
 
     def __init__(self, run: Path):
         self.parts = [load_file(path) for path in sorted(run.glob("calls-*.safetensors"))]
