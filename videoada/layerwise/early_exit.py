@@ -221,7 +221,8 @@ class _Exits:
         if self.past is None or not near:
             return made, None, near
         change = made - _some(self.past.made[exit], numbers)
-        return _some(self.past.outputs, numbers) + change, movement(change, torch.tensor(ages)), near
+        moved = movement(change, torch.tensor(ages).clamp_max(1e3))  # a number also for rows that had no such call
+        return _some(self.past.outputs, numbers) + change, moved, near
 
     def _uncertain(
         self, exit: int, features: Tensor, time: Tensor, moved: Tensor | None, here: list[int], may: set[int]
