@@ -22,7 +22,7 @@ from videoada.layerwise.exit_heads import ExitHeads
 from videoada.methods import Method
 from videoada.records import RunRecord
 from videoada.report import write_report
-from videoada.step_count import StepPolicy, find_policy
+from videoada.step_count import StepPolicy, find_policy, prompt_embedding
 from videoada.timing import time_pairs
 from videoada.trained import EXIT_HEADS, STEP_POLICY, trained_for
 
@@ -175,9 +175,35 @@ def test_the_preset_takes_ones_own_parts(pipe, tmp_path, capsys):
     points = {p["method"]: p for p in json.loads(out.splitlines()[-1])}
     assert len(points) == 8
     assert points["step count"]["rows"] == 0.8
-    for wrong in ([*flags], [*flags, "--preset", "frontier"]):
+    for wrong, told in (
+        ([*flags], "with --steps auto"),
+        ([*flags, "--preset", "frontier"], "--preset systems"),
+        (["benchmark", "--preset", "systems", "--steps", "auto"], "is for timing"),
+        (["benchmark", "--steps", "many"], "steps"),
+    ):
         code, _, err = run(capsys, *wrong)
-        assert (code, "--preset systems" in err) == (2, True)
+        assert (code, told in err, err.count("\n")) == (2, True, 1)
+
+
+def test_chosen_step_counts_are_timed(pipe, tmp_path, capsys):
+    """Prompts of equally many steps make a batch; all are held against the most steps that could be chosen."""
+    policy = StepPolicy(2 * pipe.text_encoder.config.hidden_size, [3, 4, 6])
+    generator = torch.Generator().manual_seed(3)
+    torch.nn.init.normal_(policy.layers[-1].weight, std=5, generator=generator)
+    policy.model = trained_for(pipe, pipe.text_encoder)
+    policy.save(tmp_path / "p.safetensors")
+    chosen = policy.choose(prompt_embedding(pipe, PROMPTS))
+    assert len(set(chosen)) > 1
+    (tmp_path / "p.txt").write_text("\n".join(PROMPTS) + "\n")
+    flags = ["benchmark", "--prompts", str(tmp_path / "p.txt"), "--num-frames", "2", "--policy", "none", "--json"]
+    flags += ["--step-policy", str(tmp_path / "p.safetensors"), "--steps", "auto"]
+    code, out, err = run(capsys, *flags, "--pairs", str(len(PROMPTS)))
+    assert code == 0, err
+    timing = json.loads(out)
+    assert timing["num_inference_steps"] == 6
+    assert timing["predictions"] == pytest.approx(sum(chosen) / len(chosen))
+    code, _, err = run(capsys, *flags, "--batch-size", str(len(PROMPTS)))
+    assert (code, "equally many steps" in err) == (2, True)
 
 
 def test_what_ships_saves_work_and_keeps_the_video(pipe):

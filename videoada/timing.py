@@ -22,7 +22,7 @@ from videoada.denoiser import skip_steps
 from videoada.draw import draw_batch
 from videoada.errors import ConfigError
 from videoada.exits import exits_of, find_heads
-from videoada.generate import check_request
+from videoada.generate import check_request, with_chosen_steps, with_most_steps
 from videoada.layerwise.exit_heads import ExitHeads
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
 from videoada.pipelines import model_info, scheduler_of
@@ -40,7 +40,8 @@ class Pair:
     rows_full: int
     rows: int
     own: float  # that the skipped run spent deciding and predicting
-    steps: int
+    steps: int  # of the full run
+    own_steps: int  # of the skipped run: fewer where a step policy chose so
     psnr: float
 
     @property
@@ -98,18 +99,28 @@ def time_pairs(
     """Time `pairs` pairs of runs over the requests in turn, after one warm-up.
 
     A run is timed from the prompt to the decoded frames, while it has its turn; which of a pair begins alternates.
-    Raises ConfigError for requests that can't be met.
+    Requests with a step policy have the number of steps that it chooses, of which a batch's are alike, and are held
+    against the most that it could. Raises ConfigError for requests that can't be met.
     """
     skip = skip or SkipConfig()
     if pairs < 1 or len(requests) < batch_size:
         raise ConfigError(f"a benchmark needs a pair or more and {batch_size} prompts a batch, got {len(requests)}")
-    for request in requests:
+    requests = with_most_steps(pipe, requests)
+    chosen = with_chosen_steps(pipe, requests)
+    for request in chosen:
         check_request(pipe, request, skip)
-    batches = [list(requests[i : i + batch_size]) for i in range(0, len(requests) - batch_size + 1, batch_size)]
-    _pair(pipe, batches[0], skip, full_first=True)
+    batches = _batches([request.num_inference_steps for request in chosen], batch_size)
+    if not batches:
+        raise ConfigError(f"no {batch_size} prompts have equally many steps; give more prompts, or smaller batches")
+
+    def pair(number: int) -> Pair:
+        places = batches[number % len(batches)]
+        return _pair(pipe, [requests[i] for i in places], [chosen[i] for i in places], skip, number % 2 == 0)
+
+    pair(0)
     measured = []
     for i in range(pairs):
-        measured.append(_pair(pipe, batches[i % len(batches)], skip, full_first=i % 2 == 0))
+        measured.append(pair(i))
         if on_pair:
             on_pair(i, measured[-1])
     info = model_info(pipe)
@@ -129,22 +140,34 @@ def time_pairs(
         ideal_speedup=median(p.full / p.ideal for p in measured),
         efficiency=median(p.ideal / p.skipped for p in measured),
         row_efficiency=median(p.ideal_by_rows / p.skipped for p in measured),
-        policy_share=median(p.own / p.steps / p.call for p in measured),
+        policy_share=median(p.own / p.own_steps / p.call for p in measured),
         psnr=None if min(psnrs) == IDENTICAL else statistics.fmean(psnrs),
         versions=package_versions(),
     )
 
 
-def _pair(pipe: Any, batch: Sequence[GenerationConfig], skip: SkipConfig, full_first: bool) -> Pair:
+def _batches(steps: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Full batches of places with equally many steps, those with the earliest places first."""
+    found = []
+    for count in set(steps):
+        places = [i for i, own in enumerate(steps) if own == count]
+        found += [places[i : i + batch_size] for i in range(0, len(places) - batch_size + 1, batch_size)]
+    return sorted(found)
+
+
+def _pair(
+    pipe: Any, in_full: Sequence[GenerationConfig], batch: Sequence[GenerationConfig], skip: SkipConfig,
+    full_first: bool,
+) -> Pair:  # fmt: skip
     heads = find_heads(pipe, skip.exit_heads) if skip.early_exit else None
-    full, skipped = _timed(pipe, batch, SkipConfig(policy="none")), _timed(twin(pipe), batch, skip, heads)
+    full, skipped = _timed(pipe, in_full, SkipConfig(policy="none")), _timed(twin(pipe), batch, skip, heads)
     results = in_turn(full, skipped) if full_first else reversed(in_turn(skipped, full))
     ((full_frames, full_trace), full_seconds), ((frames, trace), seconds) = results
     psnrs = [paired_fidelity(a.frames, b.frames).psnr for a, b in zip(frames, full_frames, strict=True)]
     counted = [IDENTICAL if p is None else min(p, IDENTICAL) for p in psnrs]
     return Pair(
         full_seconds, seconds, full_trace.denoiser_seconds, trace.denoiser_seconds, full_trace.unet_rows,
-        trace.unet_rows, trace.own_seconds, trace.num_steps, statistics.fmean(counted),
+        trace.unet_rows, trace.own_seconds, full_trace.num_steps, trace.num_steps, statistics.fmean(counted),
     )  # fmt: skip
 
 

@@ -54,7 +54,9 @@ def benchmark(
     output: Annotated[
         Path | None, typer.Option(help="A folder for cells, tables and plot; what it holds is not drawn again.")
     ] = None,
-    steps: Annotated[int, typer.Option(help="Scheduler steps of the full run.")] = 50,
+    steps: Annotated[
+        str, typer.Option(help="Scheduler steps of the full run; when timing also auto, as for `videoada generate`.")
+    ] = "50",
     num_frames: Annotated[int, typer.Option(help="Frames of each video.")] = 16,
     scheduler: Annotated[str | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
     quality: Annotated[str | None, typer.Option(help="When timing: as for `videoada generate`.")] = None,
@@ -67,7 +69,9 @@ def benchmark(
     exit_heads: Annotated[
         str | None, typer.Option(help="When timing, and for the preset systems: as for `videoada generate`.")
     ] = None,
-    step_policy: Annotated[str | None, typer.Option(help="For the preset systems: as for `videoada generate`.")] = None,
+    step_policy: Annotated[
+        str | None, typer.Option(help="When timing, and for the preset systems: as for `videoada generate`.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Prompts at once: 1 when timing, else 8.")] = None,
     pairs: Annotated[int, typer.Option(min=1, help="When timing: pairs of a full and a skipped run.")] = 9,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -77,37 +81,34 @@ def benchmark(
     """Time full against skipped runs in pairs, or compare methods at equal UNet rows with --preset."""
     from rich.console import Console
 
-    from videoada.config import GenerationConfig
     from videoada.prompts import read_requests
     from videoada.settings import RunSettings
 
     console = Console(stderr=True, highlight=False)
-    common: dict[str, Any] = {"num_inference_steps": steps, "num_frames": num_frames}
+    settings = RunSettings(
+        prompt=DEFAULT_PROMPT, model=model, steps=steps, num_frames=num_frames, scheduler=scheduler or "ddim",
+        quality=quality, target_psnr=target_psnr, policy=policy, tolerance=tolerance, threshold=threshold,
+        early_exit=early_exit or None, exit_threshold=exit_threshold, exit_heads=exit_heads,
+        step_policy=None if preset else step_policy, num_videos=batch_size or 1,
+    )  # fmt: skip
+    requests = settings.requests()
     if prompts:
-        requests = read_requests(prompts, **common)[:limit]
-    else:
-        count = batch_size or 1
-        requests = [GenerationConfig(prompt=DEFAULT_PROMPT, seed=seed, **common) for seed in range(count)]
+        common: dict[str, Any] = {"num_inference_steps": settings.most_steps, "num_frames": num_frames}
+        asked = {"scheduler": requests[0].scheduler, "step_policy": requests[0].step_policy} if preset is None else {}
+        requests = [r.model_copy(update=asked) for r in read_requests(prompts, **common)[:limit]]
     if preset is None:
-        if step_policy is not None:
-            raise ConfigError("--step-policy is for --preset systems")
-        skip = RunSettings(
-            model=model, steps=steps, scheduler=scheduler or "ddim", quality=quality, target_psnr=target_psnr,
-            policy=policy, tolerance=tolerance, threshold=threshold, early_exit=early_exit or None,
-            exit_threshold=exit_threshold, exit_heads=exit_heads,
-        ).skip()  # fmt: skip
-        named = GenerationConfig(prompt="x", scheduler=scheduler or "ddim").scheduler  # checked by name
-        requests = [r.model_copy(update={"scheduler": named}) for r in requests]
-        _time(console, model, device, dtype, requests, skip, batch_size or 1, pairs, json_output)
+        _time(console, model, device, dtype, requests, settings.skip(), batch_size or 1, pairs, json_output)
         return
     timing = {
         "scheduler": scheduler, "quality": quality, "target-psnr": target_psnr, "policy": policy,
         "tolerance": tolerance, "threshold": threshold, "early-exit": early_exit or None,
         "exit-threshold": exit_threshold,
     }  # fmt: skip
+    if steps == "auto":
+        raise ConfigError("--steps auto is for timing; the preset systems has a step policy among its methods")
     own = {"exit_heads": exit_heads, "step_policy": step_policy}
     if preset != "systems" and any(own.values()):
-        raise ConfigError("--exit-heads and --step-policy are for --preset systems, the first also for timing")
+        raise ConfigError("--exit-heads and --step-policy are for timing and --preset systems")
     if used := [name for name, value in timing.items() if value is not None]:
         raise ConfigError(f"--{used[0]} is for timing; a preset names its own methods")
     shares = _shares(budgets)
