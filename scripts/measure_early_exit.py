@@ -92,7 +92,7 @@ def by_step(exits: Sequence[Sequence[int]], costs: Sequence[float], asked: Seque
 def measure(pipe: Any, args: argparse.Namespace) -> None:
     """cells.jsonl: a row for each method and prompt."""
     path, requests, heads = args.output / "cells.jsonl", requests_of(args.prompts), find_heads(pipe, args.heads)
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")] if path.is_file() else []
     sha = EXIT_HEADS.sha256(pipe, args.heads)
     rows = [row for row in rows if row["heads"] == sha]
     known = {(r["threshold"], r["prompt"], r["method"]) for r in rows}

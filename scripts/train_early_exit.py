@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from training import Training, same_run, split
+from training import Training, as_it_is, same_run, split
 from training_calls import Calls, collect_batch, collect_videos
 from training_videos import requests_in
 
@@ -55,6 +55,10 @@ def requests_of(args: argparse.Namespace, held_out: bool = False) -> list[Genera
         found = requests_in(args.prompts, num_inference_steps=args.steps)
         if len({r.model_dump_json(exclude={"prompt", "negative_prompt", "image", "seed"}) for r in found}) > 1:
             raise SystemExit("these rows differ in steps, size, guidance or the like; give rows that differ in prompts")
+        if found[0].guidance_scale <= 1:
+            raise SystemExit(
+                "these rows are without guidance; heads learn guided errors: give a guidance_scale above 1"
+            )
         return split(found, args.videos, args.tune_videos)[held_out]
     rng = np.random.default_rng(seed)
     return [
@@ -76,7 +80,7 @@ def collect(pipe: Any, args: argparse.Namespace) -> None:
             tensors = own(pipe, requests[first : first + args.batch_size], first, args)
             save_file({k: v.contiguous() for k, v in tensors.items()}, path.with_suffix(".part"))
             path.with_suffix(".part").replace(path)
-            print(f"collected {first + args.batch_size} of {len(requests)} prompts", flush=True)
+            print(f"collected {min(first + args.batch_size, len(requests))} of {len(requests)} prompts", flush=True)
 
 
 # ---- training ------------------------------------------------------------------------------------------------------
@@ -138,7 +142,7 @@ def tune(pipe: Any, args: argparse.Namespace) -> None:
         values, shares, left = [], [], [0] * len(heads.heads)
         for first in range(0, len(requests), args.batch_size):
             batch = requests[first : first + args.batch_size]
-            with scheduler_of(pipe, "ddim"), early_exit(pipe.unet, heads, threshold) as trace:
+            with scheduler_of(pipe, "ddim"), early_exit(pipe.unet, heads, threshold, guided=True) as trace:
                 drawn, _ = draw_batch(pipe, batch)
             left = [count + sum(call.count(exit) for call in trace.calls) for exit, count in enumerate(left)]
             shares += [trace.share([call[i] for call in trace.calls]) for i in range(len(batch))]
@@ -163,7 +167,7 @@ def tune(pipe: Any, args: argparse.Namespace) -> None:
 
 def thresholds_of(pipe: Any, heads: ExitHeads, batch: list[GenerationConfig]) -> list[float]:
     """Where the first exit's uncertainties lie along whole runs, and beyond."""
-    with scheduler_of(pipe, "ddim"), early_exit(pipe.unet, heads, 1e-9) as trace:
+    with scheduler_of(pipe, "ddim"), early_exit(pipe.unet, heads, 1e-9, guided=True) as trace:
         draw_batch(pipe, batch)
     seen = [prompt[0] for call in trace.uncertainties for prompt in call if prompt[0] < 1]
     quantiles = [float(q) for q in np.quantile(seen, QUANTILES)]
@@ -185,6 +189,8 @@ def joint(pipe: Any, args: argparse.Namespace) -> None:
     side = math.isqrt(finals.shape[1] // math.prod(shape))
     finals = finals.view(-1, *shape, side, side).transpose(1, 2)
     held = max(1, len(finals) // 8)
+    if held == len(finals):
+        raise SystemExit(f"{args.run} holds one video: joint fine-tuning wants others to hold out")
     texts = torch.cat([pipe.encode_prompt(r.prompt, "cpu", 1, False)[0] for r in requests[: len(finals)]]).detach()
     args.alone = True  # the paper's loss is of each prediction by itself
     heads, name = trained_heads(pipe, args).requires_grad_(True), f"joint-ual-{args.weight_ual:g}"
@@ -225,6 +231,7 @@ def joint(pipe: Any, args: argparse.Namespace) -> None:
     model.load_state_dict(training.ema)
     training.log(held_out=round(on_held_out(), 5))
     pipe.unet.save_pretrained(args.run / name)
+    heads.model = trained_for(pipe, pipe.unet) | {"name": name, "weights_sha256": None}  # of weights that changed
     heads.save(args.run / name / "exit-heads.safetensors")
     print(f"wrote {args.run / name}: a UNet as diffusers loads it, and its exit heads")
 
@@ -256,15 +263,18 @@ def main() -> None:
     parser.add_argument("--joint-lr", type=float, default=2e-5)
     parser.add_argument("--evaluations", type=int, default=8, help="passes over the held-out videos")
     args = parser.parse_args()
+    if min(args.window, args.steps) < 2:
+        parser.error("heads learn from pairs of calls: give a --window and --steps of two or more")
     if args.out is None:
         if args.model != "tiny-t2v":
             parser.error("name the file to write with --out: the one that ships is tiny-t2v's")
         args.out = args.run / "alone.safetensors" if args.alone else SHIPPED_HEADS
     args.out.parent.mkdir(parents=True, exist_ok=True)
     pipe = videoada.load_pipeline(args.model)
-    same_run(args.run, model=model_info(pipe).name, weights=model_info(pipe).weights_sha256, prompts=args.prompts,
-             videos=args.videos, steps=args.steps, batch_size=args.batch_size, keep=args.keep,
-             window=args.window, tune_videos=args.tune_videos)  # fmt: skip
+    info, prompts = model_info(pipe), as_it_is(args.prompts)
+    same_run(args.run, model=info.name, weights=info.weights_sha256, prompts=prompts, videos=args.videos,
+             steps=args.steps, batch_size=args.batch_size, keep=args.keep, window=args.window,
+             tune_videos=args.tune_videos)  # fmt: skip
     stages = {"collect": collect, "heads": train_heads, "tune": tune, "joint": joint}
     for name in ("collect", "heads", "tune") if args.stage == "all" else (args.stage,):
         stages[name](pipe, args)

@@ -25,11 +25,12 @@ from typing import Any
 import numpy as np
 import torch
 from step_count_points import Candidates, by_objects, compared, markdown
-from training import Training, same_run, split
+from training import Training, as_it_is, identity, same_run, split
 from training_videos import requests_in
 
 import videoada
 from videoada.config import GenerationConfig
+from videoada.errors import PromptError
 from videoada.metrics import paired_fidelity
 from videoada.outputs import write_text
 from videoada.pipelines import model_info
@@ -73,10 +74,10 @@ def render(pipe: Any, args: argparse.Namespace) -> None:
     skip, path = videoada.SkipConfig(policy="none"), args.run / "rewards.jsonl"
     scorer = _scorer(args.scorer)
     for held_out, requests in zip((False, True), requests_of(args), strict=True):
-        known = {(r["prompt"], r["seed"], r["steps"]) for r in read_rewards(args.run)}
+        known = {key_of(row) for row in read_rewards(args.run)}
         for first in range(0, len(requests), args.batch_size):
             batch = requests[first : first + args.batch_size]
-            if all((r.prompt, r.seed, n) in known for r in batch for n in args.counts):
+            if all((*identity(r), n) in known for r in batch for n in args.counts):
                 continue
             drawn = {
                 n: [v for v, _ in videoada.generate(
@@ -84,13 +85,16 @@ def render(pipe: Any, args: argparse.Namespace) -> None:
                     batch_size=len(batch))]
                 for n in args.counts
             }  # fmt: skip
+            broken = path.is_file() and not path.read_bytes().endswith(b"\n")  # a line cut short by an interruption
             with path.open("a") as file:
+                file.write("\n" * broken)
                 for i, request in enumerate(batch):
                     for n, videos in drawn.items():
                         full = drawn[max(args.counts)][i].frames
                         fidelity = paired_fidelity(videos[i].frames, full, flow=False)
                         row = {
-                            "prompt": request.prompt, "seed": request.seed, "steps": n, "held_out": held_out,
+                            "prompt": request.prompt, "seed": request.seed, "image": identity(request)[2], "steps": n,
+                            "held_out": held_out,
                             "psnr": CAP if fidelity.psnr is None else min(fidelity.psnr, CAP), "ssim": fidelity.ssim,
                             "agreement": _agreement(pipe, request.prompt, videos[i].frames),
                             "score": scorer(videos[i].frames, request.prompt) if scorer else None,
@@ -111,19 +115,37 @@ def _scorer(name: str | None) -> Callable[..., float] | None:
 
 
 def _agreement(pipe: Any, prompt: str, frames: Any) -> float | None:
-    if not model_info(pipe).embedded:
+    if not model_info(pipe).embedded or not is_scene(prompt):
         return None
     return sum(agreement(parse(prompt), measure(frames)).values()) / 4
 
 
+def is_scene(prompt: str) -> bool:
+    """Whether a prompt is of the shapes world's grammar."""
+    try:
+        return bool(parse(prompt))
+    except PromptError:
+        return False
+
+
 def read_rewards(run: Path) -> list[dict[str, Any]]:
-    path = run / "rewards.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    """The rows that are there; one cut short by an interruption is left out."""
+    path, rows = run / "rewards.jsonl", []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["prompt"], row["seed"], row.get("image"), row["steps"]
 
 
 def candidates(pipe: Any, args: argparse.Namespace, held_out: bool) -> Candidates:
-    rows = {(r["prompt"], r["seed"], r["steps"]): r for r in read_rewards(args.run) if r["held_out"] is held_out}
-    requests = {(r.prompt, r.seed): r for r in requests_of(args)[held_out]}
+    rows = {key_of(r): r for r in read_rewards(args.run) if r["held_out"] is held_out}
+    requests = {identity(r): r for r in requests_of(args)[held_out]}
     keys = [key for key in requests if all((*key, n) in rows for n in args.counts)]
     columns = {
         name: np.array([[rows[(*key, n)][name] for n in args.counts] for key in keys], dtype=float)
@@ -134,7 +156,7 @@ def candidates(pipe: Any, args: argparse.Namespace, held_out: bool) -> Candidate
     quality = columns["psnr"] / CAP if args.quality == "psnr" else columns[args.quality]
     own = float(np.max(pipe.unet.config.sample_size)) * pipe.vae_scale_factor
     volumes = [r.num_frames * (r.height or own) * (r.width or own) for r in (requests[key] for key in keys)]
-    return Candidates([prompt for prompt, _ in keys], quality, columns, np.array(volumes, dtype=float))
+    return Candidates([prompt for prompt, *_ in keys], quality, columns, np.array(volumes, dtype=float))
 
 
 def trained(pipe: Any, args: argparse.Namespace, cost: float) -> StepPolicy:
@@ -143,6 +165,7 @@ def trained(pipe: Any, args: argparse.Namespace, cost: float) -> StepPolicy:
     known = candidates(pipe, args, held_out=False)
     embedding = prompt_embedding(pipe, known.prompts)
     policy = StepPolicy(embedding.shape[1], args.counts)
+    spread = embedding.std(0).nan_to_num()  # of one prompt there is none
     steps = torch.tensor(args.counts, dtype=torch.float)
     rewards = torch.tensor(known.quality, dtype=torch.float) - cost * steps / steps.max()
     name = f"policy-{args.quality}-{cost:g}-{args.entropy:g}-{args.lr:g}-{args.weight_decay:g}-{args.noise:g}"
@@ -151,7 +174,7 @@ def trained(pipe: Any, args: argparse.Namespace, cost: float) -> StepPolicy:
         rng = training.rng
         pick = torch.randint(len(known.prompts), (args.rows,), generator=rng)
         noise = args.noise * torch.randn(args.rows, embedding.shape[1], generator=rng)  # there are few prompts
-        logits = policy(embedding[pick] + noise * embedding.std(0))
+        logits = policy(embedding[pick] + noise * spread)
         actions = torch.multinomial(logits.detach().softmax(-1), ACTIONS, replacement=True, generator=rng)
         got = rewards[pick].gather(1, actions)
         others = (got.sum(1, keepdim=True) - got) / (ACTIONS - 1)
@@ -181,7 +204,7 @@ def evaluate(pipe: Any, args: argparse.Namespace) -> None:
     for cost, policy in zip(args.costs, policies, strict=True):
         places = np.array([args.counts.index(n) for n in policy.choose(embedding)])
         points.append({"cost": cost} | compared(places, counts, known))
-        if model_info(pipe).embedded:
+        if model_info(pipe).embedded and all(map(is_scene, known.prompts)):
             points[-1] |= by_objects(counts[places], known.prompts)
     curves = {name: dict(zip(args.counts, map(float, v.mean(0)), strict=True)) for name, v in known.measures.items()}
     result = {"model": model_info(pipe).name, "prompts": len(known.prompts), "different": len(set(known.prompts)),
@@ -229,7 +252,8 @@ def main() -> None:
     args.counts = sorted(set(args.counts))
     args.out.parent.mkdir(parents=True, exist_ok=True)
     pipe = videoada.load_pipeline(args.model)
-    same_run(args.run, model=model_info(pipe).name, weights=model_info(pipe).weights_sha256, prompts=args.prompts,
+    info, prompts = model_info(pipe), as_it_is(args.prompts)
+    same_run(args.run, model=info.name, weights=info.weights_sha256, prompts=prompts,
              videos=args.videos, held_out=args.held_out, counts=args.counts, scorer=args.scorer)  # fmt: skip
     stages = {"render": render, "train": train, "evaluate": evaluate}
     for name in stages if args.stage == "all" else (args.stage,):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -124,9 +125,23 @@ def split(requests: list[Any], count: int, held_out: int) -> tuple[list[Any], li
             f"the prompt file has {len(requests)} rows: too few to learn from and hold {held_out} out; give more rows "
             "or hold fewer out"
         )
-    judged = {(r.prompt, r.seed) for r in requests[-held_out:]}
-    learnt = [r for r in requests[: len(requests) - held_out] if (r.prompt, r.seed) not in judged]
+    judged = {identity(r) for r in requests[-held_out:]}
+    learnt = [r for r in requests[: len(requests) - held_out] if identity(r) not in judged]
     return learnt[:count], requests[-held_out:]
+
+
+def identity(request: Any) -> tuple[str, int, str | None]:
+    """What tells one row of a prompt file from another: prompt, seed and image."""
+    return request.prompt, request.seed, None if request.image is None else str(request.image)
+
+
+def as_it_is(path: Path | None) -> str | None:
+    """A prompt file's name and hash, or a folder's and that of its names and sizes: what a run began with."""
+    if path is None or not path.exists():
+        return None
+    names = [f"{p.relative_to(path)} {p.stat().st_size}" for p in sorted(path.rglob("*"))] if path.is_dir() else []
+    content = "\n".join(names).encode() if path.is_dir() else path.read_bytes()
+    return f"{path} {hashlib.sha256(content).hexdigest()[:16]}"
 
 
 # ---- processes -----------------------------------------------------------------------------------------------------

@@ -110,6 +110,18 @@ def test_the_network_is_as_before_after_an_exception(network):
     assert not any("forward" in vars(module) for module in unet.modules())
 
 
+def test_an_inner_block_leaves_the_outer_one_as_it_was(network):
+    unet, heads, call = network
+    with early_exit(unet, heads, 0.9) as outer:
+        with early_exit(unet, heads, 0.9):
+            call()
+        before = len(outer.calls)
+        call()
+    assert len(outer.calls) == before + 1
+    assert outer.calls[-1] == [0, 0]
+    assert "forward" not in vars(unet)
+
+
 def test_uncertainties_decide_by_the_mean_over_a_prompt(network):
     unet, heads, call = network
     with early_exit(unet, heads, 1e-9, keep_maps=True) as trace:
@@ -349,6 +361,12 @@ def test_heads_travel_as_safetensors(network, tmp_path):
         ExitHeads.load(tmp_path / "n.safetensors", unet)
     with pytest.raises(ModelError, match="two levels or more"):
         ExitHeads.for_unet(nn.Linear(2, 2))
+    for name, value in (("threshold", "x"), ("threshold", 2.0), ("asked", [7]), ("asked", [])):
+        damaged = ExitHeads(**heads.config)
+        setattr(damaged, name, value)
+        damaged.save(tmp_path / "d.safetensors")
+        with pytest.raises(ModelError, match="can't read exit heads"):
+            ExitHeads.load(tmp_path / "d.safetensors", unet)
 
 
 # ---- through the pipeline ----

@@ -14,14 +14,18 @@ from test_step_count import biased
 
 import videoada
 from videoada.benchmark import benchmark, digest
+from videoada.cli.generate import different
 from videoada.config import SkipConfig
 from videoada.errors import ConfigError, ModelError
 from videoada.exits import find_heads
 from videoada.inspect import settings_of
+from videoada.jobs import plan_jobs
 from videoada.layerwise.exit_heads import ExitHeads
 from videoada.methods import Method
+from videoada.prompts import read_rows
 from videoada.records import RunRecord
 from videoada.report import write_report
+from videoada.settings import RunSettings
 from videoada.step_count import StepPolicy, find_policy, prompt_embedding
 from videoada.timing import time_pairs
 from videoada.trained import EXIT_HEADS, STEP_POLICY, trained_for
@@ -86,11 +90,14 @@ def test_benchmarks_and_reports_take_exits_and_step_counts(pipe, tmp_path):
     ExitHeads.for_unet(pipe.unet).save(heads)
     skip = SkipConfig(policy="none", exit_threshold=0.9, exit_heads=str(heads))
     method = Method(family="both", knob="", skip=skip, step_policy=policy)
-    request = videoada.GenerationConfig(prompt=PROMPTS[0], num_inference_steps=8, num_frames=2)
+    request = videoada.GenerationConfig(prompt=PROMPTS[0], num_inference_steps=5, num_frames=2)
     [cell] = benchmark(pipe, [request], [method], tmp_path / "cells", reference_steps=None)
-    assert (cell.predictions, cell.rows) == (4, 0.5)
+    assert (cell.predictions, cell.rows) == (4, 0.8)
+    longer = request.model_copy(update={"num_inference_steps": 8})  # not the full run that the policy was trained for
+    with pytest.raises(ConfigError, match="give --steps 5"):
+        benchmark(pipe, [longer], [method], tmp_path / "others", reference_steps=None)
     [(video, record)] = videoada.generate(pipe, [request.model_copy(update={"step_policy": policy})], skip=skip)
-    assert cell.macs == pytest.approx(0.5 * record.early_exit["macs"], abs=1e-3)
+    assert cell.macs == pytest.approx(0.8 * record.early_exit["macs"], abs=1e-3)
     before = digest(method, pipe)
     StepPolicy(192).save(policy)
     after = digest(method, pipe)
@@ -120,6 +127,48 @@ def test_two_prompts_of_one_seed_without_guidance_leave_apart(pipe, tmp_path):
     sha = hashlib.sha256((tmp_path / "h.safetensors").read_bytes()).hexdigest()
     assert {record.early_exit["heads_sha256"] for _, record in drawn} == {sha}
     assert settings_of(drawn[0][1])["exit_heads"] == skip.exit_heads
+
+
+def test_heads_that_were_replaced_are_others(pipe, tmp_path):
+    """In one process, in a job's hash, and against the record of a video."""
+    (tmp_path / "p.txt").write_text(PROMPTS[0] + "\n")
+    path, hashes, thresholds = tmp_path / "h.safetensors", [], []
+    settings = RunSettings(steps=2, num_frames=2, policy="none", exit_heads=str(path))
+    for threshold in (0.25, 0.75):
+        heads = ExitHeads.for_unet(pipe.unet)
+        heads.threshold = threshold
+        heads.save(path)
+        [job] = plan_jobs(read_rows(tmp_path / "p.txt"), settings)
+        [(_, record)] = videoada.generate(pipe, [job.request], skip=job.skip)
+        hashes.append(job.sha256)
+        thresholds.append(record.early_exit["threshold"])
+        if threshold == 0.25:
+            first = record
+    assert thresholds == [0.25, 0.75]
+    assert hashes[0] != hashes[1]
+    weights = record.model.weights_sha256
+    assert different(first, weights, None, record.early_exit["heads_sha256"])
+    assert not different(record, weights, None, record.early_exit["heads_sha256"])
+
+
+def test_a_run_that_never_left_says_so(pipe, tmp_path):
+    heads = ExitHeads.for_unet(pipe.unet)
+    heads.save(tmp_path / "h.safetensors")
+    request = videoada.GenerationConfig(prompt=PROMPTS[0], num_inference_steps=2, num_frames=2)
+    for threshold, warned in ((1e-9, True), (0.9, False), (0.0, False)):
+        skip = SkipConfig(policy="none", exit_threshold=threshold, exit_heads=str(tmp_path / "h.safetensors"))
+        [(_, record)] = videoada.generate(pipe, [request], skip=skip)
+        assert any("no step left the network early" in text for text in record.warnings) is warned
+        assert record.early_exit["steps"] == [0 if threshold == 0.9 else 3] * 2
+
+
+def test_what_contradicts_itself(capsys, tmp_path):
+    mask = ["--mask", "1" * 50, "--policy", "mask", "--steps", "auto", "--output", str(tmp_path / "a.mkv")]
+    code, _, err = run(capsys, "generate", "--prompt", PROMPTS[0], *mask)
+    assert (code, "--steps auto" in err, err.count("\n")) == (2, True, 1)
+    (tmp_path / "c.yaml").write_text("early_exit: true\n")
+    code, out, _ = run(capsys, "generate", "--config", str(tmp_path / "c.yaml"), "--no-early-exit", "--print-config")
+    assert (code, "early_exit: false" in out) == (0, True)
 
 
 def test_parts_of_another_model_are_told_without_a_hash(pipe, tmp_path):

@@ -14,6 +14,7 @@ from conftest import PROMPTS
 from safetensors.torch import load_file
 
 from videoada import LoadConfig, SkipConfig, generate, load_pipeline
+from videoada.errors import ModelError
 from videoada.exits import find_heads
 from videoada.prompts import read_requests
 from videoada.shapes import random_scene, render
@@ -69,6 +70,9 @@ def test_exit_heads_from_a_folder_of_videos(script, videos, tmp_path, monkeypatc
     script("train_early_exit", "joint", *arguments, "--joint-steps", 2, "--joint-rows", 2, "--evaluations", 1)
     logged = [json.loads(line) for line in (run / "joint-ual-1.jsonl").read_text().splitlines()]
     assert [set(line) for line in logged] == [{"step", "held_out"}] * 2
+    joint_heads = run / "joint-ual-1" / "exit-heads.safetensors"
+    with pytest.raises(ModelError, match="of another model"):
+        find_heads(load_pipeline("tiny-i2v", LoadConfig(device="cpu")), joint_heads)
     tuned = type(pipe.unet).from_pretrained(run / "joint-ual-1")
     assert not torch.equal(tuned.conv_out.weight, pipe.unet.conv_out.weight)
     with pytest.raises(SystemExit, match="another videos"):
@@ -88,6 +92,41 @@ def test_a_step_policy_from_a_folder_of_videos(script, videos, tmp_path, capsys)
     assert [r["ssim"] for r in rows if r["steps"] == 4] == [1.0] * 5
     found = json.loads((run / "points.json").read_text())
     assert [p["cost"] for p in found["points"]] == [0.02, 0.4]
+
+
+def test_a_step_policy_goes_on_after_a_cut_line_with_prompts_of_any_kind(script, tmp_path, capsys):
+    """Also rows that differ in their image alone."""
+    images = SCRIPTS.parent / "samples" / "images"
+    rows = [{"prompt": "a dog runs on the beach", "seed": 3, "image": str(images / f"{i:02d}.png"), "num_frames": 2}
+            for i in range(4)]  # fmt: skip
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run, out = tmp_path / "run", tmp_path / "policy.safetensors"
+    arguments = ["--model", "tiny-i2v", "--prompts", tmp_path / "p.jsonl", "--run", run, "--out", out, "--videos", 3]
+    arguments += ["--held-out", 1, "--counts", 2, 3, "--train-steps", 5, "--costs", 0.02, "--batch-size", 2]
+    script("train_step_count", "render", *arguments)
+    kept = run / "rewards.jsonl"
+    whole = kept.read_text()
+    kept.write_text(whole[:-40])
+    script("train_step_count", "all", *arguments)
+    found = {json.dumps(json.loads(line)) for line in kept.read_text().splitlines() if line in whole.splitlines()}
+    assert found == {json.dumps(json.loads(line)) for line in whole.splitlines()}
+    assert len(whole.splitlines()) == 4 * 2
+    assert "1 prompts held out" in capsys.readouterr().out
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row | {"seed": 4}) + "\n" for row in rows))
+    with pytest.raises(SystemExit, match="another prompts"):
+        script("train_step_count", "train", *arguments)
+
+
+def test_heads_learn_with_guidance_and_from_pairs(script, tmp_path, capsys):
+    (tmp_path / "p.jsonl").write_text("".join(
+        json.dumps({"prompt": p, "guidance_scale": 1}) + "\n" for p in PROMPTS[:4]
+    ))  # fmt: skip
+    arguments = ["--prompts", tmp_path / "p.jsonl", "--run", tmp_path / "run", "--out", tmp_path / "h.safetensors"]
+    with pytest.raises(SystemExit, match="without guidance"):
+        script("train_early_exit", "collect", *arguments, "--videos", 2, "--tune-videos", 1)
+    with pytest.raises(SystemExit):
+        script("train_early_exit", "collect", *arguments, "--window", 1)
+    assert "two or more" in capsys.readouterr().err
 
 
 def test_what_a_folder_of_videos_shows(script, videos, monkeypatch):

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from videoada.config import GenerationConfig
-from videoada.errors import PromptError
+from videoada.errors import ConfigError, PromptError
+from videoada.generate import with_most_steps
 from videoada.methods import Drawn, Method, draw_with
 from videoada.metrics import check_coherence, paired_fidelity
 from videoada.naming import model_folder
@@ -78,6 +79,7 @@ def benchmark(
     """
     folder = results_folder(folder)
     info = model_info(pipe)
+    _check_full_runs(pipe, requests, methods)
     _check_same(folder / f"requests-{model_folder(info.name)}.json", [_about(r) for r in requests])
     cells = {cell.key: cell for cell in read_cells(folder)}
     for first in range(0, len(requests), batch_size):
@@ -108,6 +110,18 @@ def benchmark(
                     on_cell(cell)
     names = {method.name for method in methods}
     return [c for c in cells.values() if c.model == info.name and c.method in names and c.prompt < len(requests)]
+
+
+def _check_full_runs(pipe: Any, requests: Sequence[GenerationConfig], methods: Sequence[Method]) -> None:
+    """A step policy's choices are held against the most steps that it could choose. Raises ConfigError."""
+    for policy in {method.step_policy for method in methods} - {None}:
+        asked = with_most_steps(pipe, [request.model_copy(update={"step_policy": policy}) for request in requests])
+        for request, most in zip(requests, asked, strict=True):
+            if request.num_inference_steps != most.num_inference_steps:
+                raise ConfigError(
+                    f"the step policy chooses up to {most.num_inference_steps} steps, and the full run here has "
+                    f"{request.num_inference_steps}: give --steps {most.num_inference_steps}"
+                )
 
 
 def _is_of(cell: Cell | None, definition: str, reference_steps: int | None) -> bool:

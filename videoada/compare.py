@@ -47,7 +47,11 @@ def compare(
     after a warm-up of two steps at the same size. Raises ConfigError for a request that can't be met.
     """
     for request in requests[:1]:
-        generate(pipe, [request.model_copy(update={"num_inference_steps": 2})], skip=SkipConfig(policy="none"))
+        generate(
+            pipe,
+            [request.model_copy(update={"num_inference_steps": 2, "step_policy": None})],
+            skip=SkipConfig(policy="none"),
+        )
     comparisons = []
     for first in range(0, len(requests), batch_size):
         batch = requests[first : first + batch_size]

@@ -62,10 +62,10 @@ def exits_by_step(trace: ExitTrace, computed: Sequence[Sequence[bool]], prompt: 
     for step in range(len(computed[prompt])):
         asked = [i for i in range(len(computed)) if computed[i][step]]
         exits = next(calls, None) if asked else None
-        if exits is None or prompt not in asked:
+        if prompt not in asked:
             found.append(None)
-        else:  # all full where early exit was off
-            found.append(exits[asked.index(prompt)])
+        else:  # at threshold 0 no call was watched, and all were whole
+            found.append(trace.num_exits if exits is None else exits[asked.index(prompt)])
     return found
 
 

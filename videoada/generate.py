@@ -208,6 +208,12 @@ def _record(
             warnings.append(
                 f"with {trace.num_steps} steps there is little to skip; skipping pays from about {FEW_STEPS}"
             )
+    left = exit_record(exits, trace.computed, index) | _heads_of(pipe, skip) if exits else None
+    if left and left["threshold"] and left["macs"] >= 1:
+        warnings.append(
+            f"no step left the network early, and asking took {left['macs'] - 1:.1%} of the work of those computed: "
+            "raise the exit-threshold, or leave early exit out"
+        )
     policy = {
         name: getattr(skip, name)
         for name in (
@@ -243,7 +249,7 @@ def _record(
         predictor={"name": skip.predictor}
         | ({"damping": skip.damping} if skip.damping is not None else {})
         | ({"corrector": skip.corrector} if skip.policy != "none" else {}),
-        early_exit=exit_record(exits, trace.computed, index) | _heads_of(pipe, skip) if exits else None,
+        early_exit=left,
         computed=trace.computed[index],
         signal=trace.signal[index],
         signal_percentiles=trace.signal_percentiles(index),

@@ -16,7 +16,7 @@ from videoada.errors import ConfigError, ImageError, PromptError
 from videoada.images import check_image, fingerprint
 from videoada.naming import check_id, same_file, slug, vbench_name
 from videoada.prompts import PromptRow
-from videoada.settings import GOALS, WAY_FIELDS, RunSettings
+from videoada.settings import GOALS, SHIPPED, WAY_FIELDS, RunSettings
 
 VAE_FACTOR = 8
 PER_VIDEO = {"prompt", "negative_prompt", "image", "seed"}
@@ -137,7 +137,13 @@ def _common(settings: RunSettings, own: dict[str, Any], format: str) -> _Common:
             raise ConfigError(f"{side} {fields[side]} is not a multiple of {VAE_FACTOR}, which the models' VAEs need")
     shaping = fields | {name: getattr(merged, name) for name in SHAPING}
     shaping.pop("decode_chunk_size")  # changes rounding alone
-    return _Common(fields, skip, _digest(json.dumps(shaping, sort_keys=True), skip.model_dump_json(), format))
+    parts = [_content(path) for path in (skip.exit_heads, fields["step_policy"]) if path not in (None, SHIPPED)]
+    return _Common(fields, skip, _digest(json.dumps(shaping, sort_keys=True), skip.model_dump_json(), format, *parts))
+
+
+def _content(path: str) -> str:
+    """Hash of a part's file: others of the same name draw other videos. That it is missing is told elsewhere."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else ""
 
 
 def _digest(*parts: Any) -> str:

@@ -103,6 +103,10 @@ class RunSettings(FrozenConfig):
                     f"{'--steps auto' if self.steps == 'auto' else '--early-exit'}"
                 )
             values = target_fields(self.model, self.scheduler, self.most_steps, self.target_psnr, self.calibration)
+        if self.mask is not None and self.steps == "auto":
+            raise ConfigError(
+                "a mask says which of the steps are computed, and --steps auto how many there are: give one"
+            )
         values |= {name: value for name in SKIP_FIELDS if (value := getattr(self, name)) is not None}
         return SkipConfig(**values)
 

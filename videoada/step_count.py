@@ -58,7 +58,7 @@ class StepPolicy(nn.Module):
             check_trained_for(about["model"], encoder, weights_sha256, f"the step policy in {path} is")
             policy = cls(**about["config"])
             policy.load_state_dict(tensors)
-        except (TypeError, KeyError, AttributeError, RuntimeError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
             raise ModelError(f"can't read a step policy from {path}: {' '.join(str(error).split())[:200]}") from None
         policy.model = about["model"]
         return policy.eval().requires_grad_(False)

@@ -40,7 +40,7 @@ def read_part(path: str | Path, format: str, kind: str) -> tuple[dict[str, Tenso
     except (OSError, SafetensorError, ValueError) as error:
         raise ModelError(f"can't read {kind} from {path}: {' '.join(str(error).split())[:200]}") from None
     if about.get("format") != format:
-        raise ModelError(f"{path} holds no {kind}")
+        raise ModelError(f"{path} does not hold {kind}")
     return tensors, about
 
 
@@ -107,10 +107,11 @@ class TrainedPart:
     def find(self, pipe: Any, owner: Any, path: str | Path | None, load: Callable[[Path], Any]) -> Any:
         """What `load` makes of the file, once for each `owner`: the network that it belongs to."""
         file = self.file(model_info(pipe).name, path)
-        known = self.kept.setdefault(owner, {})
-        if str(file) not in known:
-            known[str(file)] = load(file)
-        return known[str(file)]
+        known, stat = self.kept.setdefault(owner, {}), file.stat()
+        key = f"{file} {stat.st_mtime_ns} {stat.st_size}"  # a file that was replaced is read again
+        if key not in known:
+            known[key] = load(file)
+        return known[key]
 
     def sha256(self, pipe: Any, path: str | Path | None = None) -> str:
         """Of the file's bytes. Raises ModelError where there is none."""

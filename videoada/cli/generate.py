@@ -78,7 +78,7 @@ def generate(
     every: opt.Every = None,
     mask: opt.Mask = None,
     batch_decision: opt.BatchDecision = None,
-    early_exit: opt.EarlyExit = False,
+    early_exit: opt.EarlyExit = None,
     exit_threshold: opt.ExitThreshold = None,
     exit_heads: opt.ExitHeads = None,
     device: opt.Device = None,
@@ -118,7 +118,7 @@ def generate(
     given = {
         k: v
         for k, v in locals().items()
-        if v is not None and (v is not False or k == "corrector") and k not in NOT_SETTINGS
+        if v is not None and (v is not False or k in opt.SWITCHES) and k not in NOT_SETTINGS
     }
     from rich.console import Console
 
@@ -191,6 +191,7 @@ def _run(
     from videoada.generate import check_request
     from videoada.generate import generate as draw
     from videoada.pipelines import load_pipeline, model_info
+    from videoada.trained import EXIT_HEADS
 
     began = time.perf_counter()
     with console.status(f"loading {escape(settings.model)} …"):
@@ -202,8 +203,11 @@ def _run(
     info = model_info(pipe)
     what = ", a small embedded model (64×64 shapes; see `videoada models` for real ones)" if info.embedded else ""
     console.print(f"model: {escape(info.name)}{what}, licence {escape(info.licence or 'not known')}")
-    if repeated and different(repeated, info.weights_sha256, settings.image):
-        console.print("[yellow]warning:[/] the record was made with other weights or another image; the video differs")
+    heads = EXIT_HEADS.sha256(pipe, skip.exit_heads) if skip.early_exit else None
+    if repeated and different(repeated, info.weights_sha256, settings.image, heads):
+        console.print(
+            "[yellow]warning:[/] the record was made with other weights, exit heads or another image; the video differs"
+        )
 
     for first in range(0, len(requests), settings.batch_size):
         batch = requests[first : first + settings.batch_size]
@@ -230,11 +234,12 @@ def _run(
                 console.print(escape(f"wrote {compared_path(path)}"))
 
 
-def different(record: RunRecord, weights: str | None, image: str | None) -> bool:
-    """Whether weights or image are known to be others than the record's."""
+def different(record: RunRecord, weights: str | None, image: str | None, heads: str | None = None) -> bool:
+    """Whether weights, image or exit heads are known to be others than the record's."""
     from videoada.images import fingerprint
 
-    pairs = (record.model.weights_sha256, weights), (record.image_sha256, fingerprint(image))
+    pairs = [(record.model.weights_sha256, weights), (record.image_sha256, fingerprint(image))]
+    pairs.append(((record.early_exit or {}).get("heads_sha256"), heads))
     return any(before and now and before != now for before, now in pairs)
 
 

@@ -12,6 +12,8 @@ def option(text: str, default: str | None = None, **extra: Any) -> Any:
     return typer.Option(help=text, show_default=default or False, **extra)
 
 
+SWITCHES = ("corrector", "early_exit")  # options whose False, --no-…, says something
+
 NegativePrompt = Annotated[str | None, option("What to keep away from.")]
 Model = Annotated[
     str | None, option("A name that `videoada models` lists, a diffusers folder, or a hub id.", "tiny-t2v")
@@ -66,10 +68,7 @@ Mask = Annotated[str | None, option("For mask: 0/1 for each step (1 = compute), 
 BatchDecision = Annotated[
     str | None, option("Each prompt decides; or the batch as one: mean (as the released code), any.", "prompt")
 ]
-EarlyExit = Annotated[
-    bool,
-    typer.Option("--early-exit", help="Leave the network at the first exit that is sure enough."),
-]
+EarlyExit = Annotated[bool | None, option("Leave the network at the first exit that is sure enough.")]
 ExitThreshold = Annotated[
     float | None,
     option("Leave below this uncertainty, 0 to 1; 0 leaves nowhere.", "what the heads were tuned to"),

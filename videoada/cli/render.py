@@ -108,7 +108,7 @@ def render(
     threshold: opt.Threshold = None,
     policy: opt.Policy = None,
     predictor: opt.Predictor = None,
-    early_exit: opt.EarlyExit = False,
+    early_exit: opt.EarlyExit = None,
     exit_threshold: opt.ExitThreshold = None,
     exit_heads: opt.ExitHeads = None,
     device: opt.Device = None,
@@ -130,7 +130,11 @@ def render(
     quiet: Annotated[bool, typer.Option("--quiet", help="No bar and no summary.")] = False,
 ) -> None:
     """Render a prompt file: resumable, on one machine or many, nothing lost and nothing drawn twice."""
-    given = {k: v for k, v in locals().items() if v is not None and v is not False and k not in NOT_SETTINGS}
+    given = {
+        k: v
+        for k, v in locals().items()
+        if v is not None and (v is not False or k in opt.SWITCHES) and k not in NOT_SETTINGS
+    }
     from rich.console import Console
 
     from videoada.cli.generate import effective_settings

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from videoada.errors import ConfigError
-from videoada.layerwise.exit_costs import exit_costs
+from videoada.layerwise.exit_costs import counting
 from videoada.layerwise.exit_heads import ExitHeads, finest, movement
 from videoada.rows import rows_called_for
 
@@ -34,10 +34,19 @@ class ExitTrace:
 
     num_exits: int
     threshold: float
-    costs: list[float]  # share of a full call's multiply-adds that leaving at each exit takes; the last of going on
+    counted: list[float] = field(default_factory=list)
     calls: list[list[int]] = field(default_factory=list)  # for each call, for each of its prompts
     uncertainties: list[list[list[float]]] = field(default_factory=list)  # … at each exit that it came to
     maps: list[dict[int, Tensor]] | None = None  # on demand: exit → (rows, F, h, w)
+    count: Callable[[], list[float]] | None = None  # once a call has shown the shapes
+
+    @property
+    def costs(self) -> list[float]:
+        """Share of a full call's multiply-adds that leaving at each exit takes; the last of going on. Counted when it
+        is asked for: that takes as long as some calls, and belongs to no run's time."""
+        if not self.counted and self.count is not None:
+            self.counted = self.count()
+        return self.counted
 
     def share(self, calls: Sequence[int]) -> float:
         """Mean share of multiply-adds over exits taken."""
@@ -67,13 +76,14 @@ def early_exit(
         raise ConfigError("early exit replaces blocks of the UNet, which --compile has frozen: leave one of them out")
     if any(hasattr(module, "_hf_hook") for module in unet.modules()):
         raise ConfigError("early exit replaces blocks of the UNet, which --offload moves about: leave one of them out")
-    trace = ExitTrace(len(heads.heads), threshold, [], maps=[] if keep_maps else None)
+    trace = ExitTrace(len(heads.heads), threshold, maps=[] if keep_maps else None)
     if threshold == 0 and choose is None:
         yield trace
         return
     run = _Exits(unet, heads, threshold, choose, guided, trace)
     blocks = [unet.down_blocks[0], unet.mid_block, *unet.up_blocks]
     plain = {id(block): block.forward for block in (unet, *blocks)}
+    outer = {id(block): vars(block).get("forward") for block in (unet, *blocks)}  # of another `with` round this one
     try:
         unet.forward = run.network(plain[id(unet)])
         unet.down_blocks[0].forward = run.first_down(plain[id(unet.down_blocks[0])])
@@ -84,6 +94,8 @@ def early_exit(
     finally:
         for block in (unet, *blocks):
             vars(block).pop("forward", None)
+            if outer[id(block)] is not None:
+                block.forward = outer[id(block)]
 
 
 @dataclass
@@ -112,8 +124,8 @@ class _Exits:
     def network(self, plain: Callable[..., Any]) -> Callable[..., Any]:
         def forward(sample: Tensor, timestep: Any, *args: Any, **kwargs: Any) -> Any:
             self._begin(sample, timestep)
-            if not self.trace.costs:
-                self.trace.costs += exit_costs(self.unet, self.heads, sample, *args, **kwargs)
+            if self.trace.count is None:
+                self.trace.count = counting(self.unet, self.heads, sample, *args, **kwargs)
             try:
                 result = plain(sample, timestep, *args, **kwargs)
             except _NobodyLeftError:

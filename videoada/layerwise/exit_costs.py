@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -23,6 +24,12 @@ def exit_costs(unet: Any, heads: ExitHeads, sample: Tensor, *args: Any, **kwargs
     if shapes not in known:
         known[shapes] = count_costs(unet, heads, sample, *args, **kwargs)
     return known[shapes]
+
+
+def counting(unet: Any, heads: ExitHeads, *args: Any, **kwargs: Any) -> Callable[[], list[float]]:
+    """`exit_costs` of a call, for later: of its tensors only the shapes are kept."""
+    shadows = {name: _shadow(value) for name, value in kwargs.items()}
+    return functools.partial(exit_costs, unet, heads, *map(_shadow, args), **shadows)
 
 
 def count_costs(unet: Any, heads: ExitHeads, sample: Tensor, *args: Any, **kwargs: Any) -> list[float]:

@@ -126,9 +126,13 @@ class ExitHeads(nn.Module):
             heads = cls(**about["config"])
             heads.load_state_dict(tensors)
             heads.asked = [int(exit) for exit in about.get("asked", heads.asked)]
+            heads.model, heads.threshold = about["model"], about["threshold"]
+            if heads.threshold is not None and not 0 <= heads.threshold <= 1:
+                raise ValueError(f"its threshold is {heads.threshold}")
+            if not set(heads.asked) <= set(range(len(heads.heads))) or not heads.asked:
+                raise ValueError(f"it asks the exits {heads.asked}")
         except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
             raise ModelError(f"can't read exit heads from {path}: {' '.join(str(error).split())[:200]}") from None
-        heads.model, heads.threshold = about["model"], about["threshold"]
         parameter = next(unet.parameters())
         return heads.to(parameter.device, parameter.dtype).eval().requires_grad_(False)
 
