@@ -206,6 +206,17 @@ def test_rendering_without_the_part_writes_nothing(flags, tmp_path, capsys):
     assert (code, err.count("\n"), out.exists()) == (2, 1, False)
 
 
+def test_rendering_with_the_part_of_another_model_ends_at_once(pipe, tmp_path, capsys):
+    heads = ExitHeads.for_unet(pipe.unet)
+    heads.model = trained_for(pipe, pipe.unet) | {"name": "another", "weights_sha256": "abc"}
+    heads.save(tmp_path / "h.safetensors")
+    (tmp_path / "p.txt").write_text("\n".join(PROMPTS[:3]) + "\n")
+    flags = ["--steps", "2", "--num-frames", "2", "--exit-heads", str(tmp_path / "h.safetensors"), "--quiet"]
+    code, _, err = run(capsys, "render", str(tmp_path / "p.txt"), "--out", str(tmp_path / "out"), *flags)
+    assert (code, "of another model (another)" in err, err.count("\n")) == (2, True, 1)
+    assert not list((tmp_path / "out").glob("*.mp4"))
+
+
 def test_no_exits_where_the_network_is_moved_about(tmp_path):
     pipe = videoada.load_pipeline("tiny-t2v", device="cpu", offload="model")
     heads = ExitHeads.for_unet(pipe.unet)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from videoada.config import GenerationConfig, LoadConfig
-from videoada.errors import OutputError, VideoAdaError
+from videoada.errors import ModelError, OutputError, VideoAdaError
 from videoada.folder import RenderFolder
 from videoada.generate import generate, with_measures
 from videoada.jobs import Job
@@ -80,7 +80,9 @@ class Worker:
         except Exception as error:
             for job in mine:
                 self.folder.locks.release(job.name)
-                self.finished.append(Outcome(job.name, "failed", _reason(error)))
+                # exit heads or a step policy of another model, which the other jobs would meet too
+                fatal = isinstance(error, ModelError)
+                self.finished.append(Outcome(job.name, "failed", _reason(error), fatal))
             return
         except BaseException:
             for job in mine:
