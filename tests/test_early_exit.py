@@ -110,6 +110,16 @@ def test_the_network_is_as_before_after_an_exception(network):
     assert not any("forward" in vars(module) for module in unet.modules())
 
 
+def test_multiply_adds_are_counted_when_asked_for(network):
+    """Not during the first call, whose time they would double."""
+    unet, heads, call = network
+    with early_exit(unet, heads, 0.9) as trace:
+        call()
+        assert trace.counted == []
+    assert trace.costs == trace.counted
+    assert len(trace.costs) == 4
+
+
 def test_an_inner_block_leaves_the_outer_one_as_it_was(network):
     unet, heads, call = network
     with early_exit(unet, heads, 0.9) as outer:

@@ -217,6 +217,16 @@ def test_rendering_with_the_part_of_another_model_ends_at_once(pipe, tmp_path, c
     assert not list((tmp_path / "out").glob("*.mp4"))
 
 
+def test_rendering_takes_a_switch_that_says_no(tmp_path, capsys):
+    (tmp_path / "p.txt").write_text(PROMPTS[0] + "\n")
+    (tmp_path / "c.yaml").write_text("early_exit: true\nsteps: 3\nnum_frames: 2\n")
+    flags = ["--config", str(tmp_path / "c.yaml"), "--no-early-exit", "--quiet"]
+    code, _, err = run(capsys, "render", str(tmp_path / "p.txt"), "--out", str(tmp_path / "out"), *flags)
+    assert code == 0, err
+    record = json.loads((tmp_path / "out" / "0000.json").read_text())
+    assert record["early_exit"] is None
+
+
 def test_no_exits_where_the_network_is_moved_about(tmp_path):
     pipe = videoada.load_pipeline("tiny-t2v", device="cpu", offload="model")
     heads = ExitHeads.for_unet(pipe.unet)
