@@ -32,6 +32,7 @@ from videoada.layerwise.early_exit import early_exit
 from videoada.layerwise.exit_heads import movement
 from videoada.layerwise.exit_training import guided, watched
 from videoada.metrics import paired_fidelity
+from videoada.outputs import append_row, read_appended
 from videoada.shapes import random_scene
 from videoada.timing import time_pairs
 from videoada.trained import EXIT_HEADS
@@ -92,9 +93,8 @@ def by_step(exits: Sequence[Sequence[int]], costs: Sequence[float], asked: Seque
 def measure(pipe: Any, args: argparse.Namespace) -> None:
     """cells.jsonl: a row for each method and prompt."""
     path, requests, heads = args.output / "cells.jsonl", requests_of(args.prompts), find_heads(pipe, args.heads)
-    rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")] if path.is_file() else []
     sha = EXIT_HEADS.sha256(pipe, args.heads)
-    rows = [row for row in rows if row["heads"] == sha]
+    rows = [row for row in read_appended(path) if row["heads"] == sha]
     known = {(r["threshold"], r["prompt"], r["method"]) for r in rows}
     thresholds = thresholds_of(heads)
     methods = {t: METHODS if t == thresholds[AROUND.index(1.0)] else METHODS[:1] for t in thresholds}
@@ -119,8 +119,8 @@ def measure(pipe: Any, args: argparse.Namespace) -> None:
                     choose = static(macs, costs, most, batch[0].num_inference_steps, carried)
                 else:
                     choose = by_step(decided, costs, heads.asked)
-                with path.open("a") as file:
-                    file.writelines(json.dumps(row | {"heads": sha}) + "\n" for row in found)
+                for row in found:
+                    append_row(path, row | {"heads": sha})
                 print(f"{first + len(batch)} prompts, {method} {threshold:g}: {macs:.3f} of the work", flush=True)
 
 
@@ -136,8 +136,8 @@ def row_of(method: str, threshold: float, prompt: int, trace: Any, place: int, v
 def read_cells(pipe: Any, args: argparse.Namespace) -> list[dict[str, Any]]:
     """The rows of these heads, the latest of each, by prompt."""
     sha = EXIT_HEADS.sha256(pipe, args.heads)
-    lines = (args.output / "cells.jsonl").read_text().splitlines()
-    rows = {(r["method"], r["threshold"], r["prompt"]): r for r in map(json.loads, lines) if r["heads"] == sha}
+    found = [row for row in read_appended(args.output / "cells.jsonl") if row["heads"] == sha]
+    rows = {(r["method"], r["threshold"], r["prompt"]): r for r in found}
     return [rows[key] for key in sorted(rows)]
 
 
@@ -273,7 +273,7 @@ def main() -> None:
                   "time_saved": round(1 - 1 / timing.speedup, 4)}  # fmt: skip
         path = args.output / f"timing-batch-{args.batch_size}.json"
         path.write_text(json.dumps(result | {"versions": timing.versions}, indent=1) + "\n")
-        print(result)
+        print(result, f"the time's share of the multiply-adds': {result['time_saved'] / result['macs_saved']:.2f}")
         return
     measure(pipe, args)
     if args.part != "1/1":

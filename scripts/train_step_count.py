@@ -32,7 +32,7 @@ import videoada
 from videoada.config import GenerationConfig
 from videoada.errors import PromptError
 from videoada.metrics import paired_fidelity
-from videoada.outputs import write_text
+from videoada.outputs import append_row, read_appended, write_text
 from videoada.pipelines import model_info
 from videoada.prompts import read_requests
 from videoada.shapes import agreement, measure, parse, random_scene
@@ -85,21 +85,16 @@ def render(pipe: Any, args: argparse.Namespace) -> None:
                     batch_size=len(batch))]
                 for n in args.counts
             }  # fmt: skip
-            broken = path.is_file() and not path.read_bytes().endswith(b"\n")  # a line cut short by an interruption
-            with path.open("a") as file:
-                file.write("\n" * broken)
-                for i, request in enumerate(batch):
-                    for n, videos in drawn.items():
-                        full = drawn[max(args.counts)][i].frames
-                        fidelity = paired_fidelity(videos[i].frames, full, flow=False)
-                        row = {
-                            "prompt": request.prompt, "seed": request.seed, "image": identity(request)[2], "steps": n,
-                            "held_out": held_out,
-                            "psnr": CAP if fidelity.psnr is None else min(fidelity.psnr, CAP), "ssim": fidelity.ssim,
-                            "agreement": _agreement(pipe, request.prompt, videos[i].frames),
-                            "score": scorer(videos[i].frames, request.prompt) if scorer else None,
-                        }  # fmt: skip
-                        file.write(json.dumps(row) + "\n")
+            for i, request in enumerate(batch):
+                for n, videos in drawn.items():
+                    full = drawn[max(args.counts)][i].frames
+                    fidelity = paired_fidelity(videos[i].frames, full, flow=False)
+                    append_row(path, {
+                        "prompt": request.prompt, "seed": request.seed, "image": identity(request)[2], "steps": n,
+                        "held_out": held_out, "psnr": CAP if fidelity.psnr is None else min(fidelity.psnr, CAP),
+                        "ssim": fidelity.ssim, "agreement": _agreement(pipe, request.prompt, videos[i].frames),
+                        "score": scorer(videos[i].frames, request.prompt) if scorer else None,
+                    })  # fmt: skip
             print(f"{'held out' if held_out else 'training'}: {first + len(batch)} of {len(requests)}", flush=True)
 
 
@@ -129,14 +124,7 @@ def is_scene(prompt: str) -> bool:
 
 
 def read_rewards(run: Path) -> list[dict[str, Any]]:
-    """The rows that are there; one cut short by an interruption is left out."""
-    path, rows = run / "rewards.jsonl", []
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows
+    return read_appended(run / "rewards.jsonl")
 
 
 def key_of(row: dict[str, Any]) -> tuple[Any, ...]:

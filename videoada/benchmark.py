@@ -21,7 +21,7 @@ from videoada.generate import with_most_steps
 from videoada.methods import Drawn, Method, draw_with
 from videoada.metrics import check_coherence, paired_fidelity
 from videoada.naming import model_folder
-from videoada.outputs import results_folder, written_aside
+from videoada.outputs import append_row, read_appended, results_folder, written_aside
 from videoada.pipelines import model_info
 from videoada.settings import SHIPPED
 from videoada.shapes import agreement, measure, parse
@@ -105,7 +105,7 @@ def benchmark(
                 cell = _measure(info.name, info.embedded, method, first + i, batch[i], drawn[i], full[i],
                                 reference[i].video if reference else None, reference_steps, definition)  # fmt: skip
                 cells[cell.key] = cell
-                _append(folder / "cells.jsonl", cell)
+                append_row(folder / "cells.jsonl", asdict(cell))
                 if on_cell:
                     on_cell(cell)
     names = {method.name for method in methods}
@@ -158,21 +158,13 @@ def _inside_diffusers(error: Exception) -> bool:
 
 def read_cells(folder: str | Path) -> list[Cell]:
     """What a benchmark's folder holds; a line cut short by an interruption is left out."""
-    path = Path(folder) / "cells.jsonl"
     cells = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    for row in read_appended(Path(folder) / "cells.jsonl"):
         try:
-            cells.append(Cell(**json.loads(line)))
-        except (ValueError, TypeError):
+            cells.append(Cell(**row))
+        except TypeError:  # of another version
             continue
     return cells
-
-
-def _append(path: Path, cell: Cell) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    broken = path.is_file() and not path.read_bytes().endswith(b"\n")
-    with path.open("a", encoding="utf-8") as file:
-        file.write("\n" * broken + json.dumps(asdict(cell), allow_nan=False) + "\n")
 
 
 def _is_full(method: Method) -> bool:

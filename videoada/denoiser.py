@@ -112,7 +112,7 @@ def _replace(item: Any, owner: Any, methods: dict[str, Callable[..., Any]]) -> N
     object.__setattr__(item, "__class__", replacement)  # a compiled module hands plain assignments on to what it wraps
 
 
-def _dtype_of(original: type) -> property:
+def _dtype_of(original: Any) -> property:
     """The network's dtype, found anew when its first parameter changes it: diffusers walks all modules for it at
     each call, 3 % of a call of the small models."""
     known: dict[torch.dtype, torch.dtype] = {}
@@ -120,7 +120,7 @@ def _dtype_of(original: type) -> property:
     def dtype(self: Any) -> torch.dtype:
         first = next(self.parameters()).dtype
         if first not in known:
-            known[first] = original.dtype.fget(self)  # type: ignore[attr-defined]
+            known[first] = original.dtype.fget(self)
         return known[first]
 
     return property(dtype)

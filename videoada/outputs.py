@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -9,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from videoada.config import FORMATS
 from videoada.errors import OutputError
@@ -112,3 +114,22 @@ def written_aside(path: str | Path) -> Iterator[Path]:
 def write_text(path: str | Path, text: str) -> None:
     with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
+
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """A JSON line at the end of a file that is gone on from, on a line of its own also where the last was cut short."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    broken = path.is_file() and not path.read_bytes().endswith(b"\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n" * broken + json.dumps(row, allow_nan=False) + "\n")
+
+
+def read_appended(path: Path) -> list[dict[str, Any]]:
+    """What `append_row` wrote; a line cut short by an interruption is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return [row for row in rows if isinstance(row, dict)]
