@@ -7,7 +7,7 @@ the network's outputs are kept under the part of the mask that led to them, and 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -125,7 +125,7 @@ def _without_decoding(pipe: Any) -> Iterator[None]:
 def analyse_prompt(
     pipe: Any,
     request: GenerationConfig,
-    policies: dict[str, Sequence[SkipConfig]],
+    policies: Mapping[str, Sequence[SkipConfig]],
     *,
     predictor: SkipConfig,
     max_skips: int | None = None,

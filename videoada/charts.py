@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,7 @@ def step_chart(
 OTHERS = ("#dc2626", "#f59e0b", "#16a34a", "#a855f7", "#0891b2", "#78716c", "#db2777", "#84cc16", "#94a3b8")
 
 
-def frontier_chart(curves: dict[str, Sequence[tuple[float, float]]], title: str) -> Any:
+def frontier_chart(curves: Mapping[str, Sequence[tuple[float, float]]], title: str) -> Any:
     """PSNR against the share of the full run's UNet rows, one line for each family, the first one in bold."""
     figure, axes = _figure((8.0, 4.2))
     for i, (family, points) in enumerate(curves.items()):

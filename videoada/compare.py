@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from videoada.config import GenerationConfig, SkipConfig
-from videoada.denoiser import LatentsCallback, StepCallback
 from videoada.generate import generate, with_most_steps
 from videoada.metrics import paired_fidelity
 from videoada.records import RunRecord
+from videoada.stepping import LatentsCallback, StepCallback
 from videoada.video import Video
 
 PANEL = 256  # pixels that the shorter side of each half has at least

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def encode_prompt(
-    pipe: Any, prompt: str | Sequence[str], negative_prompt: str | Sequence[str] | None = None, clip_skip: int = 1
+    pipe: Any,
+    prompt: str | Sequence[str],
+    negative_prompt: str | list[str] | tuple[str, ...] | None = None,
+    clip_skip: int = 1,
 ) -> dict[str, Tensor]:
     """`prompt_embeds` and `negative_prompt_embeds` for I2VGenXLPipeline, (B, tokens, width), as it means to make them.
 

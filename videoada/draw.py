@@ -55,7 +55,8 @@ def video_size(pipe: Any, request: GenerationConfig) -> tuple[int | None, int | 
         own = (sample_size * pipe.vae_scale_factor,) * 2
     elif takes_image(pipe):
         parameters = inspect.signature(type(pipe).__call__).parameters
-        own = tuple(getattr(parameters.get(side), "default", None) for side in ("height", "width"))
+        height, width = (getattr(parameters.get(side), "default", None) for side in ("height", "width"))
+        own = height, width
     return request.height or own[0], request.width or own[1]
 
 
@@ -83,6 +84,8 @@ def draw_batch(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Video
     with contextlib.ExitStack() as stack:
         stack.enter_context(_memory_errors(pipe, request))
         if hasattr(getattr(pipe, "unet", None), "image_latents_proj_in"):  # an I2VGenXLPipeline
+            assert height is not None  # the pipeline's own, where the request names none
+            assert width is not None
             images = [_as_image(r.image) for r in batch]
             stack.enter_context(image_conditions(pipe, images, generators, height, width))
             options |= encode_prompt(pipe, prompts, negatives)

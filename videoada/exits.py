@@ -58,7 +58,8 @@ def exits_of(
 
 def exits_by_step(trace: ExitTrace, computed: Sequence[Sequence[bool]], prompt: int) -> list[int | None]:
     """For each step of a prompt, where its call left; None where the step was skipped. `computed` is of the batch."""
-    calls, found = iter(trace.calls), []
+    calls = iter(trace.calls)
+    found: list[int | None] = []
     for step in range(len(computed[prompt])):
         asked = [i for i in range(len(computed)) if computed[i][step]]
         exits = next(calls, None) if asked else None

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from videoada.config import GenerationConfig, SkipConfig
-from videoada.denoiser import LatentsCallback, StepCallback, skip_steps
+from videoada.denoiser import skip_steps
 from videoada.draw import check_request as check_drawable
 from videoada.draw import draw_batch
 from videoada.errors import ConfigError
@@ -23,6 +23,7 @@ from videoada.pipelines import model_info, scheduler_of, unknown_words
 from videoada.records import RunRecord
 from videoada.settings import SHIPPED
 from videoada.step_count import choose_steps, find_policy
+from videoada.stepping import LatentsCallback, StepCallback
 from videoada.trace import StepTrace
 from videoada.trained import EXIT_HEADS
 from videoada.video import Video
@@ -97,7 +98,8 @@ def savings(record: RunRecord, most_steps: int) -> dict[str, float]:
 def with_most_steps(pipe: Any, requests: Sequence[GenerationConfig]) -> list[GenerationConfig]:
     """The requests, those with a step policy with the most steps that it could choose: those of the full run."""
     most = {
-        policy: max(find_policy(pipe, _file(policy)).counts) for policy in {r.step_policy for r in requests} - {None}
+        policy: max(find_policy(pipe, _file(policy)).counts)
+        for policy in {r.step_policy for r in requests if r.step_policy is not None}
     }
     return [r.model_copy(update={"num_inference_steps": most[r.step_policy]}) if r.step_policy else r for r in requests]
 
@@ -109,7 +111,7 @@ def _file(step_policy: str) -> str | None:
 def with_chosen_steps(pipe: Any, requests: Sequence[GenerationConfig]) -> list[GenerationConfig]:
     """The requests with the number of steps that their step policy chooses, where they have one."""
     chosen = list(requests)
-    for policy in {request.step_policy for request in requests} - {None}:
+    for policy in {request.step_policy for request in requests if request.step_policy is not None}:
         places = [i for i, request in enumerate(requests) if request.step_policy == policy]
         prompts = [requests[i].prompt for i in places]
         for i, count in zip(places, choose_steps(pipe, prompts, _file(policy)), strict=True):

@@ -136,10 +136,11 @@ def qualities() -> list[Method]:
 
 def systems(exit_heads: str | None = None, step_policy: str | None = None) -> list[Method]:
     """Skipping, the step count and early exit, each, in pairs and together: files of one's own, or what ships."""
-    parts, exits = ("skipping", "step count", "early exit"), {"early_exit": True, "exit_heads": exit_heads}
+    parts = ("skipping", "step count", "early exit")
+    exits: dict[str, Any] = {"early_exit": True, "exit_heads": exit_heads}
     methods = [full()]
     for chosen in (c for count in (1, 2, 3) for c in itertools.combinations(parts, count)):
-        policy = {} if "skipping" in chosen else {"policy": "none"}
+        policy: dict[str, Any] = {} if "skipping" in chosen else {"policy": "none"}
         skip = SkipConfig(**policy, **exits if "early exit" in chosen else {})
         chooser = (step_policy or SHIPPED) if "step count" in chosen else None
         methods.append(Method(family=" + ".join(chosen), knob="", skip=skip, step_policy=chooser))

@@ -88,7 +88,8 @@ def solved_adaptively(pipe: Any, rtol: float, like_steps: int = 50) -> Iterator[
     """
     if getattr(pipe.scheduler, "alphas_cumprod", None) is None:
         raise ConfigError(f"{type(pipe.scheduler).__name__} has no ᾱ, which DPM-Solver goes by")
-    calls, kept = Calls(), {}
+    calls = Calls()
+    kept: dict[str, Any] = {}
     clock = type(pipe.scheduler).from_config(pipe.scheduler.config)  # ends the way as the full run does
     clock.set_timesteps(like_steps)
 
@@ -130,7 +131,9 @@ def solved_adaptively(pipe: Any, rtol: float, like_steps: int = 50) -> Iterator[
         return clock.step(ended, clock.timesteps[-1], solved.to(sample.dtype), return_dict=kwargs.get("return_dict", 1))
 
     owner = object()
-    methods = {id(pipe.unet): {"__call__": on_call}, id(pipe.scheduler): {"step": on_step}}
+    methods: dict[int, dict[str, Callable[..., Any]]] = {
+        id(pipe.unet): {"__call__": on_call}, id(pipe.scheduler): {"step": on_step}
+    }  # fmt: skip
     with replaced_methods([pipe.unet, pipe.scheduler], methods, owner):
         yield calls
 

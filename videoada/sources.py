@@ -149,7 +149,8 @@ def _check_part(folder: Path, part: str, variant: str | None) -> None:
     if variants:
         names = " or ".join(sorted(str(v) for v in variants if v)) or "no variant"
         raise ModelError(
-            f"{where} has weights of {names} only" + (f"; give --variant {min(variants)}" if not variant else "")
+            f"{where} has weights of {names} only"
+            + (f"; give --variant {min(variants, key=str)}" if not variant else "")
         )
     if unsafe := sorted(n for n in files if n.endswith(UNSAFE)):
         raise ModelError(

@@ -61,7 +61,8 @@ class StepPolicy(nn.Module):
         except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
             raise ModelError(f"can't read a step policy from {path}: {' '.join(str(error).split())[:200]}") from None
         policy.model = about["model"]
-        return policy.eval().requires_grad_(False)
+        policy.eval().requires_grad_(False)
+        return policy
 
 
 def prompt_embedding(pipe: Any, prompts: Sequence[str]) -> Tensor:

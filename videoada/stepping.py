@@ -211,7 +211,7 @@ class Stepping:
 
         A network that also predicts the noise's variance gives twice the channels, of which half reaches it.
         """
-        halves = max(self.numel // self.kept_share // model_output.numel() // max(self.calls, 1), 1)
+        halves: int = max(self.numel // self.kept_share // model_output.numel() // max(self.calls, 1), 1)
         return max(self.rows // halves, 1)
 
     def _observe(self, latents: Tensor, index: int) -> None:

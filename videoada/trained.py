@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ from videoada.catalogue import ASSETS
 from videoada.errors import ModelError
 from videoada.outputs import written_aside
 from videoada.pipelines import model_info
+
+Part = TypeVar("Part")
 
 
 def write_part(path: str | Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
@@ -67,7 +69,8 @@ def check_trained_for(about: dict[str, Any], module: nn.Module, weights_sha256: 
 
     By the weights' hash where both sides know it, else by the class and by values, as half precision keeps them.
     """
-    known, probe = about.get("weights_sha256"), about.get("probe")
+    known = about.get("weights_sha256")
+    probe: list[float] = about.get("probe") or []
     if known and weights_sha256:
         same = known == weights_sha256
     else:
@@ -104,10 +107,11 @@ class TrainedPart:
             raise ModelError(f"{self.option}: there is no file {str(path)[:200]}")
         return found
 
-    def find(self, pipe: Any, owner: Any, path: str | Path | None, load: Callable[[Path], Any]) -> Any:
+    def find(self, pipe: Any, owner: Any, path: str | Path | None, load: Callable[[Path], Part]) -> Part:
         """What `load` makes of the file, once for each `owner`: the network that it belongs to."""
         file = self.file(model_info(pipe).name, path)
-        known, stat = self.kept.setdefault(owner, {}), file.stat()
+        known: dict[str, Part] = self.kept.setdefault(owner, {})
+        stat = file.stat()
         key = f"{file} {stat.st_mtime_ns} {stat.st_size}"  # a file that was replaced is read again
         if key not in known:
             known[key] = load(file)

@@ -213,7 +213,7 @@ def _encode_folder(video: Video, path: Path, metadata: str | None) -> None:
 
     path.mkdir()
     for i, frame in enumerate(video.frames):
-        options = {}
+        options: dict[str, Any] = {}
         if i == 0 and metadata is not None:
             options["pnginfo"] = PngInfo()
             for name, value in _tags(metadata).items():

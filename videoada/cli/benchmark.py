@@ -85,8 +85,9 @@ def benchmark(
     from videoada.settings import RunSettings
 
     console = Console(stderr=True, highlight=False)
+    number: Any = steps  # RunSettings reads text, too
     settings = RunSettings(
-        prompt=DEFAULT_PROMPT, model=model, steps=steps, num_frames=num_frames, scheduler=scheduler or "ddim",
+        prompt=DEFAULT_PROMPT, model=model, steps=number, num_frames=num_frames, scheduler=scheduler or "ddim",
         quality=quality, target_psnr=target_psnr, policy=policy, tolerance=tolerance, threshold=threshold,
         early_exit=early_exit or None, exit_threshold=exit_threshold, exit_heads=exit_heads,
         step_policy=None if preset else step_policy, num_videos=batch_size or 1,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from videoada.cli.app import app
-from videoada.cli.generate import option
+from videoada.cli.options import option
 from videoada.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -176,8 +176,8 @@ def show(console: Console, result: EvaluationResult) -> None:
             console.print(f"coherence checks failed: {failed}")
         if coherence["lost"]:
             console.print(f"[yellow]{coherence['lost']} videos fail a check that their reference passes[/]")
-    for side, rows in result.unpaired.items():
-        console.print(escape(f"not paired, {side}: {len(rows)}; first: {rows[0]}"))
+    for where, rows in result.unpaired.items():
+        console.print(escape(f"not paired, {where}: {len(rows)}; first: {rows[0]}"))
     different = [row for row in result.videos if row.not_compared]
     if different:
         console.print(

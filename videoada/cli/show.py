@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from videoada.denoiser import StepCallback
     from videoada.records import RunRecord
+    from videoada.stepping import StepCallback
 
 
 @contextlib.contextmanager

@@ -41,7 +41,7 @@ def count_costs(unet: Any, heads: ExitHeads, sample: Tensor, *args: Any, **kwarg
     from torch.utils.flop_counter import FlopCounterMode
 
     # not the class that skip_steps gives a pipeline's network: it would take the copy's call for one of the pipeline's
-    plain = next(kind for kind in type(unet).__mro__ if "_skip_run" not in vars(kind))
+    plain: Any = next(kind for kind in type(unet).__mro__ if "_skip_run" not in vars(kind))
     with torch.device("meta"):
         copy, own = plain.from_config(unet.config).eval(), ExitHeads(**heads.config)
     seen: list[tuple[int, Tensor]] = []  # multiply-adds so far and the features, at each exit

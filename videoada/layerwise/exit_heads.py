@@ -91,7 +91,7 @@ class ExitHeads(nn.Module):
         reach: int = 0,
     ):  # fmt: skip
         super().__init__()
-        self.config = {
+        self.config: dict[str, Any] = {
             "channels": channels, "fine_channels": fine_channels, "time_channels": time_channels,
             "out_channels": out_channels, "width": width, "reach": reach,
         }  # fmt: skip
@@ -134,7 +134,8 @@ class ExitHeads(nn.Module):
         except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
             raise ModelError(f"can't read exit heads from {path}: {' '.join(str(error).split())[:200]}") from None
         parameter = next(unet.parameters())
-        return heads.to(parameter.device, parameter.dtype).eval().requires_grad_(False)
+        heads.to(parameter.device, parameter.dtype).eval().requires_grad_(False)
+        return heads
 
 
 def exit_channels(unet: Any) -> dict[str, Any]:

@@ -29,7 +29,8 @@ class Features:
 
     @property
     def num_frames(self) -> int:
-        return self.output.shape[2]
+        frames: int = self.output.shape[2]
+        return frames
 
     def to(self, dtype: torch.dtype, device: str | torch.device | None = None) -> Features:
         fine, time, output = (x.to(device, dtype) for x in (self.fine, self.time, self.output))

@@ -72,4 +72,5 @@ def load_frame_features(name: str) -> FrameFeatures:
         found = pool(model, (x_FCHW - mean) / std)
         return found if isinstance(found, Tensor) else found.pooler_output  # newer transformers wrap CLIP's features
 
-    return features
+    typed: FrameFeatures = features  # which the decorator leaves untyped
+    return typed
