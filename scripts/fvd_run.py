@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from videoada.outputs import write_text
+from videoada.files import write_text
 from videoada.shapes import random_scene
 
 

@@ -24,15 +24,15 @@ import torch
 from matplotlib.figure import Figure
 
 import videoada
-from videoada.charts import write_svg
 from videoada.config import GenerationConfig, SkipConfig
 from videoada.exits import DEFAULT_THRESHOLD, find_heads
+from videoada.files import append_row, read_appended
 from videoada.frontier import bootstrap
 from videoada.layerwise.early_exit import early_exit
 from videoada.layerwise.exit_heads import movement
 from videoada.layerwise.exit_training import guided, watched
 from videoada.metrics import paired_fidelity
-from videoada.outputs import append_row, read_appended
+from videoada.plots import write_svg
 from videoada.shapes import random_scene
 from videoada.timing import time_pairs
 from videoada.trained import EXIT_HEADS

@@ -31,8 +31,8 @@ from training_videos import requests_in
 import videoada
 from videoada.config import GenerationConfig
 from videoada.errors import PromptError
+from videoada.files import append_row, read_appended, write_text
 from videoada.metrics import paired_fidelity
-from videoada.outputs import append_row, read_appended, write_text
 from videoada.pipelines import model_info
 from videoada.prompts import read_requests
 from videoada.shapes import agreement, measure, parse, random_scene

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videoada.errors import OutputError
-from videoada.outputs import check_output, record_path, written_aside
+from videoada.files import written_aside
+from videoada.outputs import check_output, record_path
 from videoada.video import Video, read_metadata
 
 RNG = np.random.default_rng(0)

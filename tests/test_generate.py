@@ -15,8 +15,8 @@ from test_cli import run
 import videoada
 from videoada.catalogue import ASSETS
 from videoada.errors import ConfigError, ModelError, OutputError
+from videoada.files import written_aside
 from videoada.metrics import paired_fidelity
-from videoada.outputs import written_aside
 from videoada.pipelines import unknown_words
 from videoada.records import RunRecord
 from videoada.video import Video

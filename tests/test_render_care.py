@@ -8,11 +8,12 @@ import pytest
 from rendering import OWN, PROMPTS, here, names
 
 from videoada.errors import ConfigError, OutputError
+from videoada.files import model_folder
 from videoada.folder import RenderFolder
 from videoada.jobs import plan_jobs
 from videoada.locks import NameLocks
 from videoada.manifest import check_links, index
-from videoada.naming import check_id, model_folder
+from videoada.naming import check_id
 from videoada.prompts import PromptRow
 from videoada.settings import RunSettings
 

@@ -19,9 +19,9 @@ from torch import Tensor
 from videoada.config import GenerationConfig, SkipConfig
 from videoada.denoiser import skip_steps
 from videoada.draw import draw_batch
+from videoada.files import results_folder, written_aside
 from videoada.generate import check_request
 from videoada.images import image_name
-from videoada.outputs import results_folder, written_aside
 from videoada.pipelines import model_info, scheduler_of
 from videoada.rows import take_output
 from videoada.skip.oracle import Mask, OracleStep, greedy_masks

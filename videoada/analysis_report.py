@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from videoada.analyse import Analysis, forced_steps
-from videoada.charts import analysis_charts, write_svg
-from videoada.outputs import written_aside
+from videoada.files import written_aside
+from videoada.oracle_charts import analysis_charts
+from videoada.plots import write_svg
 from videoada.records import package_versions
 from videoada.skip.oracle import OracleStep, agreement, share_closed
 

@@ -17,11 +17,10 @@ from typing import Any
 
 from videoada.config import GenerationConfig
 from videoada.errors import ConfigError, PromptError
+from videoada.files import append_row, model_folder, read_appended, results_folder, written_aside
 from videoada.generate import with_most_steps
 from videoada.methods import Drawn, Method, draw_with
 from videoada.metrics import check_coherence, paired_fidelity
-from videoada.naming import model_folder
-from videoada.outputs import append_row, read_appended, results_folder, written_aside
 from videoada.pipelines import model_info
 from videoada.settings import SHIPPED
 from videoada.shapes import agreement, measure, parse

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ASSETS = Path(__file__).parent / "assets"
-DEFAULT_MODEL = "tiny-t2v"
 
 
 @dataclass(frozen=True)

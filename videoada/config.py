@@ -16,7 +16,7 @@ POLICIES = ("none", "every-n", "mask", "third-order", "third-order-release", "er
 PREDICTORS = ("hold", "hold-output", "linear", "linear-eps", "taylor2")
 SCHEDULERS = ("ddim", "dpm++", "dpm++-sde", "unipc", "euler", "euler-a")
 SEVERAL_CALLS = ("pndm", "heun", "kdpm2", "kdpm2-a", "dpm-sde")  # these call the network more than once a step
-FORMATS = (".mp4", ".mkv", ".gif", ".webp")  # and a folder of PNG frames, a name without an ending
+DEFAULT_MODEL = "tiny-t2v"
 
 # What it gives on the sample prompts is measured by `make bench` and told in the README.
 DEFAULT_TOLERANCE = 0.05

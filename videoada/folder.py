@@ -19,11 +19,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from videoada.config import FORMATS
 from videoada.errors import ConfigError, OutputError
 from videoada.jobs import Job
 from videoada.locks import NameLocks, place
-from videoada.outputs import record_path
+from videoada.outputs import FORMATS, record_path
 from videoada.records import RunRecord
 from videoada.video import Video
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 
-from videoada.config import FORMATS
+from videoada.outputs import FORMATS
 
 NAMINGS = ("id", "slug", "vbench")
 MOST_BYTES = 255 - len(".json")  # of one name, with the longest ending that it gets
@@ -50,12 +49,6 @@ def vbench_name(prompt: str, sample: int) -> str | None:
     if "/" in name or name.startswith(".") or _unfit(name):
         return None
     return name if len(name.encode()) <= MOST_BYTES else None
-
-
-def model_folder(name: str) -> str:
-    """A model's name, which may be a path or a hub id, as the name of one folder or file; plain names as they are."""
-    plain = re.sub(r"[^\w.-]+", "-", name).strip("-.")
-    return plain if plain == name else f"{plain[-80:]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def same_file(name: str) -> str:

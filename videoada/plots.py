@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from videoada.outputs import written_aside
+from videoada.files import written_aside
 
 BLUE, GREY, GREEN = "#2563eb", "#94a3b8", "#2ea043"
 OTHERS = ("#dc2626", "#f59e0b", "#16a34a", "#a855f7", "#0891b2", "#78716c", "#db2777", "#84cc16", "#94a3b8")

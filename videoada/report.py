@@ -17,7 +17,7 @@ from videoada.cases import Case, card, find_cases, table_row
 from videoada.charts import error_chart, fidelity_chart, histogram
 from videoada.errors import ConfigError, OutputError
 from videoada.evaluation import EvaluationResult
-from videoada.outputs import write_text
+from videoada.files import write_text
 from videoada.records import RunRecord
 
 

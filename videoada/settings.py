@@ -9,8 +9,15 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, field_validator
 
-from videoada.catalogue import DEFAULT_MODEL
-from videoada.config import EXIT_FIELDS, FrozenConfig, GenerationConfig, LoadConfig, SchedulerName, SkipConfig
+from videoada.config import (
+    DEFAULT_MODEL,
+    EXIT_FIELDS,
+    FrozenConfig,
+    GenerationConfig,
+    LoadConfig,
+    SchedulerName,
+    SkipConfig,
+)
 from videoada.errors import ConfigError
 from videoada.quality import quality_fields, target_fields
 from videoada.yamlfile import read_yaml

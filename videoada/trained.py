@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from videoada.catalogue import ASSETS
 from videoada.errors import ModelError
-from videoada.outputs import written_aside
+from videoada.files import written_aside
 from videoada.pipelines import model_info
 
 Part = TypeVar("Part")

@@ -39,8 +39,7 @@ def analyse(
 
     from videoada.analyse import analyse as study
     from videoada.analysis_report import analysis_table, write_analysis
-    from videoada.naming import model_folder
-    from videoada.outputs import results_folder
+    from videoada.files import model_folder, results_folder
     from videoada.pipelines import load_pipeline, model_info
     from videoada.prompts import read_requests
 

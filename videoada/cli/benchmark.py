@@ -137,8 +137,8 @@ def _compare(
     budgets: list[float],
 ) -> list[Point]:  # fmt: skip
     from videoada.benchmark import benchmark as measure
+    from videoada.files import results_folder
     from videoada.frontier import summarize
-    from videoada.outputs import results_folder
     from videoada.pipelines import load_pipeline, model_info
     from videoada.presets import preset as methods_of
 
@@ -177,10 +177,10 @@ def write_results(
     folder: Path, model: str, embedded: bool, points: list[Point], budgets: list[float], prompts: int
 ) -> str:
     """NAME.json, NAME.md and NAME.svg of one model; the Markdown text."""
-    from videoada.charts import frontier_chart, write_svg
+    from videoada.benchmark_charts import frontier_chart
+    from videoada.files import model_folder, written_aside
     from videoada.frontier import Point, best_curve, budgets_table, points_table, psnr_table
-    from videoada.naming import model_folder
-    from videoada.outputs import written_aside
+    from videoada.plots import write_svg
     from videoada.records import package_versions
 
     points = [Point(**point.as_dict()) for point in points]  # so that whoever reads the JSON comes to the same tables

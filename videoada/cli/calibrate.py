@@ -48,7 +48,7 @@ def calibrate(
 
     from videoada.calibrate import calibrate as find
     from videoada.errors import OutputError
-    from videoada.outputs import written_aside
+    from videoada.files import written_aside
     from videoada.pipelines import load_pipeline, model_info
     from videoada.prompts import read_requests
 

@@ -96,7 +96,7 @@ def evaluate(
         )  # fmt: skip
     text = result.model_dump_json(indent=2) + "\n"
     if output:
-        from videoada.outputs import write_text
+        from videoada.files import write_text
 
         write_text(output, text)
     if report:

@@ -245,7 +245,8 @@ def different(record: RunRecord, weights: str | None, image: str | None, heads: 
 
 def write(video: Video, record: RunRecord, path: Path, load_seconds: float, metadata: bool) -> RunRecord:
     """Write the video and its record, both or neither; the record with the time it took."""
-    from videoada.outputs import record_path, written_aside
+    from videoada.files import written_aside
+    from videoada.outputs import record_path
 
     began = time.perf_counter()
     seconds = record.seconds | {"load": round(load_seconds, 4)}

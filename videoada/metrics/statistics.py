@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from videoada.errors import OutputError
-from videoada.outputs import written_aside
+from videoada.files import written_aside
 
 KEY = "videoada"
 MOST_NUMBERS = 2**31  # of a file that is read
