@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from videoada.config.prompts import read_rows
+from videoada.config.settings import RunSettings
 from videoada.denoiser import skip_steps
 from videoada.draw import draw_batch
 from videoada.engines.here import Here
@@ -22,9 +24,7 @@ from videoada.folder import RenderFolder
 from videoada.jobs import Job, batches, plan_jobs
 from videoada.manifest import index
 from videoada.pipelines import scheduler_of
-from videoada.prompts import read_rows
 from videoada.render import render
-from videoada.settings import RunSettings
 from videoada.worker import Worker, WorkerPlan
 
 

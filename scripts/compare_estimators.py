@@ -24,12 +24,12 @@ import numpy as np
 import torch
 
 import videoada
-from videoada.config import SkipConfig
+from videoada.config.prompts import read_requests
+from videoada.config.run import SkipConfig
 from videoada.denoiser import skip_steps
 from videoada.draw import draw_batch
 from videoada.frontier import at_budget
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
-from videoada.prompts import read_requests
 from videoada.records import package_versions
 from videoada.skip.error_controlled import ErrorControlled
 from videoada.skip.policy import Decision, SkipState

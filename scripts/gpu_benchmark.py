@@ -33,7 +33,7 @@ import yaml
 from PIL import Image
 
 from videoada.catalogue import ASSETS
-from videoada.config import GenerationConfig, SkipConfig
+from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.denoiser import skip_steps
 from videoada.draw import draw_batch
 from videoada.records import package_versions

@@ -24,7 +24,7 @@ import torch
 from matplotlib.figure import Figure
 
 import videoada
-from videoada.config import GenerationConfig, SkipConfig
+from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.exits import DEFAULT_THRESHOLD, find_heads
 from videoada.files import append_row, read_appended
 from videoada.frontier import bootstrap

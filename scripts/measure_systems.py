@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 import videoada
-from videoada.config import GenerationConfig, SkipConfig
+from videoada.config.prompts import read_requests
+from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.metrics import paired_fidelity
-from videoada.prompts import read_requests
 from videoada.records import package_versions
 from videoada.shapes import agreement, measure, parse
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 import videoada
+from videoada.config.prompts import read_requests
 from videoada.metrics import paired_fidelity
-from videoada.prompts import read_requests
 from videoada.records import package_versions
 
 

@@ -31,7 +31,7 @@ from training_calls import Calls, collect_batch, collect_videos
 from training_videos import requests_in
 
 import videoada
-from videoada.config import GenerationConfig
+from videoada.config.run import GenerationConfig
 from videoada.draw import draw_batch
 from videoada.layerwise.early_exit import early_exit
 from videoada.layerwise.exit_heads import ExitHeads

@@ -29,12 +29,12 @@ from training import Training, as_it_is, identity, same_run, split
 from training_videos import requests_in
 
 import videoada
-from videoada.config import GenerationConfig
+from videoada.config.prompts import read_requests
+from videoada.config.run import GenerationConfig
 from videoada.errors import PromptError
 from videoada.files import append_row, read_appended, write_text
 from videoada.metrics import paired_fidelity
 from videoada.pipelines import model_info
-from videoada.prompts import read_requests
 from videoada.shapes import agreement, measure, parse, random_scene
 from videoada.step_count import COUNTS, StepPolicy, policy_loss, prompt_embedding
 from videoada.trained import trained_for

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from training_videos import captioned, encoded, noised_calls
 
-from videoada.config import GenerationConfig
+from videoada.config.run import GenerationConfig
 from videoada.denoiser import skip_steps
 from videoada.draw import draw_batch
 from videoada.layerwise.exit_training import Features, joined, watched

@@ -12,11 +12,11 @@ from torch import Tensor
 from training import to_tensor
 
 from videoada.clips import find_videos
-from videoada.config import GenerationConfig
+from videoada.config.prompts import read_requests
+from videoada.config.run import GenerationConfig
 from videoada.errors import PromptError
 from videoada.inspect import find_record
 from videoada.layerwise.exit_training import Features, watched
-from videoada.prompts import read_requests
 from videoada.video import Video
 
 

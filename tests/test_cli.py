@@ -12,9 +12,9 @@ import time
 import pytest
 
 from videoada.cli import main
+from videoada.config.settings import read_mask
 from videoada.errors import ConfigError
 from videoada.records import RunRecord
-from videoada.settings import read_mask
 from videoada.video import Video
 
 PROMPT = "a blue square moving left slowly on a gray background"

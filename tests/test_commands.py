@@ -16,9 +16,9 @@ from test_cli import PROMPT, QUICK, run
 
 import videoada
 from videoada.catalogue import ASSETS, KNOWN
+from videoada.config.settings import RunSettings, read_settings
 from videoada.errors import ConfigError
 from videoada.records import RunRecord
-from videoada.settings import RunSettings, read_settings
 from videoada.video import Video, read_metadata
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,7 +12,7 @@ import torch
 from conftest import PROMPTS, draw
 
 from videoada import skip_steps
-from videoada.config import SkipConfig
+from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError, ModelError
 from videoada.metrics import paired_fidelity
 from videoada.pipelines import scheduler_of

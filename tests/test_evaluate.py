@@ -398,8 +398,8 @@ def test_check_takes_limits_and_names_what_it_can_not_read(tmp_path):
 def test_the_shipped_limits_are_the_defaults():
     from pathlib import Path
 
+    from videoada.config.settings import read_settings
     from videoada.metrics import CoherenceLimits
-    from videoada.settings import read_settings
 
     file = Path(videoada.__file__).parent.parent / "configs" / "coherence.yaml"
     assert CoherenceLimits(**read_settings(file)) == CoherenceLimits()

@@ -13,12 +13,12 @@ from test_cli import run
 import videoada
 from videoada import SkipConfig
 from videoada.benchmark import Cell, benchmark, read_cells
+from videoada.config.quality import QUALITIES
 from videoada.errors import ConfigError, PromptError
 from videoada.frontier import at_budget, best_curve, bootstrap, budgets_table, points_table, summarize
 from videoada.methods import Method
 from videoada.metrics import paired_fidelity
 from videoada.presets import PRESETS, few_steps, full, preset, release
-from videoada.quality import QUALITIES
 
 PROMPTS = ("a red circle moving right on a black background", "a blue square growing on a gray background")
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_cli import run
 
+from videoada.config.prompts import read_rows
+from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, PromptError
 from videoada.jobs import batches, plan_jobs, shard
 from videoada.naming import check_id, slug, vbench_name
-from videoada.prompts import read_rows
-from videoada.settings import RunSettings
 
 A, B = "a red circle moving right on a black background", "a blue square growing on a navy background"
 
@@ -133,8 +133,8 @@ def test_a_hundred_thousand_rows_stay_small(tmp_path):
         tmp_path, "p.csv", "prompt,seed,steps\n" + "".join(f"prompt {i},{i},{20 + i % 9}\n" for i in range(10**5))
     )
     code = (
-        "import psutil, sys\nfrom videoada.prompts import read_rows\nfrom videoada.jobs import plan_jobs\n"
-        "from videoada.settings import RunSettings\n"
+        "import psutil, sys\nfrom videoada.config.prompts import read_rows\nfrom videoada.jobs import plan_jobs\n"
+        "from videoada.config.settings import RunSettings\n"
         f"rows = read_rows({str(path)!r})\njobs = plan_jobs(rows, RunSettings())\nassert len(jobs) == 10**5\n"
         "assert 'torch' not in sys.modules\nprint(psutil.Process().memory_info().rss)"
     )

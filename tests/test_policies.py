@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videoada.config import SkipConfig
+from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError
 from videoada.skip.policy import Mask, Never, SkipState, build_policy
 from videoada.skip.third_order import ThirdOrder, ThirdOrderRelease

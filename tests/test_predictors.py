@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videoada.config import SkipConfig
+from videoada.config.run import SkipConfig
 from videoada.skip.error_controlled import ErrorControlled, turning, weight
 from videoada.skip.guidance import Difference, GuidanceRule, clean_share, find_guidance_scale, next_term
 from videoada.skip.level import Level

@@ -13,10 +13,10 @@ from test_cli import run
 import videoada
 from videoada import SkipConfig
 from videoada.calibrate import calibrate
+from videoada.config.prompts import read_requests
+from videoada.config.quality import QUALITIES, Calibration, between, falling, quality_fields, read_calibration
+from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, PromptError
-from videoada.prompts import read_requests
-from videoada.quality import QUALITIES, Calibration, between, falling, quality_fields, read_calibration
-from videoada.settings import RunSettings
 
 PROMPT = "a red circle moving right on a black background"
 

@@ -14,10 +14,10 @@ import pytest
 from rendering import FEW, PROMPTS, command, contents, hashes, here, names, whole
 from test_cli import run
 
+from videoada.config.prompts import read_rows
 from videoada.folder import HIDDEN
 from videoada.locks import place
 from videoada.metrics import paired_fidelity
-from videoada.prompts import read_rows
 from videoada.records import RunRecord
 from videoada.video import Video
 

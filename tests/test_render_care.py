@@ -7,6 +7,8 @@ import shutil
 import pytest
 from rendering import OWN, PROMPTS, here, names
 
+from videoada.config.prompts import PromptRow
+from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, OutputError
 from videoada.files import model_folder
 from videoada.folder import RenderFolder
@@ -14,8 +16,6 @@ from videoada.jobs import plan_jobs
 from videoada.locks import NameLocks
 from videoada.manifest import check_links, index
 from videoada.naming import check_id
-from videoada.prompts import PromptRow
-from videoada.settings import RunSettings
 
 
 @pytest.fixture

@@ -18,15 +18,15 @@ from test_cli import run
 
 import videoada.engines.processes
 import videoada.render
+from videoada.config.prompts import PromptRow
+from videoada.config.settings import RunSettings
 from videoada.engines.processes import Processes
 from videoada.errors import OutputError, ResourceError
 from videoada.folder import HIDDEN, RenderFolder
 from videoada.jobs import plan_jobs
 from videoada.locks import NameLocks
-from videoada.prompts import PromptRow
 from videoada.records import RunRecord
 from videoada.render import render
-from videoada.settings import RunSettings
 from videoada.video import Video
 from videoada.worker import Outcome, Worker, WorkerPlan
 

@@ -10,7 +10,7 @@ from test_denoiser import Counting, uint8
 
 import videoada
 from videoada import SkipConfig, skip_steps
-from videoada.config import SCHEDULERS
+from videoada.config.run import SCHEDULERS
 from videoada.errors import ConfigError
 from videoada.metrics import paired_fidelity
 from videoada.pipelines import scheduler_of

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from test_cli import run
 
 import videoada
-from videoada.config import SkipConfig
+from videoada.config.run import SkipConfig
+from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, ModelError
 from videoada.generate import savings
 from videoada.records import RunRecord
-from videoada.settings import RunSettings
 from videoada.step_count import StepPolicy, find_policy, policy_loss, prompt_embedding
 from videoada.trained import STEP_POLICY
 

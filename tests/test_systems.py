@@ -15,17 +15,17 @@ from test_step_count import biased
 import videoada
 from videoada.benchmark import benchmark, digest
 from videoada.cli.generate import different
-from videoada.config import SkipConfig
+from videoada.config.prompts import read_rows
+from videoada.config.run import SkipConfig
+from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, ModelError
 from videoada.exits import find_heads
 from videoada.inspect import settings_of
 from videoada.jobs import plan_jobs
 from videoada.layerwise.exit_heads import ExitHeads
 from videoada.methods import Method
-from videoada.prompts import read_rows
 from videoada.records import RunRecord
 from videoada.report import write_report
-from videoada.settings import RunSettings
 from videoada.step_count import StepPolicy, find_policy, prompt_embedding
 from videoada.timing import time_pairs
 from videoada.trained import EXIT_HEADS, STEP_POLICY, trained_for

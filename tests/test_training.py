@@ -14,9 +14,9 @@ from conftest import PROMPTS
 from safetensors.torch import load_file
 
 from videoada import LoadConfig, SkipConfig, generate, load_pipeline
+from videoada.config.prompts import read_requests
 from videoada.errors import ModelError
 from videoada.exits import find_heads
-from videoada.prompts import read_requests
 from videoada.shapes import random_scene, render
 from videoada.step_count import StepPolicy
 from videoada.video import Video

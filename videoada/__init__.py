@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from videoada.benchmark import benchmark as benchmark
     from videoada.compare import compare as compare
     from videoada.conditioning import encode_prompt as encode_prompt
-    from videoada.config import GenerationConfig as GenerationConfig
-    from videoada.config import LoadConfig as LoadConfig
-    from videoada.config import SkipConfig as SkipConfig
+    from videoada.config.run import GenerationConfig as GenerationConfig
+    from videoada.config.run import LoadConfig as LoadConfig
+    from videoada.config.run import SkipConfig as SkipConfig
     from videoada.denoiser import skip_steps as skip_steps
     from videoada.errors import VideoAdaError as VideoAdaError
     from videoada.evaluate import evaluate as evaluate
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "benchmark": "benchmark",
-    "compare": "compare",
     "EvaluationConfig": "evaluation",
     "EvaluationResult": "evaluation",
-    "GenerationConfig": "config",
-    "LoadConfig": "config",
+    "GenerationConfig": "config.run",
+    "LoadConfig": "config.run",
     "RunRecord": "records",
-    "SkipConfig": "config",
+    "SkipConfig": "config.run",
     "StepTrace": "trace",
     "Video": "video",
     "VideoAdaError": "errors",
+    "benchmark": "benchmark",
+    "compare": "compare",
     "early_exit": "exits",
     "encode_prompt": "conditioning",
     "evaluate": "evaluate",

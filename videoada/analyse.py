@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videoada.config import GenerationConfig, SkipConfig
+from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.denoiser import skip_steps
 from videoada.draw import draw_batch
 from videoada.files import results_folder, written_aside

@@ -15,14 +15,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from videoada.config import GenerationConfig
+from videoada.config.run import GenerationConfig
+from videoada.config.settings import SHIPPED
 from videoada.errors import ConfigError, PromptError
 from videoada.files import append_row, model_folder, read_appended, results_folder, written_aside
 from videoada.generate import with_most_steps
 from videoada.methods import Drawn, Method, draw_with
 from videoada.metrics import check_coherence, paired_fidelity
 from videoada.pipelines import model_info
-from videoada.settings import SHIPPED
 from videoada.shapes import agreement, measure, parse
 from videoada.trained import EXIT_HEADS, STEP_POLICY
 from videoada.video import Video

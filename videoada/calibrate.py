@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from videoada.config import GenerationConfig, SkipConfig
+from videoada.config.quality import Calibration, CurvePoint
+from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.errors import ConfigError
 from videoada.generate import check_request, generate
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
 from videoada.pipelines import model_info
-from videoada.quality import Calibration, CurvePoint
 from videoada.video import Video
 
 TOLERANCES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from videoada.config import GenerationConfig, SkipConfig
+from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.generate import generate, with_most_steps
 from videoada.metrics import paired_fidelity
 from videoada.records import RunRecord

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from videoada.config import SkipConfig
+from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError, ModelError
 from videoada.schedule import calls_twice
 from videoada.skip.policy import Policy, build_policy

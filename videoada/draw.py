@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from videoada.conditioning import encode_prompt, image_conditions
-from videoada.config import GenerationConfig
+from videoada.config.run import GenerationConfig
 from videoada.errors import ConfigError, ModelError, ResourceError
 from videoada.images import cover, read_image
 from videoada.placement import ran_out_of_memory

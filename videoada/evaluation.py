@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from videoada.clips import Sampling
-from videoada.config import FrozenConfig, one_of
+from videoada.config.run import FrozenConfig, one_of
 from videoada.errors import ConfigError, OutputError
 from videoada.metrics.coherence import CoherenceLimits
 from videoada.records import COHERENCE, checked_measures, package_versions

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from videoada.config import SkipConfig
+from videoada.config.run import SkipConfig
 from videoada.errors import ModelError
 from videoada.layerwise.early_exit import ExitTrace
 from videoada.layerwise.early_exit import early_exit as exits_of_unet

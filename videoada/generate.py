@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from videoada.config import GenerationConfig, SkipConfig
+from videoada.config.run import GenerationConfig, SkipConfig
+from videoada.config.settings import SHIPPED
 from videoada.denoiser import skip_steps
 from videoada.draw import check_request as check_drawable
 from videoada.draw import draw_batch
@@ -21,7 +22,6 @@ from videoada.layerwise.early_exit import ExitTrace
 from videoada.metrics.coherence import check_coherence
 from videoada.pipelines import model_info, scheduler_of, unknown_words
 from videoada.records import RunRecord
-from videoada.settings import SHIPPED
 from videoada.step_count import choose_steps, find_policy
 from videoada.stepping import LatentsCallback, StepCallback
 from videoada.trace import StepTrace

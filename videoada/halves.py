@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from torch import Tensor
 
-from videoada.config import SkipConfig
+from videoada.config.run import SkipConfig
 from videoada.skip.guidance import Difference, GuidanceRule, find_guidance_scale
 from videoada.skip.level import Level
 from videoada.skip.prediction import PredictionType

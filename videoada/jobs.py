@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from videoada.config import GenerationConfig, SkipConfig
+from videoada.config.prompts import PromptRow
+from videoada.config.run import GenerationConfig, SkipConfig
+from videoada.config.settings import GOALS, SHIPPED, WAY_FIELDS, RunSettings
 from videoada.errors import ConfigError, ImageError, PromptError
 from videoada.images import check_image, fingerprint
 from videoada.naming import check_id, same_file, slug, vbench_name
-from videoada.prompts import PromptRow
-from videoada.settings import GOALS, SHIPPED, WAY_FIELDS, RunSettings
 
 VAE_FACTOR = 8
 PER_VIDEO = {"prompt", "negative_prompt", "image", "seed"}

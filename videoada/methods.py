@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from videoada.config import FrozenConfig, GenerationConfig, SchedulerName, SkipConfig
+from videoada.config.run import FrozenConfig, GenerationConfig, SchedulerName, SkipConfig
 from videoada.draw import draw_batch
 from videoada.generate import generate
 from videoada.layerwise.deepcache import BlockCache, cached_blocks

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from videoada.config import DEFAULT_MODEL, SCHEDULERS, LoadConfig, one_of
+from videoada.config.run import DEFAULT_MODEL, SCHEDULERS, LoadConfig, one_of
 from videoada.errors import ConfigError, ModelError, ResourceError, VideoAdaError
 from videoada.placement import check_placement, place, quantization, ran_out_of_memory
 from videoada.records import ModelInfo

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from videoada.config import LoadConfig
+from videoada.config.run import LoadConfig
 from videoada.errors import ConfigError
 
 

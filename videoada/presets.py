@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
-from videoada.config import SkipConfig, one_of
+from videoada.config.run import SkipConfig, one_of
+from videoada.config.settings import SHIPPED
 from videoada.errors import ConfigError
 from videoada.methods import Method, Spacing
-from videoada.settings import SHIPPED
 
 FEW_STEPS = (25, 20, 16, 13)
 TOLERANCES = (0.004, 0.01, 0.025, 0.05, 0.12, 0.3)
@@ -128,7 +128,7 @@ def batches(size: int = 8) -> list[Method]:
 
 def qualities() -> list[Method]:
     """The levels of --quality."""
-    from videoada.quality import QUALITIES, quality_fields
+    from videoada.config.quality import QUALITIES, quality_fields
 
     levels = [Method(family="quality", knob=name, skip=SkipConfig(**quality_fields(name))) for name in QUALITIES]
     return [full(), *levels]

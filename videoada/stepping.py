@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videoada.config import SkipConfig
+from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError
 from videoada.halves import GuidedHalves
 from videoada.rewind import Rewind, TakenStep

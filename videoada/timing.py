@@ -17,7 +17,7 @@ from typing import Any
 import greenlet
 import torch
 
-from videoada.config import GenerationConfig, SkipConfig
+from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.denoiser import skip_steps
 from videoada.draw import draw_batch
 from videoada.errors import ConfigError

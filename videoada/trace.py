@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from videoada.config import SkipConfig
+from videoada.config.run import SkipConfig
 from videoada.skip.policy import Decision
 
 

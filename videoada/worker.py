@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from videoada.config import GenerationConfig, LoadConfig
+from videoada.config.run import GenerationConfig, LoadConfig
 from videoada.errors import ModelError, OutputError, VideoAdaError
 from videoada.folder import RenderFolder
 from videoada.generate import generate, with_measures

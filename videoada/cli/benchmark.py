@@ -14,7 +14,7 @@ from videoada.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from videoada.config import GenerationConfig, SkipConfig
+    from videoada.config.run import GenerationConfig, SkipConfig
     from videoada.frontier import Point
 
 DEFAULT_PROMPT = "a red circle moving right on a black background"
@@ -81,8 +81,8 @@ def benchmark(
     """Time full against skipped runs in pairs, or compare methods at equal UNet rows with --preset."""
     from rich.console import Console
 
-    from videoada.prompts import read_requests
-    from videoada.settings import RunSettings
+    from videoada.config.prompts import read_requests
+    from videoada.config.settings import RunSettings
 
     console = Console(stderr=True, highlight=False)
     number: Any = steps  # RunSettings reads text, too

@@ -47,10 +47,10 @@ def calibrate(
     from rich.console import Console
 
     from videoada.calibrate import calibrate as find
+    from videoada.config.prompts import read_requests
     from videoada.errors import OutputError
     from videoada.files import written_aside
     from videoada.pipelines import load_pipeline, model_info
-    from videoada.prompts import read_requests
 
     if output.suffix not in (".yaml", ".yml"):
         raise OutputError(f"a configuration is a .yaml file, got {output}")

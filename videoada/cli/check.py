@@ -34,10 +34,10 @@ def check(
 ) -> None:
     """Check that the frames of a video hang together: frozen, repeated, shuffled, flickering; exit code 1 if not."""
     from videoada.clips import find_videos, read_clips
+    from videoada.config.settings import read_settings
     from videoada.metrics.coherence import CoherenceLimits, check_coherence
     from videoada.metrics.consistency import load_frame_features
     from videoada.outputs import is_frame_folder
-    from videoada.settings import read_settings
 
     limits = CoherenceLimits(**read_settings(config)) if config else CoherenceLimits()
     features = load_frame_features(frame_model) if frame_model else None

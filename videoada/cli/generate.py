@@ -17,9 +17,9 @@ from videoada.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from videoada.config import SkipConfig
+    from videoada.config.run import SkipConfig
+    from videoada.config.settings import RunSettings
     from videoada.records import RunRecord
-    from videoada.settings import RunSettings
     from videoada.video import Video
 
 EXAMPLES = """
@@ -155,7 +155,7 @@ NOT_SETTINGS = ("config", "from_record", "output", "compare", "no_metadata", "pr
 
 def effective_settings(given: dict[str, Any], config: Path | None, from_record: Path | None) -> RunSettings:
     """Flags over the configuration or the record over the defaults. Raises ConfigError."""
-    from videoada.settings import GOALS, WAY_FIELDS, RunSettings, read_settings
+    from videoada.config.settings import GOALS, WAY_FIELDS, RunSettings, read_settings
 
     if config and from_record:
         raise ConfigError("give --config or --from-record, not both")

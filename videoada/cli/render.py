@@ -14,8 +14,8 @@ from videoada.cli.options import option
 from videoada.errors import ConfigError
 
 if TYPE_CHECKING:
+    from videoada.config.settings import RunSettings
     from videoada.jobs import Job
-    from videoada.settings import RunSettings
 
 EXAMPLES = """
 Examples:
@@ -139,11 +139,11 @@ def render(
 
     from videoada.cli.generate import effective_settings
     from videoada.cli.rendering import How, estimate, run
-    from videoada.config import one_of
+    from videoada.config.prompts import read_rows
+    from videoada.config.run import one_of
     from videoada.jobs import plan_jobs
     from videoada.jobs import shard as part_of
     from videoada.naming import NAMINGS
-    from videoada.prompts import read_rows
 
     try:
         one_of("naming", naming, NAMINGS)
@@ -212,7 +212,7 @@ def check_parts(settings: RunSettings, jobs: list[Job]) -> None:
     policies = {job.request.step_policy for job in jobs} - {None}
     if not heads and not policies:
         return
-    from videoada.settings import SHIPPED
+    from videoada.config.settings import SHIPPED
     from videoada.trained import EXIT_HEADS, STEP_POLICY
 
     for path in heads:

@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from videoada.config import SkipConfig
+from videoada.config.run import SkipConfig
 from videoada.skip.level import Level
 from videoada.skip.prediction import Prediction
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, field_validator
 
-from videoada.config import (
+from videoada.config.quality import quality_fields, target_fields
+from videoada.config.run import (
     DEFAULT_MODEL,
     EXIT_FIELDS,
     FrozenConfig,
@@ -18,9 +19,8 @@ from videoada.config import (
     SchedulerName,
     SkipConfig,
 )
+from videoada.config.yamlfile import read_yaml
 from videoada.errors import ConfigError
-from videoada.quality import quality_fields, target_fields
-from videoada.yamlfile import read_yaml
 
 
 class RunSettings(FrozenConfig):

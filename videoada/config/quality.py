@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from videoada.config import FrozenConfig, one_of
+from videoada.config.run import FrozenConfig, one_of
+from videoada.config.yamlfile import read_yaml
 from videoada.errors import ConfigError
-from videoada.yamlfile import read_yaml
 
 QUALITIES = ("near-lossless", "high", "balanced", "fast")
 
@@ -142,5 +142,5 @@ def read_calibration(values: Any) -> Calibration:
 
 def configs_folder() -> Path:
     """configs/ of the checkout, or where an installed wheel puts it."""
-    beside = Path(__file__).parent.parent / "configs"
+    beside = Path(__file__).parent.parent.parent / "configs"
     return beside if (beside / "quality.yaml").is_file() else Path(sys.prefix) / "share" / "videoada" / "configs"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from videoada.config import GenerationConfig
+from videoada.config.run import GenerationConfig
 from videoada.errors import ConfigError, PromptError
 
 ENDINGS = (".txt", ".csv", ".jsonl", ".json")

@@ -1,0 +1,1 @@
+"""What is asked for: settings, prompt files, quality levels."""
