@@ -24,12 +24,12 @@ import numpy as np
 import torch
 
 import videoada
-from videoada.clips import find_videos, read_clips
 from videoada.evaluation import DEFAULT_METRICS
+from videoada.media.clips import find_videos, read_clips
+from videoada.media.video import Video
 from videoada.metrics import load_extractor
 from videoada.records import package_versions
 from videoada.shapes import random_scene, render
-from videoada.video import Video
 
 SETS = ("fvd", "kvd")
 

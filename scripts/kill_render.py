@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from videoada.media.video import Video
 from videoada.records import RunRecord
 from videoada.shapes import random_scene
-from videoada.video import Video
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}  # equal numbers of threads on both sides
 

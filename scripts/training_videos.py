@@ -11,13 +11,13 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from training import to_tensor
 
-from videoada.clips import find_videos
 from videoada.config.prompts import read_requests
 from videoada.config.run import GenerationConfig
 from videoada.errors import PromptError
 from videoada.inspect import find_record
 from videoada.layerwise.exit_training import Features, watched
-from videoada.video import Video
+from videoada.media.clips import find_videos
+from videoada.media.video import Video
 
 
 def captioned(folder: Path, **common: Any) -> list[tuple[Path, GenerationConfig]]:

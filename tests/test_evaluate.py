@@ -19,13 +19,13 @@ from torch import nn
 
 import videoada
 from videoada.cli import main
-from videoada.clips import Sampling, pick_with_av, pick_with_decord, read_clips
 from videoada.errors import ConfigError, OutputError
+from videoada.media.clips import Sampling, pick_with_av, pick_with_decord, read_clips
+from videoada.media.video import Video
 from videoada.metrics import VideoStatistics, kernel_distance
 from videoada.metrics.frechet import frechet_distance
 from videoada.records import ModelInfo, RunRecord
 from videoada.shapes import render
-from videoada.video import Video
 
 PROMPTS = [
     "a red circle moving right on a black background",
@@ -348,7 +348,7 @@ def test_a_comparison_video_is_no_sample(folders, tmp_path):
     write(tmp_path, "a.mkv", render(PROMPTS[0]))
     write(tmp_path, "a-compare.mkv", render(PROMPTS[0]))
     write(tmp_path, "b-compare.mkv", render(PROMPTS[0]))
-    assert [p.name for p in videoada.clips.find_videos(tmp_path)] == ["a.mkv", "b-compare.mkv"]
+    assert [p.name for p in videoada.media.clips.find_videos(tmp_path)] == ["a.mkv", "b-compare.mkv"]
 
 
 def test_configuration_is_checked():

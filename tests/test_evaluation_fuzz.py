@@ -14,8 +14,8 @@ from test_evaluate import PROMPTS, noisy, record
 
 import videoada
 from videoada.cli import main
+from videoada.media.video import Video
 from videoada.shapes import render
-from videoada.video import Video
 
 KINDS = {"video": 80, "record": 40, "result": 40, "statistics": 40}
 SLOWEST = 20  # seconds of one call; a hang, not a measurement

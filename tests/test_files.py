@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from videoada.errors import OutputError
 from videoada.files import written_aside
-from videoada.outputs import check_output, record_path
-from videoada.video import Video, read_metadata
+from videoada.media.outputs import check_output, record_path
+from videoada.media.video import Video, read_metadata
 
 RNG = np.random.default_rng(0)
 FRAMES = RNG.integers(0, 256, (6, 34, 48, 3), dtype=np.uint8)
@@ -132,7 +132,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path):
 def test_a_disk_that_fills_up(name, tmp_path):
     code = (
         "import resource, signal, sys, numpy as np\n"
-        "from videoada.video import Video\nfrom videoada.errors import OutputError\n"
+        "from videoada.media.video import Video\nfrom videoada.errors import OutputError\n"
         "frames = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
         "try: Video(frames).write(sys.argv[1])\nexcept OutputError as error: print(error)\n"

@@ -16,10 +16,10 @@ import videoada
 from videoada.catalogue import ASSETS
 from videoada.errors import ConfigError, ModelError, OutputError
 from videoada.files import written_aside
+from videoada.media.video import Video
 from videoada.metrics import paired_fidelity
 from videoada.pipelines import unknown_words
 from videoada.records import RunRecord
-from videoada.video import Video
 
 SMALL = {"num_inference_steps": 8, "num_frames": 4}
 

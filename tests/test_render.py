@@ -17,9 +17,9 @@ from test_cli import run
 from videoada.config.prompts import read_rows
 from videoada.folder import HIDDEN
 from videoada.locks import place
+from videoada.media.video import Video
 from videoada.metrics import paired_fidelity
 from videoada.records import RunRecord
-from videoada.video import Video
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -25,9 +25,9 @@ from videoada.errors import OutputError, ResourceError
 from videoada.folder import HIDDEN, RenderFolder
 from videoada.jobs import plan_jobs
 from videoada.locks import NameLocks
+from videoada.media.video import Video
 from videoada.records import RunRecord
 from videoada.render import render
-from videoada.video import Video
 from videoada.worker import Outcome, Worker, WorkerPlan
 
 # ---- kills -----------------------------------------------------------------------------------------------------------

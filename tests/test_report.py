@@ -15,9 +15,9 @@ from test_evaluate import run as command
 
 import videoada
 from videoada.evaluation import EvaluationResult
+from videoada.media.video import Video
 from videoada.report import write_report
 from videoada.shapes import render
-from videoada.video import Video
 
 HOSTILE = '<script>window.hacked = 1</script><img src=x onerror="window.hacked=2"> & "quotes" {{ 7 * 7 }} $x^2$'
 FIDELITY = {"psnr": 31.5, "psnr_frame_mean": 32.0, "psnr_worst_frame": 28.0, "ssim": 0.98, "tof": 0.1,

@@ -17,9 +17,9 @@ from videoada import LoadConfig, SkipConfig, generate, load_pipeline
 from videoada.config.prompts import read_requests
 from videoada.errors import ModelError
 from videoada.exits import find_heads
+from videoada.media.video import Video
 from videoada.shapes import random_scene, render
 from videoada.step_count import StepPolicy
-from videoada.video import Video
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 

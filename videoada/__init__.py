@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from videoada.evaluation import EvaluationResult as EvaluationResult
     from videoada.exits import early_exit as early_exit
     from videoada.generate import generate as generate
+    from videoada.media.video import Video as Video
     from videoada.pipelines import load_pipeline as load_pipeline
     from videoada.records import RunRecord as RunRecord
     from videoada.timing import time_pairs as time_pairs
     from videoada.trace import StepTrace as StepTrace
-    from videoada.video import Video as Video
 
 __version__ = "0.1.0"
 
@@ -40,7 +40,7 @@ _HOME = {
     "RunRecord": "records",
     "SkipConfig": "config.run",
     "StepTrace": "trace",
-    "Video": "video",
+    "Video": "media.video",
     "VideoAdaError": "errors",
     "benchmark": "benchmark",
     "compare": "compare",

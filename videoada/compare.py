@@ -13,10 +13,10 @@ from torch import Tensor
 
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.generate import generate, with_most_steps
+from videoada.media.video import Video
 from videoada.metrics import paired_fidelity
 from videoada.records import RunRecord
 from videoada.stepping import LatentsCallback, StepCallback
-from videoada.video import Video
 
 PANEL = 256  # pixels that the shorter side of each half has at least
 MARGIN, LINE, STRIP = 8, 22, 14  # pixels

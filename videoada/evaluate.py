@@ -20,10 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from videoada.clips import Reading, Sampling, read_clips
 from videoada.distances import check_alike, statistics_summary, with_distances
 from videoada.errors import ConfigError, ModelError, OutputError, PromptError
 from videoada.evaluation import PAIR_METRICS, EvaluationConfig, EvaluationResult, VideoRow, summarize
+from videoada.media.clips import Reading, Sampling, read_clips
+from videoada.media.video import Video
 from videoada.metrics.coherence import CoherenceLimits, check_coherence
 from videoada.metrics.features import describe, load_extractor
 from videoada.metrics.paired import learned_similarity, multiscale_ssim, paired_fidelity
@@ -31,7 +32,6 @@ from videoada.metrics.statistics import VideoStatistics
 from videoada.pairing import Job, VideoSet, jobs_of, open_set, pair
 from videoada.records import RunRecord
 from videoada.shapes import agreement, measure, parse
-from videoada.video import Video
 
 Clips = list[NDArray[np.uint8]]
 WAITING = 8  # batches of clips that wait for others of their shape, at most

@@ -10,9 +10,9 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from videoada.clips import Sampling
 from videoada.config.run import FrozenConfig, one_of
 from videoada.errors import ConfigError, OutputError
+from videoada.media.clips import Sampling
 from videoada.metrics.coherence import CoherenceLimits
 from videoada.records import COHERENCE, checked_measures, package_versions
 

@@ -22,9 +22,9 @@ from typing import Any
 from videoada.errors import ConfigError, OutputError
 from videoada.jobs import Job
 from videoada.locks import NameLocks, place
-from videoada.outputs import FORMATS, record_path
+from videoada.media.outputs import FORMATS, record_path
+from videoada.media.video import Video
 from videoada.records import RunRecord
-from videoada.video import Video
 
 SETTINGS, MANIFEST, SUMMARY, PROMPT_FILE = "render.json", "manifest.jsonl", "summary.json", "prompt_file.json"
 OWN_FILES = (SETTINGS, MANIFEST, SUMMARY, PROMPT_FILE)

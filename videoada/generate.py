@@ -19,6 +19,7 @@ from videoada.errors import ConfigError
 from videoada.exits import exit_record, exits_of, find_heads
 from videoada.images import fingerprint, image_name
 from videoada.layerwise.early_exit import ExitTrace
+from videoada.media.video import Video
 from videoada.metrics.coherence import check_coherence
 from videoada.pipelines import model_info, scheduler_of, unknown_words
 from videoada.records import RunRecord
@@ -26,7 +27,6 @@ from videoada.step_count import choose_steps, find_policy
 from videoada.stepping import LatentsCallback, StepCallback
 from videoada.trace import StepTrace
 from videoada.trained import EXIT_HEADS
-from videoada.video import Video
 
 FEW_STEPS = 15  # below it, skipping saves little and costs much
 

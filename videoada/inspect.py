@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from videoada.errors import OutputError, PromptError
-from videoada.outputs import record_path
+from videoada.media.outputs import record_path
+from videoada.media.video import read_metadata
 from videoada.records import RunRecord
-from videoada.video import read_metadata
 
 MOST_BYTES = 16 * 2**20  # of a record's file
 

@@ -14,9 +14,9 @@ from videoada.config.run import FrozenConfig, GenerationConfig, SchedulerName, S
 from videoada.draw import draw_batch
 from videoada.generate import generate
 from videoada.layerwise.deepcache import BlockCache, cached_blocks
+from videoada.media.video import Video
 from videoada.pipelines import make_scheduler
 from videoada.solver import solved_adaptively
-from videoada.video import Video
 
 Spacing = Literal["leading", "trailing", "karras"]
 NONE = SkipConfig(policy="none")

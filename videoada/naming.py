@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from videoada.outputs import FORMATS
+from videoada.media.outputs import FORMATS
 
 NAMINGS = ("id", "slug", "vbench")
 MOST_BYTES = 255 - len(".json")  # of one name, with the longest ending that it gets

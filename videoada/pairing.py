@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videoada.clips import find_videos
 from videoada.errors import PromptError
 from videoada.evaluation import Summary
 from videoada.inspect import find_record
+from videoada.media.clips import find_videos
 from videoada.records import RunRecord
 
 LOSSY = {".mp4", ".gif", ".webm", ".mov", ".avi", ".m4v"}

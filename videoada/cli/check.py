@@ -33,11 +33,11 @@ def check(
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object a video on stdout.")] = False,
 ) -> None:
     """Check that the frames of a video hang together: frozen, repeated, shuffled, flickering; exit code 1 if not."""
-    from videoada.clips import find_videos, read_clips
     from videoada.config.settings import read_settings
+    from videoada.media.clips import find_videos, read_clips
+    from videoada.media.outputs import is_frame_folder
     from videoada.metrics.coherence import CoherenceLimits, check_coherence
     from videoada.metrics.consistency import load_frame_features
-    from videoada.outputs import is_frame_folder
 
     limits = CoherenceLimits(**read_settings(config)) if config else CoherenceLimits()
     features = load_frame_features(frame_model) if frame_model else None

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from videoada.config.run import SkipConfig
     from videoada.config.settings import RunSettings
+    from videoada.media.video import Video
     from videoada.records import RunRecord
-    from videoada.video import Video
 
 EXAMPLES = """
 Examples:
@@ -122,7 +122,7 @@ def generate(
     }
     from rich.console import Console
 
-    from videoada.outputs import check_output
+    from videoada.media.outputs import check_output
 
     settings = effective_settings(given, config, from_record)
     skip = settings.skip()
@@ -246,7 +246,7 @@ def different(record: RunRecord, weights: str | None, image: str | None, heads: 
 def write(video: Video, record: RunRecord, path: Path, load_seconds: float, metadata: bool) -> RunRecord:
     """Write the video and its record, both or neither; the record with the time it took."""
     from videoada.files import written_aside
-    from videoada.outputs import record_path
+    from videoada.media.outputs import record_path
 
     began = time.perf_counter()
     seconds = record.seconds | {"load": round(load_seconds, 4)}

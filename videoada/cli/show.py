@@ -54,7 +54,7 @@ def show_record(console: Console, record: RunRecord, path: Path | None = None) -
     """The step strip, what was saved, what it cost in fidelity, and where the time went."""
     from rich.markup import escape
 
-    from videoada.outputs import record_path
+    from videoada.media.outputs import record_path
 
     share = 100 * (1 - record.num_predictions / max(record.num_inference_steps, 1))
     stages = " · ".join(f"{name} {value:.2f}" for name, value in record.seconds.items() if name != "total")

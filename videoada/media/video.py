@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from videoada.errors import OutputError
 from videoada.files import written_aside
-from videoada.films import decode, unreadable
-from videoada.outputs import FRAME_NAME, check_output, frame_files, is_frame_folder
+from videoada.media.films import decode, unreadable
+from videoada.media.outputs import FRAME_NAME, check_output, frame_files, is_frame_folder
 
 EXIF_DESCRIPTION = 0x010E  # ImageDescription
 MOST_REPEATS = 10_000  # frames that one frame of an animation may stand for

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoada.errors import OutputError
-from videoada.films import count_frames, decode, unreadable
-from videoada.video import Video
+from videoada.media.films import count_frames, decode, unreadable
+from videoada.media.video import Video
 
 FILMS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v")
 ENDINGS = (*FILMS, ".gif", ".webp")

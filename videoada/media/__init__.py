@@ -1,0 +1,1 @@
+"""Videos, clips and frames as files."""
