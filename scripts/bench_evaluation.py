@@ -28,7 +28,7 @@ from videoada.evaluation import DEFAULT_METRICS
 from videoada.media.clips import find_videos, read_clips
 from videoada.media.video import Video
 from videoada.metrics import load_extractor
-from videoada.records import package_versions
+from videoada.records.record import package_versions
 from videoada.shapes import random_scene, render
 
 SETS = ("fvd", "kvd")

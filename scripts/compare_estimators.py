@@ -30,7 +30,7 @@ from videoada.denoiser import skip_steps
 from videoada.draw import draw_batch
 from videoada.frontier import at_budget
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
-from videoada.records import package_versions
+from videoada.records.record import package_versions
 from videoada.skip.error_controlled import ErrorControlled
 from videoada.skip.policy import Decision, SkipState
 from videoada.skip.prediction import Prediction

@@ -36,7 +36,7 @@ from videoada.catalogue import ASSETS
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.denoiser import skip_steps
 from videoada.draw import draw_batch
-from videoada.records import package_versions
+from videoada.records.record import package_versions
 from videoada.skip.policy import Decision, SkipState
 from videoada.timing import in_turn, twin
 

@@ -24,7 +24,7 @@ import numpy as np
 import psutil
 
 from videoada.media.video import Video
-from videoada.records import RunRecord
+from videoada.records.record import RunRecord
 from videoada.shapes import random_scene
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}  # equal numbers of threads on both sides

@@ -32,7 +32,7 @@ from videoada.metrics import (
     paired_feature_distance,
     paired_fidelity,
 )
-from videoada.records import package_versions
+from videoada.records.record import package_versions
 from videoada.shapes import agreement, measure, parse, random_scene, render
 
 HELD_OUT = 6_000_000

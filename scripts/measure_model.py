@@ -20,7 +20,7 @@ from PIL import Image
 
 import videoada
 from videoada.draw import takes_image
-from videoada.records import package_versions
+from videoada.records.record import package_versions
 from videoada.shapes import Scene, agreement, measure, random_scene, render
 
 

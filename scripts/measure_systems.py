@@ -21,7 +21,7 @@ import videoada
 from videoada.config.prompts import read_requests
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.metrics import paired_fidelity
-from videoada.records import package_versions
+from videoada.records.record import package_versions
 from videoada.shapes import agreement, measure, parse
 
 CAP = 60.0  # dB; else prompts for which the full run was chosen, at 100, would make any mean

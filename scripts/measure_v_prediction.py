@@ -18,7 +18,7 @@ import numpy as np
 import videoada
 from videoada.config.prompts import read_requests
 from videoada.metrics import paired_fidelity
-from videoada.records import package_versions
+from videoada.records.record import package_versions
 
 
 def even_mask(steps: int, predictions: int) -> tuple[bool, ...]:

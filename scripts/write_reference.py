@@ -14,7 +14,7 @@ import typer
 
 from videoada.cli import app
 from videoada.frontier import Point, budgets_table, psnr_table
-from videoada.records import RunRecord
+from videoada.records.record import RunRecord
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- flags: written by scripts/write_reference.py -->\n", "<!-- end of flags -->"

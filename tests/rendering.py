@@ -10,7 +10,7 @@ from pathlib import Path
 
 from test_cli import run
 
-from videoada.records import RunRecord
+from videoada.records.record import RunRecord
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMPTS = (ROOT / "samples" / "prompts.txt").read_text().splitlines()[:6]

@@ -15,7 +15,7 @@ from videoada.cli import main
 from videoada.config.settings import read_mask
 from videoada.errors import ConfigError
 from videoada.media.video import Video
-from videoada.records import RunRecord
+from videoada.records.record import RunRecord
 
 PROMPT = "a blue square moving left slowly on a gray background"
 QUICK = ["generate", "--prompt", PROMPT, "--steps", "6", "--num-frames", "4", "--seed", "3"]

@@ -19,7 +19,7 @@ from videoada.catalogue import ASSETS, KNOWN
 from videoada.config.settings import RunSettings, read_settings
 from videoada.errors import ConfigError
 from videoada.media.video import Video, read_metadata
-from videoada.records import RunRecord
+from videoada.records.record import RunRecord
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = json.loads((Path(videoada.__file__).parent / "run-record.schema.json").read_text())

@@ -343,7 +343,7 @@ def test_prompts_are_counted_where_the_network_also_predicts_a_variance():
 @pytest.mark.parametrize("way", ["mean", "any"])
 def test_a_record_of_a_batch_decision_repeats_its_steps(pipe, way):
     from videoada.config.settings import RunSettings
-    from videoada.inspect import settings_of
+    from videoada.records.find import settings_of
 
     requests = [videoada.GenerationConfig(prompt=p, seed=3 + i, num_inference_steps=12, num_frames=2)
                 for i, p in enumerate(PROMPTS[:2])]  # fmt: skip

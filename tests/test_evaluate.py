@@ -24,7 +24,7 @@ from videoada.media.clips import Sampling, pick_with_av, pick_with_decord, read_
 from videoada.media.video import Video
 from videoada.metrics import VideoStatistics, kernel_distance
 from videoada.metrics.frechet import frechet_distance
-from videoada.records import ModelInfo, RunRecord
+from videoada.records.record import ModelInfo, RunRecord
 from videoada.shapes import render
 
 PROMPTS = [

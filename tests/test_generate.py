@@ -19,7 +19,7 @@ from videoada.files import written_aside
 from videoada.media.video import Video
 from videoada.metrics import paired_fidelity
 from videoada.pipelines import unknown_words
-from videoada.records import RunRecord
+from videoada.records.record import RunRecord
 
 SMALL = {"num_inference_steps": 8, "num_frames": 4}
 

@@ -19,7 +19,6 @@ ROOMS = (
     "learned", "generation", "rendering", "evaluation", "benchmarks", "training", "cli", "__main__", "__init__",
 )  # fmt: skip
 MOVING = {  # modules that still stand in the root → the rooms that they move to
-    **dict.fromkeys(("records", "inspect"), "records"),
     **dict.fromkeys(("catalogue", "sources", "pipelines", "placement", "images", "conditioning", "draw", "doctor"),
                     "models"),
     **dict.fromkeys(("denoiser", "stepping", "trace", "rows", "halves", "rewind", "schedule", "skip"), "skipping"),

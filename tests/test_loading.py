@@ -20,7 +20,7 @@ import videoada
 from videoada import SkipConfig
 from videoada.draw import draw_batch
 from videoada.errors import ConfigError, ModelError, ResourceError
-from videoada.records import RunRecord
+from videoada.records.record import RunRecord
 
 NAMES = ("modelscope-t2v", "i2vgen-xl")
 FULL = SkipConfig(policy="none")

@@ -19,7 +19,7 @@ from videoada.folder import HIDDEN
 from videoada.locks import place
 from videoada.media.video import Video
 from videoada.metrics import paired_fidelity
-from videoada.records import RunRecord
+from videoada.records.record import RunRecord
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -26,7 +26,7 @@ from videoada.folder import HIDDEN, RenderFolder
 from videoada.jobs import plan_jobs
 from videoada.locks import NameLocks
 from videoada.media.video import Video
-from videoada.records import RunRecord
+from videoada.records.record import RunRecord
 from videoada.render import render
 from videoada.worker import Outcome, Worker, WorkerPlan
 

@@ -16,7 +16,7 @@ from videoada.config.run import SkipConfig
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, ModelError
 from videoada.generate import savings
-from videoada.records import RunRecord
+from videoada.records.record import RunRecord
 from videoada.step_count import StepPolicy, find_policy, policy_loss, prompt_embedding
 from videoada.trained import STEP_POLICY
 

@@ -20,11 +20,11 @@ from videoada.config.run import SkipConfig
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, ModelError
 from videoada.exits import find_heads
-from videoada.inspect import settings_of
 from videoada.jobs import plan_jobs
 from videoada.layerwise.exit_heads import ExitHeads
 from videoada.methods import Method
-from videoada.records import RunRecord
+from videoada.records.find import settings_of
+from videoada.records.record import RunRecord
 from videoada.report import write_report
 from videoada.step_count import StepPolicy, find_policy, prompt_embedding
 from videoada.timing import time_pairs

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from videoada.generate import generate as generate
     from videoada.media.video import Video as Video
     from videoada.pipelines import load_pipeline as load_pipeline
-    from videoada.records import RunRecord as RunRecord
+    from videoada.records.record import RunRecord as RunRecord
     from videoada.timing import time_pairs as time_pairs
     from videoada.trace import StepTrace as StepTrace
 
@@ -37,7 +37,7 @@ _HOME = {
     "EvaluationResult": "evaluation",
     "GenerationConfig": "config.run",
     "LoadConfig": "config.run",
-    "RunRecord": "records",
+    "RunRecord": "records.record",
     "SkipConfig": "config.run",
     "StepTrace": "trace",
     "Video": "media.video",

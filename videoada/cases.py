@@ -15,10 +15,10 @@ from urllib.parse import quote
 from videoada.charts import step_chart
 from videoada.errors import OutputError, PromptError
 from videoada.evaluation import EvaluationResult, VideoRow
-from videoada.inspect import find_record
 from videoada.media.clips import find_videos
 from videoada.media.video import Video
-from videoada.records import RunRecord
+from videoada.records.find import find_record
+from videoada.records.record import RunRecord
 
 LEGIBLE = 224  # pixels: smaller clips are enlarged, so that H.264's halved colours do not blur them
 PLAYABLE = (".mp4", ".webm", ".m4v")  # by browsers, as they are

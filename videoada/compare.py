@@ -15,7 +15,7 @@ from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.generate import generate, with_most_steps
 from videoada.media.video import Video
 from videoada.metrics import paired_fidelity
-from videoada.records import RunRecord
+from videoada.records.record import RunRecord
 from videoada.stepping import LatentsCallback, StepCallback
 
 PANEL = 256  # pixels that the shorter side of each half has at least

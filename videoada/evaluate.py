@@ -30,7 +30,7 @@ from videoada.metrics.features import describe, load_extractor
 from videoada.metrics.paired import learned_similarity, multiscale_ssim, paired_fidelity
 from videoada.metrics.statistics import VideoStatistics
 from videoada.pairing import Job, VideoSet, jobs_of, open_set, pair
-from videoada.records import RunRecord
+from videoada.records.record import RunRecord
 from videoada.shapes import agreement, measure, parse
 
 Clips = list[NDArray[np.uint8]]

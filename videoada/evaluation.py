@@ -14,7 +14,7 @@ from videoada.config.run import FrozenConfig, one_of
 from videoada.errors import ConfigError, OutputError
 from videoada.media.clips import Sampling
 from videoada.metrics.coherence import CoherenceLimits
-from videoada.records import COHERENCE, checked_measures, package_versions
+from videoada.records.record import COHERENCE, checked_measures, package_versions
 
 SET_METRICS = ("fvd", "kvd", "fvd-infinity", "paired-feature-distance")
 PAIR_METRICS = ("psnr", "ssim", "tof", "ms-ssim", "lpips")

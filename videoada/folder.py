@@ -24,7 +24,7 @@ from videoada.jobs import Job
 from videoada.locks import NameLocks, place
 from videoada.media.outputs import FORMATS, record_path
 from videoada.media.video import Video
-from videoada.records import RunRecord
+from videoada.records.record import RunRecord
 
 SETTINGS, MANIFEST, SUMMARY, PROMPT_FILE = "render.json", "manifest.jsonl", "summary.json", "prompt_file.json"
 OWN_FILES = (SETTINGS, MANIFEST, SUMMARY, PROMPT_FILE)

@@ -22,7 +22,7 @@ from videoada.layerwise.early_exit import ExitTrace
 from videoada.media.video import Video
 from videoada.metrics.coherence import check_coherence
 from videoada.pipelines import model_info, scheduler_of, unknown_words
-from videoada.records import RunRecord
+from videoada.records.record import RunRecord
 from videoada.step_count import choose_steps, find_policy
 from videoada.stepping import LatentsCallback, StepCallback
 from videoada.trace import StepTrace

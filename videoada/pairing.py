@@ -12,9 +12,9 @@ from torch import Tensor
 
 from videoada.errors import PromptError
 from videoada.evaluation import Summary
-from videoada.inspect import find_record
 from videoada.media.clips import find_videos
-from videoada.records import RunRecord
+from videoada.records.find import find_record
+from videoada.records.record import RunRecord
 
 LOSSY = {".mp4", ".gif", ".webm", ".mov", ".avi", ".m4v"}
 SETTINGS: dict[str, Callable[[RunRecord], Any]] = {

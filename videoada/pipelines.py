@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from videoada.config.run import DEFAULT_MODEL, SCHEDULERS, LoadConfig, one_of
 from videoada.errors import ConfigError, ModelError, ResourceError, VideoAdaError
 from videoada.placement import check_placement, place, quantization, ran_out_of_memory
-from videoada.records import ModelInfo
+from videoada.records.record import ModelInfo
 from videoada.shapes import WORDS
 from videoada.sources import describe, find_folder, quiet
 

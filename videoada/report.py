@@ -18,7 +18,7 @@ from videoada.charts import error_chart, fidelity_chart, histogram
 from videoada.errors import ConfigError, OutputError
 from videoada.evaluation import EvaluationResult
 from videoada.files import write_text
-from videoada.records import RunRecord
+from videoada.records.record import RunRecord
 
 
 def write_report(

@@ -17,7 +17,7 @@ import yaml
 
 from videoada.catalogue import KNOWN, known_model
 from videoada.errors import ModelError
-from videoada.records import ModelInfo
+from videoada.records.record import ModelInfo
 
 HASHED_BYTES = 256 * 2**20  # weights above this size are not read a second time only to name them
 UNSAFE = (".bin", ".ckpt", ".pt", ".pth")  # pickles

@@ -26,7 +26,7 @@ from videoada.generate import check_request, with_chosen_steps, with_most_steps
 from videoada.layerwise.exit_heads import ExitHeads
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
 from videoada.pipelines import model_info, scheduler_of
-from videoada.records import package_versions
+from videoada.records.record import package_versions
 
 
 @dataclass(frozen=True)

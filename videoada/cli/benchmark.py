@@ -181,7 +181,7 @@ def write_results(
     from videoada.files import model_folder, written_aside
     from videoada.frontier import Point, best_curve, budgets_table, points_table, psnr_table
     from videoada.plots import write_svg
-    from videoada.records import package_versions
+    from videoada.records.record import package_versions
 
     points = [Point(**point.as_dict()) for point in points]  # so that whoever reads the JSON comes to the same tables
     what = f"{model}{' (small embedded model)' if embedded else ''}, {prompts} prompts"

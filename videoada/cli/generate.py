@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from videoada.config.run import SkipConfig
     from videoada.config.settings import RunSettings
     from videoada.media.video import Video
-    from videoada.records import RunRecord
+    from videoada.records.record import RunRecord
 
 EXAMPLES = """
 Examples:
@@ -144,7 +144,7 @@ def generate(
     console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
     record = None
     if from_record:
-        from videoada.inspect import find_record
+        from videoada.records.find import find_record
 
         record = find_record(from_record)
     _run(console, settings, skip, paths, compare, not no_metadata, json_output, record)
@@ -163,7 +163,7 @@ def effective_settings(given: dict[str, Any], config: Path | None, from_record: 
     if config:
         values = read_settings(config)
     elif from_record:
-        from videoada.inspect import find_record, settings_of
+        from videoada.records.find import find_record, settings_of
 
         values = settings_of(find_record(from_record))
     if given.keys() & {"policy", "every", "mask", *GOALS}:  # another way to skip has no use for the other's fields

@@ -19,7 +19,7 @@ def inspect(
     json_output: Annotated[bool, typer.Option("--json", help="Print the record as JSON and nothing else.")] = False,
 ) -> None:
     """Show the run record found in or beside a video: what ran, what was skipped, how to repeat it."""
-    from videoada.inspect import find_record
+    from videoada.records.find import find_record
 
     record = find_record(file)
     if json_output:

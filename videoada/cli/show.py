@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from videoada.records import RunRecord
+    from videoada.records.record import RunRecord
     from videoada.stepping import StepCallback
 
 

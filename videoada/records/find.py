@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from videoada.errors import OutputError, PromptError
 from videoada.media.outputs import record_path
 from videoada.media.video import read_metadata
-from videoada.records import RunRecord
+from videoada.records.record import RunRecord
 
 MOST_BYTES = 16 * 2**20  # of a record's file
 

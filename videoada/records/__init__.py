@@ -1,0 +1,1 @@
+"""What a run did: the record, saved and found again."""
