@@ -17,14 +17,14 @@ from pathlib import Path
 
 from videoada.config.prompts import read_rows
 from videoada.config.settings import RunSettings
-from videoada.denoiser import skip_steps
-from videoada.draw import draw_batch
 from videoada.engines.here import Here
 from videoada.folder import RenderFolder
 from videoada.jobs import Job, batches, plan_jobs
 from videoada.manifest import index
-from videoada.pipelines import scheduler_of
+from videoada.models.call import draw_batch
+from videoada.models.pipelines import scheduler_of
 from videoada.render import render
+from videoada.skipping.skip_steps import skip_steps
 from videoada.worker import Worker, WorkerPlan
 
 

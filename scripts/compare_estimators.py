@@ -26,14 +26,14 @@ import torch
 import videoada
 from videoada.config.prompts import read_requests
 from videoada.config.run import SkipConfig
-from videoada.denoiser import skip_steps
-from videoada.draw import draw_batch
 from videoada.frontier import at_budget
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
+from videoada.models.call import draw_batch
 from videoada.records.record import package_versions
-from videoada.skip.error_controlled import ErrorControlled
-from videoada.skip.policy import Decision, SkipState
-from videoada.skip.prediction import Prediction
+from videoada.skipping.rules.error_controlled import ErrorControlled
+from videoada.skipping.rules.policy import Decision, SkipState
+from videoada.skipping.rules.prediction import Prediction
+from videoada.skipping.skip_steps import skip_steps
 
 RESULTS = Path(__file__).parent.parent / "samples" / "results"
 PROMPTS = {"tiny-t2v": "samples/prompts.txt", "tiny-i2v": "samples/prompts_i2v.jsonl"}
@@ -114,7 +114,7 @@ def draw(pipe: Any, request: Any, policy: Any) -> tuple[Any, float]:
 def measure(name: str, limit: int) -> dict[str, Any]:
     pipe = videoada.load_pipeline(name)
     found: dict[str, list[list[tuple[float, float]]]] = {e: [[] for _ in knobs] for e, knobs in ESTIMATORS.items()}
-    with videoada.pipelines.scheduler_of(pipe, "ddim"):
+    with videoada.models.pipelines.scheduler_of(pipe, "ddim"):
         for i, request in enumerate(read_requests(PROMPTS[name])[:limit]):
             with skip_steps(pipe, SkipConfig(policy="none")):
                 [full], _ = draw_batch(pipe, [request])

@@ -32,12 +32,12 @@ import transformers
 import yaml
 from PIL import Image
 
-from videoada.catalogue import ASSETS
 from videoada.config.run import GenerationConfig, SkipConfig
-from videoada.denoiser import skip_steps
-from videoada.draw import draw_batch
+from videoada.models.call import draw_batch
+from videoada.models.catalogue import ASSETS
 from videoada.records.record import package_versions
-from videoada.skip.policy import Decision, SkipState
+from videoada.skipping.rules.policy import Decision, SkipState
+from videoada.skipping.skip_steps import skip_steps
 from videoada.timing import in_turn, twin
 
 ROOT = Path(__file__).parent.parent

@@ -32,12 +32,12 @@ from training_videos import requests_in
 
 import videoada
 from videoada.config.run import GenerationConfig
-from videoada.draw import draw_batch
 from videoada.layerwise.early_exit import early_exit
 from videoada.layerwise.exit_heads import ExitHeads
 from videoada.layerwise.exit_training import Features, exit_losses, watched
 from videoada.metrics import paired_fidelity
-from videoada.pipelines import model_info, scheduler_of
+from videoada.models.call import draw_batch
+from videoada.models.pipelines import model_info, scheduler_of
 from videoada.shapes import random_scene
 from videoada.trained import trained_for
 

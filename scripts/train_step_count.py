@@ -34,7 +34,7 @@ from videoada.config.run import GenerationConfig
 from videoada.errors import PromptError
 from videoada.files import append_row, read_appended, write_text
 from videoada.metrics import paired_fidelity
-from videoada.pipelines import model_info
+from videoada.models.pipelines import model_info
 from videoada.shapes import agreement, measure, parse, random_scene
 from videoada.step_count import COUNTS, StepPolicy, policy_loss, prompt_embedding
 from videoada.trained import trained_for

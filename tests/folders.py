@@ -10,7 +10,7 @@ import torch
 import transformers
 import yaml
 
-from videoada.catalogue import ASSETS
+from videoada.models.catalogue import ASSETS
 
 ARCHITECTURES = Path(__file__).resolve().parent.parent / "configs" / "architectures"
 SHRUNK = {

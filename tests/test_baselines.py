@@ -14,7 +14,7 @@ from videoada import SkipConfig
 from videoada.errors import ConfigError
 from videoada.layerwise.deepcache import cached_blocks
 from videoada.methods import Method, draw_with, spaced
-from videoada.pipelines import scheduler_of
+from videoada.models.pipelines import scheduler_of
 from videoada.solver import level_at, solve, solved_adaptively
 
 SMALL = {"num_inference_steps": 10, "num_frames": 2}

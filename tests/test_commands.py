@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from test_cli import PROMPT, QUICK, run
 
 import videoada
-from videoada.catalogue import ASSETS, KNOWN
 from videoada.config.settings import RunSettings, read_settings
 from videoada.errors import ConfigError
 from videoada.media.video import Video, read_metadata
+from videoada.models.catalogue import ASSETS, KNOWN
 from videoada.records.record import RunRecord
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -248,10 +248,10 @@ def test_models_and_doctor(capsys):
 
 
 def test_doctor_says_what_is_missing(monkeypatch, capsys):
-    import videoada.doctor
+    import videoada.models.doctor
 
-    monkeypatch.setattr(videoada.doctor, "NEEDED", ("torch", "no-such-package"))
-    monkeypatch.setattr("videoada.catalogue.ASSETS", Path("/nowhere"))
+    monkeypatch.setattr(videoada.models.doctor, "NEEDED", ("torch", "no-such-package"))
+    monkeypatch.setattr("videoada.models.catalogue.ASSETS", Path("/nowhere"))
     code, out, _ = run(capsys, "doctor")
     assert code == 1
     assert "pip install no-such-package" in out
@@ -350,9 +350,9 @@ def test_any_arguments_never_a_traceback_never_a_partial_file(
     pipe, monkeypatch, capsys, tmp_path_factory, arguments, as_config, compare, ending
 ):
     """500 argument sets and configurations; the model is loaded once, and one of another name is looked for as ever."""
-    import videoada.pipelines
+    import videoada.models.pipelines
 
-    load = videoada.pipelines.load_pipeline
+    load = videoada.models.pipelines.load_pipeline
 
     def load_once(model, options):
         plain = model == "tiny-t2v" and options.device in ("auto", "cpu")
@@ -368,7 +368,7 @@ def test_any_arguments_never_a_traceback_never_a_partial_file(
     else:
         command += [part for item in values.items() for part in item]
     with monkeypatch.context() as patch:
-        patch.setattr(videoada.pipelines, "load_pipeline", load_once)
+        patch.setattr(videoada.models.pipelines, "load_pipeline", load_once)
         patch.setenv("HF_HUB_OFFLINE", "1")
         code, _, err = run(capsys, *command, *(["--compare"] if compare else []))
     assert code in (0, 2), err

@@ -14,8 +14,8 @@ import videoada
 from videoada import SkipConfig, skip_steps
 from videoada.errors import ConfigError
 from videoada.metrics import paired_fidelity
-from videoada.pipelines import make_scheduler, scheduler_of
-from videoada.rewind import Rewind
+from videoada.models.pipelines import make_scheduler, scheduler_of
+from videoada.skipping.rewind import Rewind
 
 SCHEDULERS = ("ddim", "dpm++", "dpm++-sde", "unipc", "euler", "euler-a")
 
@@ -236,7 +236,7 @@ def test_a_rule_of_latents_sees_the_corrected_ones(pipe):
 def test_a_flow_scheduler_has_flow_levels():
     from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 
-    from videoada.schedule import noise_levels, prediction_type
+    from videoada.skipping.schedule import noise_levels, prediction_type
 
     unipc = UniPCMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0)
     unipc.set_timesteps(6)

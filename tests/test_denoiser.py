@@ -15,7 +15,7 @@ from videoada import skip_steps
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError, ModelError
 from videoada.metrics import paired_fidelity
-from videoada.pipelines import scheduler_of
+from videoada.models.pipelines import scheduler_of
 
 
 def uint8(frames):
@@ -329,7 +329,7 @@ def test_rows_of_a_part_of_the_batch_are_the_right_rows():
         num_latents = 0
 
         def decide(self, state):
-            from videoada.skip.policy import Decision
+            from videoada.skipping.rules.policy import Decision
 
             if state.step == 0:
                 return Decision.all(state)

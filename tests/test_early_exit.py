@@ -12,7 +12,7 @@ from videoada.exits import exits_by_step
 from videoada.layerwise.early_exit import ExitTrace, early_exit
 from videoada.layerwise.exit_heads import ExitHeads
 from videoada.layerwise.exit_training import Features, exit_losses, guided, watched
-from videoada.rows import called_for
+from videoada.skipping.rows import called_for
 
 FRAMES, ROWS = 3, 4
 

@@ -12,7 +12,6 @@ import transformers
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from videoada.catalogue import ASSETS
 from videoada.errors import ConfigError, ModelError
 from videoada.metrics import (
     FrechetVideoDistance,
@@ -22,6 +21,7 @@ from videoada.metrics import (
     load_frame_features,
 )
 from videoada.metrics.features import describe
+from videoada.models.catalogue import ASSETS
 from videoada.shapes import render
 
 

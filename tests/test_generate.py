@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from test_cli import run
 
 import videoada
-from videoada.catalogue import ASSETS
 from videoada.errors import ConfigError, ModelError, OutputError
 from videoada.files import written_aside
 from videoada.media.video import Video
 from videoada.metrics import paired_fidelity
-from videoada.pipelines import unknown_words
+from videoada.models.catalogue import ASSETS
+from videoada.models.pipelines import unknown_words
 from videoada.records.record import RunRecord
 
 SMALL = {"num_inference_steps": 8, "num_frames": 4}

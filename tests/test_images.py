@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from videoada.errors import ImageError
-from videoada.images import cover, fingerprint, read_image
+from videoada.models.images import cover, fingerprint, read_image
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 

@@ -18,8 +18,8 @@ from test_denoiser import Counting
 
 import videoada
 from videoada import SkipConfig
-from videoada.draw import draw_batch
 from videoada.errors import ConfigError, ModelError, ResourceError
+from videoada.models.call import draw_batch
 from videoada.records.record import RunRecord
 
 NAMES = ("modelscope-t2v", "i2vgen-xl")

@@ -14,7 +14,7 @@ from test_cli import run
 import videoada
 from videoada import SkipConfig
 from videoada.analyse import MaskError, relative_differences
-from videoada.skip.oracle import agreement, greedy_masks, share_closed
+from videoada.benchmarks.oracle.search import agreement, greedy_masks, share_closed
 
 PROMPT = "a red circle moving right on a black background"
 

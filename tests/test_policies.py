@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError
-from videoada.skip.policy import Mask, Never, SkipState, build_policy
-from videoada.skip.third_order import ThirdOrder, ThirdOrderRelease
+from videoada.skipping.rules.policy import Mask, Never, SkipState, build_policy
+from videoada.skipping.rules.third_order import ThirdOrder, ThirdOrderRelease
 
 
 def state(step, *latents, runs=None, num_steps=50):

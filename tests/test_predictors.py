@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videoada.config.run import SkipConfig
-from videoada.skip.error_controlled import ErrorControlled, turning, weight
-from videoada.skip.guidance import Difference, GuidanceRule, clean_share, find_guidance_scale, next_term
-from videoada.skip.level import Level
-from videoada.skip.policy import SkipState, build_policy
-from videoada.skip.prediction import Prediction, noise_in, output_of, read_prediction
-from videoada.skip.predictors import PREDICTORS, extrapolate, interpolate, measured_damping
+from videoada.skipping.rules.error_controlled import ErrorControlled, turning, weight
+from videoada.skipping.rules.guidance import Difference, GuidanceRule, clean_share, find_guidance_scale, next_term
+from videoada.skipping.rules.level import Level
+from videoada.skipping.rules.policy import SkipState, build_policy
+from videoada.skipping.rules.prediction import Prediction, noise_in, output_of, read_prediction
+from videoada.skipping.rules.predictors import PREDICTORS, extrapolate, interpolate, measured_damping
 
 KINDS = ("epsilon", "v_prediction", "sample", "flow_prediction")
 angles = st.floats(0.05, math.pi / 2 - 0.05)

@@ -13,8 +13,8 @@ from videoada import SkipConfig, skip_steps
 from videoada.config.run import SCHEDULERS
 from videoada.errors import ConfigError
 from videoada.metrics import paired_fidelity
-from videoada.pipelines import scheduler_of
-from videoada.schedule import latent_scales, noise_levels, one_for_each_row
+from videoada.models.pipelines import scheduler_of
+from videoada.skipping.schedule import latent_scales, noise_levels, one_for_each_row
 
 STOCHASTIC = ("dpm++-sde", "euler-a")
 SMALL = {"num_inference_steps": 10, "num_frames": 2}

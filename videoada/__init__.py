@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from videoada.benchmark import benchmark as benchmark
     from videoada.compare import compare as compare
-    from videoada.conditioning import encode_prompt as encode_prompt
     from videoada.config.run import GenerationConfig as GenerationConfig
     from videoada.config.run import LoadConfig as LoadConfig
     from videoada.config.run import SkipConfig as SkipConfig
-    from videoada.denoiser import skip_steps as skip_steps
     from videoada.errors import VideoAdaError as VideoAdaError
     from videoada.evaluate import evaluate as evaluate
     from videoada.evaluation import EvaluationConfig as EvaluationConfig
@@ -25,10 +23,12 @@ if TYPE_CHECKING:
     from videoada.exits import early_exit as early_exit
     from videoada.generate import generate as generate
     from videoada.media.video import Video as Video
-    from videoada.pipelines import load_pipeline as load_pipeline
+    from videoada.models.conditioning import encode_prompt as encode_prompt
+    from videoada.models.pipelines import load_pipeline as load_pipeline
     from videoada.records.record import RunRecord as RunRecord
+    from videoada.skipping.skip_steps import skip_steps as skip_steps
+    from videoada.skipping.trace import StepTrace as StepTrace
     from videoada.timing import time_pairs as time_pairs
-    from videoada.trace import StepTrace as StepTrace
 
 __version__ = "0.1.0"
 
@@ -39,17 +39,17 @@ _HOME = {
     "LoadConfig": "config.run",
     "RunRecord": "records.record",
     "SkipConfig": "config.run",
-    "StepTrace": "trace",
+    "StepTrace": "skipping.trace",
     "Video": "media.video",
     "VideoAdaError": "errors",
     "benchmark": "benchmark",
     "compare": "compare",
     "early_exit": "exits",
-    "encode_prompt": "conditioning",
+    "encode_prompt": "models.conditioning",
     "evaluate": "evaluate",
     "generate": "generate",
-    "load_pipeline": "pipelines",
-    "skip_steps": "denoiser",
+    "load_pipeline": "models.pipelines",
+    "skip_steps": "skipping.skip_steps",
     "time_pairs": "timing",
 }
 __all__ = sorted(_HOME)

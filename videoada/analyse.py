@@ -16,15 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from videoada.benchmarks.oracle.search import Mask, OracleStep, greedy_masks
 from videoada.config.run import GenerationConfig, SkipConfig
-from videoada.denoiser import skip_steps
-from videoada.draw import draw_batch
 from videoada.files import results_folder, written_aside
 from videoada.generate import check_request
-from videoada.images import image_name
-from videoada.pipelines import model_info, scheduler_of
-from videoada.rows import take_output
-from videoada.skip.oracle import Mask, OracleStep, greedy_masks
+from videoada.models.call import draw_batch
+from videoada.models.images import image_name
+from videoada.models.pipelines import model_info, scheduler_of
+from videoada.skipping.rows import take_output
+from videoada.skipping.skip_steps import skip_steps
 
 PROTECTED = 3  # first steps, which every policy computes; so is the last
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from videoada.analyse import Analysis, forced_steps
+from videoada.benchmarks.oracle.search import OracleStep, agreement, share_closed
 from videoada.files import written_aside
 from videoada.oracle_charts import analysis_charts
 from videoada.plots import write_svg
 from videoada.records.record import package_versions
-from videoada.skip.oracle import OracleStep, agreement, share_closed
 
 WORSE = "AdaptiveDiffusion release"  # whose distance to the oracle the others close
 

@@ -23,7 +23,7 @@ from videoada.generate import with_most_steps
 from videoada.media.video import Video
 from videoada.methods import Drawn, Method, draw_with
 from videoada.metrics import check_coherence, paired_fidelity
-from videoada.pipelines import model_info
+from videoada.models.pipelines import model_info
 from videoada.shapes import agreement, measure, parse
 from videoada.trained import EXIT_HEADS, STEP_POLICY
 

@@ -11,7 +11,7 @@ from videoada.errors import ConfigError
 from videoada.generate import check_request, generate
 from videoada.media.video import Video
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
-from videoada.pipelines import model_info
+from videoada.models.pipelines import model_info
 
 TOLERANCES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 MOST_MORE = 6  # tolerances tried beyond them, each twice or half the last, where the goal lies outside

@@ -16,7 +16,7 @@ from videoada.generate import generate, with_most_steps
 from videoada.media.video import Video
 from videoada.metrics import paired_fidelity
 from videoada.records.record import RunRecord
-from videoada.stepping import LatentsCallback, StepCallback
+from videoada.skipping.stepping import LatentsCallback, StepCallback
 
 PANEL = 256  # pixels that the shorter side of each half has at least
 MARGIN, LINE, STRIP = 8, 22, 14  # pixels

@@ -12,7 +12,7 @@ from videoada.errors import ModelError
 from videoada.layerwise.early_exit import ExitTrace
 from videoada.layerwise.early_exit import early_exit as exits_of_unet
 from videoada.layerwise.exit_heads import ExitHeads
-from videoada.pipelines import model_info
+from videoada.models.pipelines import model_info
 from videoada.trained import EXIT_HEADS
 
 DEFAULT_THRESHOLD = 0.1  # of heads that were never tuned

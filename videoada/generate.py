@@ -12,20 +12,20 @@ import torch
 
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.config.settings import SHIPPED
-from videoada.denoiser import skip_steps
-from videoada.draw import check_request as check_drawable
-from videoada.draw import draw_batch
 from videoada.errors import ConfigError
 from videoada.exits import exit_record, exits_of, find_heads
-from videoada.images import fingerprint, image_name
 from videoada.layerwise.early_exit import ExitTrace
 from videoada.media.video import Video
 from videoada.metrics.coherence import check_coherence
-from videoada.pipelines import model_info, scheduler_of, unknown_words
+from videoada.models.call import check_request as check_drawable
+from videoada.models.call import draw_batch
+from videoada.models.images import fingerprint, image_name
+from videoada.models.pipelines import model_info, scheduler_of, unknown_words
 from videoada.records.record import RunRecord
+from videoada.skipping.skip_steps import skip_steps
+from videoada.skipping.stepping import LatentsCallback, StepCallback
+from videoada.skipping.trace import StepTrace
 from videoada.step_count import choose_steps, find_policy
-from videoada.stepping import LatentsCallback, StepCallback
-from videoada.trace import StepTrace
 from videoada.trained import EXIT_HEADS
 
 FEW_STEPS = 15  # below it, skipping saves little and costs much

@@ -15,7 +15,7 @@ from videoada.config.prompts import PromptRow
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.config.settings import GOALS, SHIPPED, WAY_FIELDS, RunSettings
 from videoada.errors import ConfigError, ImageError, PromptError
-from videoada.images import check_image, fingerprint
+from videoada.models.images import check_image, fingerprint
 from videoada.naming import check_id, same_file, slug, vbench_name
 
 VAE_FACTOR = 8

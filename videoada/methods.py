@@ -11,11 +11,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from videoada.config.run import FrozenConfig, GenerationConfig, SchedulerName, SkipConfig
-from videoada.draw import draw_batch
 from videoada.generate import generate
 from videoada.layerwise.deepcache import BlockCache, cached_blocks
 from videoada.media.video import Video
-from videoada.pipelines import make_scheduler
+from videoada.models.call import draw_batch
+from videoada.models.pipelines import make_scheduler
 from videoada.solver import solved_adaptively
 
 Spacing = Literal["leading", "trailing", "karras"]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from videoada.benchmarks.oracle.search import agreement
 from videoada.plots import BLUE, GREY, new_figure
-from videoada.skip.oracle import agreement
 
 POLICY_COLOURS = ("#dc2626", "#f59e0b", "#a855f7", BLUE)
 

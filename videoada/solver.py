@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videoada.denoiser import replaced_methods
 from videoada.errors import ConfigError
-from videoada.rows import take_output
-from videoada.schedule import noise_levels, prediction_type
-from videoada.skip.guidance import find_guidance_scale
-from videoada.skip.level import Level
-from videoada.skip.prediction import read_prediction
+from videoada.skipping.rows import take_output
+from videoada.skipping.rules.guidance import find_guidance_scale
+from videoada.skipping.rules.level import Level
+from videoada.skipping.rules.prediction import read_prediction
+from videoada.skipping.schedule import noise_levels, prediction_type
+from videoada.skipping.skip_steps import replaced_methods
 
 Noise = Callable[[Tensor, float], Tensor]  # ε̂ of x at λ
 MOST_CALLS = 1000

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from videoada.errors import ModelError
-from videoada.pipelines import model_info
+from videoada.models.pipelines import model_info
 from videoada.trained import STEP_POLICY, check_trained_for, read_part, write_part
 
 FORMAT = "videoada-step-policy-1"

@@ -18,15 +18,15 @@ import greenlet
 import torch
 
 from videoada.config.run import GenerationConfig, SkipConfig
-from videoada.denoiser import skip_steps
-from videoada.draw import draw_batch
 from videoada.errors import ConfigError
 from videoada.exits import exits_of, find_heads
 from videoada.generate import check_request, with_chosen_steps, with_most_steps
 from videoada.layerwise.exit_heads import ExitHeads
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
-from videoada.pipelines import model_info, scheduler_of
+from videoada.models.call import draw_batch
+from videoada.models.pipelines import model_info, scheduler_of
 from videoada.records.record import package_versions
+from videoada.skipping.skip_steps import skip_steps
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
-from videoada.catalogue import ASSETS
 from videoada.errors import ModelError
 from videoada.files import written_aside
-from videoada.pipelines import model_info
+from videoada.models.catalogue import ASSETS
+from videoada.models.pipelines import model_info
 
 Part = TypeVar("Part")
 

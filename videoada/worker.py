@@ -18,7 +18,7 @@ from videoada.errors import ModelError, OutputError, VideoAdaError
 from videoada.folder import RenderFolder
 from videoada.generate import generate, with_measures
 from videoada.jobs import Job
-from videoada.pipelines import load_pipeline
+from videoada.models.pipelines import load_pipeline
 
 FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 MOST_WAITING = 2  # batches drawn and not yet written: their frames are in memory

@@ -41,7 +41,7 @@ def analyse(
     from videoada.analysis_report import analysis_table, write_analysis
     from videoada.config.prompts import read_requests
     from videoada.files import model_folder, results_folder
-    from videoada.pipelines import load_pipeline, model_info
+    from videoada.models.pipelines import load_pipeline, model_info
 
     requests = read_requests(
         prompts, num_inference_steps=steps, num_frames=num_frames, scheduler=scheduler

@@ -139,7 +139,7 @@ def _compare(
     from videoada.benchmark import benchmark as measure
     from videoada.files import results_folder
     from videoada.frontier import summarize
-    from videoada.pipelines import load_pipeline, model_info
+    from videoada.models.pipelines import load_pipeline, model_info
     from videoada.presets import preset as methods_of
 
     results_folder(folder)
@@ -205,7 +205,7 @@ def _time(
     console: Console, model: str, device: str, dtype: str, requests: list[GenerationConfig], skip: SkipConfig,
     batch_size: int, pairs: int, json_output: bool,
 ) -> None:  # fmt: skip
-    from videoada.pipelines import load_pipeline
+    from videoada.models.pipelines import load_pipeline
     from videoada.timing import time_pairs
 
     pipe = load_pipeline(model, device=device, dtype=dtype)

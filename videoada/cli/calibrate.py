@@ -50,7 +50,7 @@ def calibrate(
     from videoada.config.prompts import read_requests
     from videoada.errors import OutputError
     from videoada.files import written_aside
-    from videoada.pipelines import load_pipeline, model_info
+    from videoada.models.pipelines import load_pipeline, model_info
 
     if output.suffix not in (".yaml", ".yml"):
         raise OutputError(f"a configuration is a .yaml file, got {output}")

@@ -138,7 +138,7 @@ def generate(
         if compare:
             check_output(compared_path(path))
     if settings.image is not None:
-        from videoada.images import read_image
+        from videoada.models.images import read_image
 
         read_image(settings.image)  # a bad one is known before a model is loaded
     console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
@@ -190,7 +190,7 @@ def _run(
     from videoada.cli.show import show_record, step_bar
     from videoada.generate import check_request
     from videoada.generate import generate as draw
-    from videoada.pipelines import load_pipeline, model_info
+    from videoada.models.pipelines import load_pipeline, model_info
     from videoada.trained import EXIT_HEADS
 
     began = time.perf_counter()
@@ -236,7 +236,7 @@ def _run(
 
 def different(record: RunRecord, weights: str | None, image: str | None, heads: str | None = None) -> bool:
     """Whether weights, image or exit heads are known to be others than the record's."""
-    from videoada.images import fingerprint
+    from videoada.models.images import fingerprint
 
     pairs = [(record.model.weights_sha256, weights), (record.image_sha256, fingerprint(image))]
     pairs.append(((record.early_exit or {}).get("heads_sha256"), heads))

@@ -18,7 +18,7 @@ def models(
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object a model on stdout.")] = False,
 ) -> None:
     """List the models that can be loaded by name: licence, what each needs, whether it is here already."""
-    from videoada.catalogue import KNOWN, is_cached
+    from videoada.models.catalogue import KNOWN, is_cached
 
     rows = [asdict(model) | {"cached": is_cached(model)} for model in KNOWN.values()]
     if json_output:
@@ -40,7 +40,7 @@ def doctor(
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object a finding on stdout.")] = False,
 ) -> None:
     """Say what is installed, what works here, and what is missing; exit code 1 when something needed is missing."""
-    from videoada.doctor import examine
+    from videoada.models.doctor import examine
 
     findings = examine()
     if json_output:

@@ -191,7 +191,7 @@ def check_images(settings: RunSettings, jobs: list[Job], source: Path) -> None:
     """The model must be there, and the rows name images if it draws from them. Raises ModelError, PromptError."""
     from videoada.errors import PromptError
     from videoada.folder import read_json
-    from videoada.sources import find_folder
+    from videoada.models.sources import find_folder
 
     folder = find_folder(settings.model, settings.revision, settings.variant)
     takes = {"I2VGenXLPipeline": True, "TextToVideoSDPipeline": False}.get(

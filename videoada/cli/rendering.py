@@ -191,7 +191,7 @@ def estimate(console: Console, jobs: list[Job], plan: WorkerPlan, kept: dict[str
 
 def _one(console: Console, plan: WorkerPlan, job: Job) -> dict[str, Any]:
     from videoada.generate import generate
-    from videoada.pipelines import load_pipeline
+    from videoada.models.pipelines import load_pipeline
 
     console.print("drawing one video to measure …")
     [(_, record)] = generate(load_pipeline(plan.model, plan.loading), [job.request], skip=job.skip)

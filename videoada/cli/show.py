@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from videoada.records.record import RunRecord
-    from videoada.stepping import StepCallback
+    from videoada.skipping.stepping import StepCallback
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from torch import Tensor
 from videoada.errors import ConfigError
 from videoada.layerwise.exit_costs import counting
 from videoada.layerwise.exit_heads import ExitHeads, finest, movement
-from videoada.rows import rows_called_for
+from videoada.skipping.rows import rows_called_for
 
 Choice = Callable[[int, int, Sequence[int]], Sequence[bool]]  # call, exit, prompts still here → which leave
 

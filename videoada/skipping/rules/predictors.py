@@ -16,8 +16,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from videoada.skip.level import Level
-from videoada.skip.prediction import LEAST, Prediction, PredictionType, noise_in, output_of
+from videoada.skipping.rules.level import Level
+from videoada.skipping.rules.prediction import LEAST, Prediction, PredictionType, noise_in, output_of
 
 UNKNOWN_DAMPING = 0.5  # before the first two increments
 

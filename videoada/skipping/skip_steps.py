@@ -17,10 +17,10 @@ import torch
 
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError, ModelError
-from videoada.schedule import calls_twice
-from videoada.skip.policy import Policy, build_policy
-from videoada.stepping import LatentsCallback, StepCallback, Stepping
-from videoada.trace import StepTrace
+from videoada.skipping.rules.policy import Policy, build_policy
+from videoada.skipping.schedule import calls_twice
+from videoada.skipping.stepping import LatentsCallback, StepCallback, Stepping
+from videoada.skipping.trace import StepTrace
 
 DENOISERS = ("unet", "transformer", "transformer_2")
 
@@ -34,9 +34,9 @@ def skip_steps(
 
     `policy` is a name (`none`, `every-n`, `mask`, `third-order`, `third-order-release`, `error-controlled`) with its
     fields as keywords (`tolerance=0.05`, `max_skip_steps=8`, …), a SkipConfig, or an object of your own that follows
-    the protocol `videoada.skip.policy.Policy`; left out, what SkipConfig makes of the fields. Any diffusers pipeline
-    with one denoiser and a scheduler that calls it once a step will do. `on_step` is called after each step,
-    `on_latents` with the latents that it left.
+    the protocol `videoada.Policy`; left out, what SkipConfig makes of the fields. Any diffusers pipeline with one
+    denoiser and a scheduler that calls it once a step will do. `on_step` is called after each step, `on_latents` with
+    the latents that it left.
 
     Raises ConfigError for settings that do not fit, also for a scheduler that calls the network more than once a step,
     and ModelError for a pipeline without a denoiser. When the block is left, also by an exception, the pipeline is as

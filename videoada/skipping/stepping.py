@@ -17,15 +17,15 @@ from torch import Tensor
 
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError
-from videoada.halves import GuidedHalves
-from videoada.rewind import Rewind, TakenStep
-from videoada.rows import called_for, rows_of, select_rows, take_output
-from videoada.schedule import latent_scales, noise_levels, one_for_each_row, prediction_type
-from videoada.skip.level import Level
-from videoada.skip.policy import Decision, Never, Policy, SkipState
-from videoada.skip.prediction import Prediction, PredictionType, noise_in, output_of, read_prediction
-from videoada.skip.predictors import PREDICTORS, interpolate
-from videoada.trace import StepTrace
+from videoada.skipping.halves import GuidedHalves
+from videoada.skipping.rewind import Rewind, TakenStep
+from videoada.skipping.rows import called_for, rows_of, select_rows, take_output
+from videoada.skipping.rules.level import Level
+from videoada.skipping.rules.policy import Decision, Never, Policy, SkipState
+from videoada.skipping.rules.prediction import Prediction, PredictionType, noise_in, output_of, read_prediction
+from videoada.skipping.rules.predictors import PREDICTORS, interpolate
+from videoada.skipping.schedule import latent_scales, noise_levels, one_for_each_row, prediction_type
+from videoada.skipping.trace import StepTrace
 
 StepCallback = Callable[[int, int, tuple[bool, ...]], None]  # step, number of steps, computed for each prompt
 LatentsCallback = Callable[[int, Tensor], None]  # step, latents after it: (B, N), one row for each prompt

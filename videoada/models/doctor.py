@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from videoada.catalogue import EMBEDDED, KNOWN, is_cached
+from videoada.models.catalogue import EMBEDDED, KNOWN, is_cached
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import yaml
 
-from videoada.catalogue import KNOWN, known_model
 from videoada.errors import ModelError
+from videoada.models.catalogue import KNOWN, known_model
 from videoada.records.record import ModelInfo
 
 HASHED_BYTES = 256 * 2**20  # weights above this size are not read a second time only to name them

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videoada.conditioning import encode_prompt, image_conditions
 from videoada.config.run import GenerationConfig
 from videoada.errors import ConfigError, ModelError, ResourceError
-from videoada.images import cover, read_image
 from videoada.media.video import Video
-from videoada.placement import ran_out_of_memory
+from videoada.models.conditioning import encode_prompt, image_conditions
+from videoada.models.images import cover, read_image
+from videoada.models.placement import ran_out_of_memory
 
 REAL_SAMPLE_SIZE = 32  # I2VGen-XL's configuration says 32 latents (256 pixels), its pipeline draws 704×1280
 

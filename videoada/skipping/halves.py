@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from torch import Tensor
 
 from videoada.config.run import SkipConfig
-from videoada.skip.guidance import Difference, GuidanceRule, find_guidance_scale
-from videoada.skip.level import Level
-from videoada.skip.prediction import PredictionType
+from videoada.skipping.rules.guidance import Difference, GuidanceRule, find_guidance_scale
+from videoada.skipping.rules.level import Level
+from videoada.skipping.rules.prediction import PredictionType
 
 
 class GuidedHalves:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from videoada.config.run import SkipConfig
-from videoada.skip.level import Level
-from videoada.skip.prediction import Prediction
+from videoada.skipping.rules.level import Level
+from videoada.skipping.rules.prediction import Prediction
 
 BatchDecision = Literal["prompt", "mean", "any"]
 
@@ -134,8 +134,8 @@ def _ratios(changes: list[float], scales: list[float]) -> tuple[float | None, ..
 
 def build_policy(config: SkipConfig) -> Policy:
     """The policy that a configuration names. Threshold or tolerance 0 is `none`, before any rule is asked."""
-    from videoada.skip.error_controlled import ErrorControlled
-    from videoada.skip.third_order import ThirdOrder, ThirdOrderRelease
+    from videoada.skipping.rules.error_controlled import ErrorControlled
+    from videoada.skipping.rules.third_order import ThirdOrder, ThirdOrderRelease
 
     if config.threshold == 0 or config.tolerance == 0:
         return Never()

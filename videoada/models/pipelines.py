@@ -13,10 +13,10 @@ from weakref import WeakKeyDictionary
 
 from videoada.config.run import DEFAULT_MODEL, SCHEDULERS, LoadConfig, one_of
 from videoada.errors import ConfigError, ModelError, ResourceError, VideoAdaError
-from videoada.placement import check_placement, place, quantization, ran_out_of_memory
+from videoada.models.placement import check_placement, place, quantization, ran_out_of_memory
+from videoada.models.sources import describe, find_folder, quiet
 from videoada.records.record import ModelInfo
 from videoada.shapes import WORDS
-from videoada.sources import describe, find_folder, quiet
 
 _SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),

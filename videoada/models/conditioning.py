@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from videoada.images import cover
+from videoada.models.images import cover
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -12,7 +12,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from videoada.skip.level import Level
+from videoada.skipping.rules.level import Level
 
 PredictionType = Literal["epsilon", "v_prediction", "sample", "flow_prediction"]
 LEAST = 1e-4  # α or σ that is divided by

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from videoada.skip.level import Level
-from videoada.skip.prediction import LEAST, PredictionType
-from videoada.skip.predictors import extrapolate, measured_damping
+from videoada.skipping.rules.level import Level
+from videoada.skipping.rules.prediction import LEAST, PredictionType
+from videoada.skipping.rules.predictors import extrapolate, measured_damping
 
 
 @dataclass(frozen=True)

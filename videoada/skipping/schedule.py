@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from videoada.skip.level import Level
-from videoada.skip.prediction import PredictionType
+from videoada.skipping.rules.level import Level
+from videoada.skipping.rules.prediction import PredictionType
 
 
 def noise_levels(scheduler: Any, timesteps: list[float]) -> list[Level]:

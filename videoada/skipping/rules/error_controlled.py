@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from videoada.skip.level import Level
-from videoada.skip.policy import BatchDecision, Decision, SkipState, by_rule
-from videoada.skip.prediction import Prediction
+from videoada.skipping.rules.level import Level
+from videoada.skipping.rules.policy import BatchDecision, Decision, SkipState, by_rule
+from videoada.skipping.rules.prediction import Prediction
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""When to skip, found by a greedy search, and how policies compare with it."""

@@ -1,1 +1,0 @@
-"""When to skip (policies) and what to use instead (predictors): pure functions of tensors and numbers."""

@@ -1,0 +1,1 @@
+"""Leaving out noise predictions: the product."""

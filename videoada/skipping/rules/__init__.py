@@ -1,0 +1,1 @@
+"""When to skip and what to use instead: tensors and numbers only."""
