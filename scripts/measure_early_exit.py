@@ -25,17 +25,17 @@ from matplotlib.figure import Figure
 
 import videoada
 from videoada.config.run import GenerationConfig, SkipConfig
-from videoada.exits import DEFAULT_THRESHOLD, find_heads
 from videoada.files import append_row, read_appended
 from videoada.frontier import bootstrap
-from videoada.layerwise.early_exit import early_exit
-from videoada.layerwise.exit_heads import movement
-from videoada.layerwise.exit_training import guided, watched
+from videoada.learned.early_exit import DEFAULT_THRESHOLD, find_heads
+from videoada.learned.exit_heads import movement
+from videoada.learned.exit_network import early_exit
+from videoada.learned.parts import EXIT_HEADS
 from videoada.metrics import paired_fidelity
 from videoada.plots import write_svg
 from videoada.shapes import random_scene
 from videoada.timing import time_pairs
-from videoada.trained import EXIT_HEADS
+from videoada.training.exit_losses import guided, watched
 
 AROUND = (0.7, 1.0, 1.5)  # of the heads' own threshold: those that are measured
 CAP = 60.0  # dB: an identical video does not make up for others

@@ -32,14 +32,14 @@ from training_videos import requests_in
 
 import videoada
 from videoada.config.run import GenerationConfig
-from videoada.layerwise.early_exit import early_exit
-from videoada.layerwise.exit_heads import ExitHeads
-from videoada.layerwise.exit_training import Features, exit_losses, watched
+from videoada.learned.exit_heads import ExitHeads
+from videoada.learned.exit_network import early_exit
+from videoada.learned.parts import trained_for
 from videoada.metrics import paired_fidelity
 from videoada.models.call import draw_batch
 from videoada.models.pipelines import model_info, scheduler_of
 from videoada.shapes import random_scene
-from videoada.trained import trained_for
+from videoada.training.exit_losses import Features, exit_losses, watched
 
 SHIPPED_HEADS = Path(__file__).parent.parent / "videoada" / "assets" / "early_exit" / "tiny-t2v.safetensors"
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.785, 0.82, 0.9)  # of the uncertainties seen: where thresholds are tried

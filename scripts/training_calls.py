@@ -18,10 +18,10 @@ from torch import Tensor
 from training_videos import captioned, encoded, noised_calls
 
 from videoada.config.run import GenerationConfig
-from videoada.layerwise.exit_training import Features, joined, watched
 from videoada.models.call import draw_batch
 from videoada.models.pipelines import scheduler_of
 from videoada.skipping.skip_steps import skip_steps
+from videoada.training.exit_losses import Features, joined, watched
 
 
 def collect_videos(pipe: Any, batch: list[GenerationConfig], first: int, args: argparse.Namespace) -> dict[str, Tensor]:

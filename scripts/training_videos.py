@@ -14,10 +14,10 @@ from training import to_tensor
 from videoada.config.prompts import read_requests
 from videoada.config.run import GenerationConfig
 from videoada.errors import PromptError
-from videoada.layerwise.exit_training import Features, watched
 from videoada.media.clips import find_videos
 from videoada.media.video import Video
 from videoada.records.find import find_record
+from videoada.training.exit_losses import Features, watched
 
 
 def captioned(folder: Path, **common: Any) -> list[tuple[Path, GenerationConfig]]:

@@ -11,8 +11,8 @@ from conftest import PROMPTS, draw
 
 import videoada
 from videoada import SkipConfig
+from videoada.benchmarks.deepcache import cached_blocks
 from videoada.errors import ConfigError
-from videoada.layerwise.deepcache import cached_blocks
 from videoada.methods import Method, draw_with, spaced
 from videoada.models.pipelines import scheduler_of
 from videoada.solver import level_at, solve, solved_adaptively

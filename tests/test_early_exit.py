@@ -8,11 +8,11 @@ from torch import nn
 
 import videoada
 from videoada.errors import ConfigError, ModelError
-from videoada.exits import exits_by_step
-from videoada.layerwise.early_exit import ExitTrace, early_exit
-from videoada.layerwise.exit_heads import ExitHeads
-from videoada.layerwise.exit_training import Features, exit_losses, guided, watched
+from videoada.learned.early_exit import exits_by_step
+from videoada.learned.exit_heads import ExitHeads
+from videoada.learned.exit_network import ExitTrace, early_exit
 from videoada.skipping.rows import called_for
+from videoada.training.exit_losses import Features, exit_losses, guided, watched
 
 FRAMES, ROWS = 3, 4
 

@@ -19,7 +19,6 @@ ROOMS = (
     "learned", "generation", "rendering", "evaluation", "benchmarks", "training", "cli", "__main__", "__init__",
 )  # fmt: skip
 MOVING = {  # modules that still stand in the root → the rooms that they move to
-    **dict.fromkeys(("exits", "step_count", "trained", "layerwise"), "learned"),
     **dict.fromkeys(("generate", "compare"), "generation"),
     **dict.fromkeys(("render", "jobs", "naming", "folder", "locks", "manifest", "worker", "engines"), "rendering"),
     **dict.fromkeys(("evaluate", "evaluation", "pairing", "distances", "report", "cases", "charts"), "evaluation"),

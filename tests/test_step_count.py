@@ -16,9 +16,9 @@ from videoada.config.run import SkipConfig
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, ModelError
 from videoada.generate import savings
+from videoada.learned.parts import STEP_POLICY
+from videoada.learned.step_policy import StepPolicy, find_policy, policy_loss, prompt_embedding
 from videoada.records.record import RunRecord
-from videoada.step_count import StepPolicy, find_policy, policy_loss, prompt_embedding
-from videoada.trained import STEP_POLICY
 
 COUNTS = (3, 4, 5)  # so that a full run has 5
 
@@ -82,7 +82,7 @@ def test_policies_travel_as_safetensors(pipe, tmp_path, monkeypatch):
     (tmp_path / "n.safetensors").write_bytes(b"\x80\x04pickle")
     with pytest.raises(ModelError, match="can't read a step policy"):
         StepPolicy.load(tmp_path / "n.safetensors", pipe.text_encoder)
-    monkeypatch.setattr(videoada.trained, "ASSETS", tmp_path)
+    monkeypatch.setattr(videoada.learned.parts, "ASSETS", tmp_path)
     with pytest.raises(ModelError, match="no step policy is shipped"):
         find_policy(pipe)
 

@@ -19,16 +19,16 @@ from videoada.config.prompts import read_rows
 from videoada.config.run import SkipConfig
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, ModelError
-from videoada.exits import find_heads
 from videoada.jobs import plan_jobs
-from videoada.layerwise.exit_heads import ExitHeads
+from videoada.learned.early_exit import find_heads
+from videoada.learned.exit_heads import ExitHeads
+from videoada.learned.parts import EXIT_HEADS, STEP_POLICY, trained_for
+from videoada.learned.step_policy import StepPolicy, find_policy, prompt_embedding
 from videoada.methods import Method
 from videoada.records.find import settings_of
 from videoada.records.record import RunRecord
 from videoada.report import write_report
-from videoada.step_count import StepPolicy, find_policy, prompt_embedding
 from videoada.timing import time_pairs
-from videoada.trained import EXIT_HEADS, STEP_POLICY, trained_for
 
 
 def test_early_exit_composes_with_skipping(pipe, tmp_path, monkeypatch):
@@ -55,7 +55,7 @@ def test_early_exit_composes_with_skipping(pipe, tmp_path, monkeypatch):
     assert video.sha256() == plain.sha256()
     with pytest.raises(ConfigError, match="for early exit add"), videoada.skip_steps(pipe, early_exit=True):
         pass
-    monkeypatch.setattr(videoada.trained, "ASSETS", tmp_path)
+    monkeypatch.setattr(videoada.learned.parts, "ASSETS", tmp_path)
     with pytest.raises(ModelError, match=r"no exit heads are shipped for 'tiny-t2v': .*--exit-heads"):
         find_heads(pipe)
 
@@ -190,7 +190,7 @@ def test_early_exit_is_timed_with_the_shipped_heads(pipe, tmp_path, monkeypatch)
     heads = ExitHeads.for_unet(pipe.unet)
     heads.model = trained_for(pipe, pipe.unet)
     heads.save(tmp_path / "early_exit" / "tiny-t2v.safetensors")
-    monkeypatch.setattr(videoada.trained, "ASSETS", tmp_path)
+    monkeypatch.setattr(videoada.learned.parts, "ASSETS", tmp_path)
     request = videoada.GenerationConfig(prompt=PROMPTS[0], num_inference_steps=3, num_frames=2)
     skip = SkipConfig(policy="none", early_exit=True, exit_threshold=0.9)
     timing = time_pairs(pipe, [request], skip=skip, pairs=1)

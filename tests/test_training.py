@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 from videoada import LoadConfig, SkipConfig, generate, load_pipeline
 from videoada.config.prompts import read_requests
 from videoada.errors import ModelError
-from videoada.exits import find_heads
+from videoada.learned.early_exit import find_heads
+from videoada.learned.step_policy import StepPolicy
 from videoada.media.video import Video
 from videoada.shapes import random_scene, render
-from videoada.step_count import StepPolicy
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 

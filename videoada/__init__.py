@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from videoada.evaluate import evaluate as evaluate
     from videoada.evaluation import EvaluationConfig as EvaluationConfig
     from videoada.evaluation import EvaluationResult as EvaluationResult
-    from videoada.exits import early_exit as early_exit
     from videoada.generate import generate as generate
+    from videoada.learned.early_exit import early_exit as early_exit
     from videoada.media.video import Video as Video
     from videoada.models.conditioning import encode_prompt as encode_prompt
     from videoada.models.pipelines import load_pipeline as load_pipeline
@@ -44,7 +44,7 @@ _HOME = {
     "VideoAdaError": "errors",
     "benchmark": "benchmark",
     "compare": "compare",
-    "early_exit": "exits",
+    "early_exit": "learned.early_exit",
     "encode_prompt": "models.conditioning",
     "evaluate": "evaluate",
     "generate": "generate",

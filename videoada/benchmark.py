@@ -20,12 +20,12 @@ from videoada.config.settings import SHIPPED
 from videoada.errors import ConfigError, PromptError
 from videoada.files import append_row, model_folder, read_appended, results_folder, written_aside
 from videoada.generate import with_most_steps
+from videoada.learned.parts import EXIT_HEADS, STEP_POLICY
 from videoada.media.video import Video
 from videoada.methods import Drawn, Method, draw_with
 from videoada.metrics import check_coherence, paired_fidelity
 from videoada.models.pipelines import model_info
 from videoada.shapes import agreement, measure, parse
-from videoada.trained import EXIT_HEADS, STEP_POLICY
 
 REFERENCE_STEPS = 500
 

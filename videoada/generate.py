@@ -13,8 +13,10 @@ import torch
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.config.settings import SHIPPED
 from videoada.errors import ConfigError
-from videoada.exits import exit_record, exits_of, find_heads
-from videoada.layerwise.early_exit import ExitTrace
+from videoada.learned.early_exit import exit_record, exits_of, find_heads
+from videoada.learned.exit_network import ExitTrace
+from videoada.learned.parts import EXIT_HEADS
+from videoada.learned.step_policy import choose_steps, find_policy
 from videoada.media.video import Video
 from videoada.metrics.coherence import check_coherence
 from videoada.models.call import check_request as check_drawable
@@ -25,8 +27,6 @@ from videoada.records.record import RunRecord
 from videoada.skipping.skip_steps import skip_steps
 from videoada.skipping.stepping import LatentsCallback, StepCallback
 from videoada.skipping.trace import StepTrace
-from videoada.step_count import choose_steps, find_policy
-from videoada.trained import EXIT_HEADS
 
 FEW_STEPS = 15  # below it, skipping saves little and costs much
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from videoada.benchmarks.deepcache import BlockCache, cached_blocks
 from videoada.config.run import FrozenConfig, GenerationConfig, SchedulerName, SkipConfig
 from videoada.generate import generate
-from videoada.layerwise.deepcache import BlockCache, cached_blocks
 from videoada.media.video import Video
 from videoada.models.call import draw_batch
 from videoada.models.pipelines import make_scheduler

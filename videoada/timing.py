@@ -19,9 +19,9 @@ import torch
 
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.errors import ConfigError
-from videoada.exits import exits_of, find_heads
 from videoada.generate import check_request, with_chosen_steps, with_most_steps
-from videoada.layerwise.exit_heads import ExitHeads
+from videoada.learned.early_exit import exits_of, find_heads
+from videoada.learned.exit_heads import ExitHeads
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
 from videoada.models.call import draw_batch
 from videoada.models.pipelines import model_info, scheduler_of

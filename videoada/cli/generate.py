@@ -190,8 +190,8 @@ def _run(
     from videoada.cli.show import show_record, step_bar
     from videoada.generate import check_request
     from videoada.generate import generate as draw
+    from videoada.learned.parts import EXIT_HEADS
     from videoada.models.pipelines import load_pipeline, model_info
-    from videoada.trained import EXIT_HEADS
 
     began = time.perf_counter()
     with console.status(f"loading {escape(settings.model)} …"):

@@ -213,7 +213,7 @@ def check_parts(settings: RunSettings, jobs: list[Job]) -> None:
     if not heads and not policies:
         return
     from videoada.config.settings import SHIPPED
-    from videoada.trained import EXIT_HEADS, STEP_POLICY
+    from videoada.learned.parts import EXIT_HEADS, STEP_POLICY
 
     for path in heads:
         EXIT_HEADS.file(settings.model, path)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from videoada.layerwise.exit_heads import ExitHeads, finest, in_rows, movement
+from videoada.learned.exit_heads import ExitHeads, finest, in_rows, movement
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 
 from videoada.config.run import SkipConfig
 from videoada.errors import ModelError
-from videoada.layerwise.early_exit import ExitTrace
-from videoada.layerwise.early_exit import early_exit as exits_of_unet
-from videoada.layerwise.exit_heads import ExitHeads
+from videoada.learned.exit_heads import ExitHeads
+from videoada.learned.exit_network import ExitTrace
+from videoada.learned.exit_network import early_exit as exits_of_unet
+from videoada.learned.parts import EXIT_HEADS
 from videoada.models.pipelines import model_info
-from videoada.trained import EXIT_HEADS
 
 DEFAULT_THRESHOLD = 0.1  # of heads that were never tuned
 

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from videoada.layerwise.exit_heads import ExitHeads, finest
+from videoada.learned.exit_heads import ExitHeads, finest
 
 _KNOWN: WeakKeyDictionary[ExitHeads, dict[str, list[float]]] = WeakKeyDictionary()
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from videoada.errors import ModelError
-from videoada.trained import check_trained_for, read_part, write_part
+from videoada.learned.parts import check_trained_for, read_part, write_part
 
 FORMAT = "videoada-exit-heads-1"
 WIDTH = 48

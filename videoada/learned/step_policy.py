@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from videoada.errors import ModelError
+from videoada.learned.parts import STEP_POLICY, check_trained_for, read_part, write_part
 from videoada.models.pipelines import model_info
-from videoada.trained import STEP_POLICY, check_trained_for, read_part, write_part
 
 FORMAT = "videoada-step-policy-1"
 COUNTS = (10, 15, 20, 25, 30, 40, 50)

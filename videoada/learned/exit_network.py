@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from videoada.errors import ConfigError
-from videoada.layerwise.exit_costs import counting
-from videoada.layerwise.exit_heads import ExitHeads, finest, movement
+from videoada.learned.exit_costs import counting
+from videoada.learned.exit_heads import ExitHeads, finest, movement
 from videoada.skipping.rows import rows_called_for
 
 Choice = Callable[[int, int, Sequence[int]], Sequence[bool]]  # call, exit, prompts still here → which leave

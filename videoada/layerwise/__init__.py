@@ -1,1 +1,0 @@
-"""Savings inside one denoiser call."""

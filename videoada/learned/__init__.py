@@ -1,0 +1,1 @@
+"""The two learned parts: early exit, number of steps."""

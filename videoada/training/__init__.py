@@ -1,0 +1,1 @@
+"""Exit heads and step policies for a model of your own."""
