@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 import videoada
-from videoada.evaluation import DEFAULT_METRICS
+from videoada.evaluation.config import DEFAULT_METRICS
 from videoada.media.clips import find_videos, read_clips
 from videoada.media.video import Video
 from videoada.metrics import load_extractor

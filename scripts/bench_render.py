@@ -17,15 +17,15 @@ from pathlib import Path
 
 from videoada.config.prompts import read_rows
 from videoada.config.settings import RunSettings
-from videoada.engines.here import Here
-from videoada.folder import RenderFolder
-from videoada.jobs import Job, batches, plan_jobs
-from videoada.manifest import index
 from videoada.models.call import draw_batch
 from videoada.models.pipelines import scheduler_of
-from videoada.render import render
+from videoada.rendering.engines.here import Here
+from videoada.rendering.folder import RenderFolder
+from videoada.rendering.jobs import Job, batches, plan_jobs
+from videoada.rendering.manifest import index
+from videoada.rendering.render import render
+from videoada.rendering.worker import Worker, WorkerPlan
 from videoada.skipping.skip_steps import skip_steps
-from videoada.worker import Worker, WorkerPlan
 
 
 def bare(worker: Worker, jobs: list[Job], batch_size: int) -> float:

@@ -24,9 +24,9 @@ import numpy as np
 import torch
 
 import videoada
+from videoada.benchmarks.frontier import at_budget
 from videoada.config.prompts import read_requests
 from videoada.config.run import SkipConfig
-from videoada.frontier import at_budget
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
 from videoada.models.call import draw_batch
 from videoada.records.record import package_versions

@@ -32,13 +32,13 @@ import transformers
 import yaml
 from PIL import Image
 
+from videoada.benchmarks.timing import in_turn, twin
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.models.call import draw_batch
 from videoada.models.catalogue import ASSETS
 from videoada.records.record import package_versions
 from videoada.skipping.rules.policy import Decision, SkipState
 from videoada.skipping.skip_steps import skip_steps
-from videoada.timing import in_turn, twin
 
 ROOT = Path(__file__).parent.parent
 PRESETS: dict[str, dict[str, Any]] = {

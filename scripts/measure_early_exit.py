@@ -24,9 +24,10 @@ import torch
 from matplotlib.figure import Figure
 
 import videoada
+from videoada.benchmarks.frontier import bootstrap
+from videoada.benchmarks.timing import time_pairs
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.files import append_row, read_appended
-from videoada.frontier import bootstrap
 from videoada.learned.early_exit import DEFAULT_THRESHOLD, find_heads
 from videoada.learned.exit_heads import movement
 from videoada.learned.exit_network import early_exit
@@ -34,7 +35,6 @@ from videoada.learned.parts import EXIT_HEADS
 from videoada.metrics import paired_fidelity
 from videoada.plots import write_svg
 from videoada.shapes import random_scene
-from videoada.timing import time_pairs
 from videoada.training.exit_losses import guided, watched
 
 AROUND = (0.7, 1.0, 1.5)  # of the heads' own threshold: those that are measured

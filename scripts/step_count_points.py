@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from videoada.frontier import SAMPLES
+from videoada.benchmarks.frontier import SAMPLES
 from videoada.shapes import parse
 
 

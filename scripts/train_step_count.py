@@ -34,10 +34,11 @@ from videoada.config.run import GenerationConfig
 from videoada.errors import PromptError
 from videoada.files import append_row, read_appended, write_text
 from videoada.learned.parts import trained_for
-from videoada.learned.step_policy import COUNTS, StepPolicy, policy_loss, prompt_embedding
+from videoada.learned.step_policy import COUNTS, StepPolicy, prompt_embedding
 from videoada.metrics import paired_fidelity
 from videoada.models.pipelines import model_info
 from videoada.shapes import agreement, measure, parse, random_scene
+from videoada.training.policy_loss import policy_loss
 
 ROOT = Path(__file__).parent.parent
 SHIPPED_POLICY = ROOT / "videoada" / "assets" / "step_count" / "tiny-t2v.safetensors"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import typer
 
+from videoada.benchmarks.frontier import Point, budgets_table, psnr_table
 from videoada.cli import app
-from videoada.frontier import Point, budgets_table, psnr_table
 from videoada.records.record import RunRecord
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+ROOT = Path(__file__).resolve().parent.parent
 PROMPTS = (
     "a red circle moving right on a black background",
     "a blue square moving left slowly on a gray background",
@@ -34,7 +35,7 @@ def one_thread():
 def prompt_file(tmp_path_factory):
     """Six of the sample prompts."""
     path = tmp_path_factory.mktemp("prompts") / "p.txt"
-    path.write_text("\n".join((Path(__file__).parent.parent / "samples/prompts.txt").read_text().splitlines()[:6]))
+    path.write_text("\n".join((ROOT / "samples/prompts.txt").read_text().splitlines()[:6]))
     return path
 
 

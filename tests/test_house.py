@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,40 +16,76 @@ from videoada.models.catalogue import ASSETS, EMBEDDED
 PACKAGE = Path(videoada.__file__).parent
 # A room may import from itself and from those before it.
 ROOMS = (
-    "errors", "files", "patching", "plots", "shapes", "config", "media", "records", "metrics", "models", "skipping",
+    "errors", "files", "plots", "shapes", "config", "media", "records", "metrics", "models", "skipping",
     "learned", "generation", "rendering", "evaluation", "benchmarks", "training", "cli", "__main__", "__init__",
 )  # fmt: skip
-MOVING = {  # modules that still stand in the root → the rooms that they move to
-    **dict.fromkeys(("generate", "compare"), "generation"),
-    **dict.fromkeys(("render", "jobs", "naming", "folder", "locks", "manifest", "worker", "engines"), "rendering"),
-    **dict.fromkeys(("evaluate", "evaluation", "pairing", "distances", "report", "cases", "charts"), "evaluation"),
-    **dict.fromkeys(("benchmark", "methods", "presets", "solver", "frontier", "benchmark_charts", "timing", "calibrate",
-                     "analyse", "analysis_report", "oracle_charts"), "benchmarks"),
-}  # fmt: skip
 LEVEL = {name: i for i, name in enumerate(ROOMS)}
-LEVEL |= {name: LEVEL[room] for name, room in MOVING.items()}
-FORBIDDEN = {"skip": {"diffusers", "typer", "matplotlib"}, "metrics": {"diffusers", "typer", "matplotlib"}}
+# What a room must not know, whoever imports it on the way.
+FORBIDDEN = {
+    "skipping/rules": ("diffusers", "typer", "matplotlib", "videoada.config", "videoada.models", "videoada.records"),
+    "metrics": ("diffusers", "typer", "matplotlib"),
+}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+MOST_FILES, MOST_LINES, MOST_ROOT = 20, 300, 8
 
 
-def imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+def inside(path):
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def imports(path, at_import_only=False):
+    """Names of modules that a module imports; with `at_import_only` those that importing it brings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    todo = list(tree.body)
+    while todo:
+        node = todo.pop()
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        lazy = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) or (
+            isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        )
+        if not (at_import_only and lazy):
+            todo += ast.iter_child_nodes(node)
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", MODULES, ids=inside)
 def test_imports_run_downwards(path):
     own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     for name in imports(path):
         parts = name.split(".")
-        assert parts[0] not in FORBIDDEN.get(own, ()), f"{path} imports {name}"
+        for room, forbidden in FORBIDDEN.items():
+            if inside(path).startswith(room) and path.name != "build.py":  # which makes rules of configurations
+                assert not any(f"{name}.".startswith(f"{other}.") for other in forbidden), f"{path} imports {name}"
         assert parts[0] != "pickle"
-        if parts[0] == "videoada" and len(parts) > 1 and own != "__init__":
-            assert LEVEL[parts[1]] <= LEVEL[own], f"{path.name} imports upwards: {name}"
+        if parts[0] == "videoada" and len(parts) > 1 and own != "__init__" and parts[1] in LEVEL:
+            assert LEVEL[parts[1]] <= LEVEL[own], f"{inside(path)} imports upwards: {name}"
         if parts[0] == "diffusers" and "pipelines" in parts:
             pytest.fail(f"{path} reaches into diffusers.pipelines; import from the top level")
+
+
+def test_no_circle_of_imports_downwards_or_within_a_room():
+    known = {".".join(("videoada", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in MODULES}
+    needs = {name: {n for n in imports(path, at_import_only=True) if n in known} for name, path in known.items()}
+    order = TopologicalSorter({name: found - {name} for name, found in needs.items() if not name.endswith("__init__")})
+    order.prepare()  # raises CycleError, which names the circle
+
+
+def test_rooms_are_those_of_the_plan_and_small_downwards():
+    root = [path for path in MODULES if path.parent == PACKAGE]
+    assert len(root) <= MOST_ROOT
+    rooms = {path.relative_to(PACKAGE).parts[0] for path in MODULES if path.parent != PACKAGE}
+    assert rooms | {path.stem for path in root} == set(ROOMS)
+    for folder in {path.parent for path in MODULES}:
+        assert len(list(folder.glob("*.py"))) <= MOST_FILES, f"{inside(folder)} is over {MOST_FILES} files"
+    for path in MODULES:
+        text = path.read_text(encoding="utf-8")
+        assert text.count("\n") <= MOST_LINES, f"{inside(path)} is over {MOST_LINES} lines: two ideas?"
+        assert ast.get_docstring(ast.parse(text)), f"{inside(path)} does not say what it is"
+        if path.name == "__init__.py" and path.parent.name not in ("videoada", "metrics", "shapes", "cli"):
+            assert len(ast.parse(text).body) == 1, f"{inside(path)} holds more than its docstring"
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -61,7 +98,7 @@ def test_embedded_models_are_small_safetensors(name):
 
 def test_generate_is_the_function_whatever_was_imported_first():
     code = (
-        "from videoada.generate import check_request\nimport videoada.cli, videoada\n"
+        "from videoada.generation.generate import check_request\nimport videoada.cli, videoada\n"
         "assert videoada.generate.__name__ == 'generate' and check_request and callable(videoada.generate)\n"
         "from videoada import generate\nassert callable(generate)"
     )

@@ -5,22 +5,21 @@ The public names load what they need when they are first used: `import videoada`
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from videoada.benchmark import benchmark as benchmark
-    from videoada.compare import compare as compare
+    from videoada.benchmarks.benchmark import benchmark as benchmark
+    from videoada.benchmarks.timing import time_pairs as time_pairs
     from videoada.config.run import GenerationConfig as GenerationConfig
     from videoada.config.run import LoadConfig as LoadConfig
     from videoada.config.run import SkipConfig as SkipConfig
     from videoada.errors import VideoAdaError as VideoAdaError
-    from videoada.evaluate import evaluate as evaluate
-    from videoada.evaluation import EvaluationConfig as EvaluationConfig
-    from videoada.evaluation import EvaluationResult as EvaluationResult
-    from videoada.generate import generate as generate
+    from videoada.evaluation.config import EvaluationConfig as EvaluationConfig
+    from videoada.evaluation.evaluate import evaluate as evaluate
+    from videoada.evaluation.result import EvaluationResult as EvaluationResult
+    from videoada.generation.compare import compare as compare
+    from videoada.generation.generate import generate as generate
     from videoada.learned.early_exit import early_exit as early_exit
     from videoada.media.video import Video as Video
     from videoada.models.conditioning import encode_prompt as encode_prompt
@@ -28,13 +27,12 @@ if TYPE_CHECKING:
     from videoada.records.record import RunRecord as RunRecord
     from videoada.skipping.skip_steps import skip_steps as skip_steps
     from videoada.skipping.trace import StepTrace as StepTrace
-    from videoada.timing import time_pairs as time_pairs
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "EvaluationConfig": "evaluation",
-    "EvaluationResult": "evaluation",
+    "EvaluationConfig": "evaluation.config",
+    "EvaluationResult": "evaluation.result",
     "GenerationConfig": "config.run",
     "LoadConfig": "config.run",
     "RunRecord": "records.record",
@@ -42,15 +40,15 @@ _HOME = {
     "StepTrace": "skipping.trace",
     "Video": "media.video",
     "VideoAdaError": "errors",
-    "benchmark": "benchmark",
-    "compare": "compare",
+    "benchmark": "benchmarks.benchmark",
+    "compare": "generation.compare",
     "early_exit": "learned.early_exit",
     "encode_prompt": "models.conditioning",
-    "evaluate": "evaluate",
-    "generate": "generate",
+    "evaluate": "evaluation.evaluate",
+    "generate": "generation.generate",
     "load_pipeline": "models.pipelines",
     "skip_steps": "skipping.skip_steps",
-    "time_pairs": "timing",
+    "time_pairs": "benchmarks.timing",
 }
 __all__ = sorted(_HOME)
 
@@ -63,15 +61,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_HOME])
-
-
-class _Package(ModuleType):
-    """`videoada.generate` is the function, also after Python's import has put the module of that name in its place."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _HOME and isinstance(value, ModuleType):
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

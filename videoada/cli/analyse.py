@@ -37,8 +37,8 @@ def analyse(
     """Compare when policies skip with a greedy oracle: agreement, differences, latent error, what is left to gain."""
     from rich.console import Console
 
-    from videoada.analyse import analyse as study
-    from videoada.analysis_report import analysis_table, write_analysis
+    from videoada.benchmarks.oracle.analyse import analyse as study
+    from videoada.benchmarks.oracle.table import analysis_table, write_analysis
     from videoada.config.prompts import read_requests
     from videoada.files import model_folder, results_folder
     from videoada.models.pipelines import load_pipeline, model_info

@@ -14,8 +14,8 @@ from videoada.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from videoada.benchmarks.frontier import Point
     from videoada.config.run import GenerationConfig, SkipConfig
-    from videoada.frontier import Point
 
 DEFAULT_PROMPT = "a red circle moving right on a black background"
 
@@ -136,11 +136,11 @@ def _compare(
     own: dict[str, str | None], families: str | None, folder: Path, reference_steps: int | None, batch_size: int,
     budgets: list[float],
 ) -> list[Point]:  # fmt: skip
-    from videoada.benchmark import benchmark as measure
+    from videoada.benchmarks.benchmark import benchmark as measure
+    from videoada.benchmarks.frontier import summarize
+    from videoada.benchmarks.presets import preset as methods_of
     from videoada.files import results_folder
-    from videoada.frontier import summarize
     from videoada.models.pipelines import load_pipeline, model_info
-    from videoada.presets import preset as methods_of
 
     results_folder(folder)
     methods = methods_of(preset_name, **own)
@@ -177,9 +177,9 @@ def write_results(
     folder: Path, model: str, embedded: bool, points: list[Point], budgets: list[float], prompts: int
 ) -> str:
     """NAME.json, NAME.md and NAME.svg of one model; the Markdown text."""
-    from videoada.benchmark_charts import frontier_chart
+    from videoada.benchmarks.charts import frontier_chart
+    from videoada.benchmarks.frontier import Point, best_curve, budgets_table, points_table, psnr_table
     from videoada.files import model_folder, written_aside
-    from videoada.frontier import Point, best_curve, budgets_table, points_table, psnr_table
     from videoada.plots import write_svg
     from videoada.records.record import package_versions
 
@@ -205,8 +205,8 @@ def _time(
     console: Console, model: str, device: str, dtype: str, requests: list[GenerationConfig], skip: SkipConfig,
     batch_size: int, pairs: int, json_output: bool,
 ) -> None:  # fmt: skip
+    from videoada.benchmarks.timing import time_pairs
     from videoada.models.pipelines import load_pipeline
-    from videoada.timing import time_pairs
 
     pipe = load_pipeline(model, device=device, dtype=dtype)
     result = time_pairs(

@@ -46,7 +46,7 @@ def calibrate(
     import yaml
     from rich.console import Console
 
-    from videoada.calibrate import calibrate as find
+    from videoada.benchmarks.calibrate import calibrate as find
     from videoada.config.prompts import read_requests
     from videoada.errors import OutputError
     from videoada.files import written_aside

@@ -14,7 +14,7 @@ from videoada.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from videoada.evaluation import EvaluationResult
+    from videoada.evaluation.result import EvaluationResult
 
 EXAMPLES = """
 Examples:
@@ -83,8 +83,8 @@ def evaluate(
         check_file(path, ending)
     from rich.console import Console
 
-    from videoada.evaluate import evaluate as measure
-    from videoada.evaluation import EvaluationConfig
+    from videoada.evaluation.config import EvaluationConfig
+    from videoada.evaluation.evaluate import evaluate as measure
     from videoada.metrics.statistics import VideoStatistics
 
     config = EvaluationConfig(**{name: value for name, value in given.items() if value is not None})
@@ -100,7 +100,7 @@ def evaluate(
 
         write_text(output, text)
     if report:
-        from videoada.report import write_report
+        from videoada.evaluation.report import write_report
 
         write_report(report, result, [path for path in (generated, reference) if path])
     if json_output:

@@ -188,8 +188,8 @@ def _run(
     from rich.markup import escape
 
     from videoada.cli.show import show_record, step_bar
-    from videoada.generate import check_request
-    from videoada.generate import generate as draw
+    from videoada.generation.generate import check_request
+    from videoada.generation.generate import generate as draw
     from videoada.learned.parts import EXIT_HEADS
     from videoada.models.pipelines import load_pipeline, model_info
 
@@ -213,8 +213,8 @@ def _run(
         batch = requests[first : first + settings.batch_size]
         with step_bar(console, settings.most_steps) as on_step:
             if compare:
-                from videoada.compare import compare as run_both
-                from videoada.compare import side_by_side
+                from videoada.generation.compare import compare as run_both
+                from videoada.generation.side_by_side import side_by_side
 
                 comparisons = run_both(pipe, batch, skip=skip, batch_size=settings.batch_size, on_step=on_step)
                 results = [(c.video, c.record) for c in comparisons]

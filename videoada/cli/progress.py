@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from videoada.render import Progress
-    from videoada.worker import Outcome
+    from videoada.rendering.render import Progress
+    from videoada.rendering.worker import Outcome
 
 EVERY = 15.0  # seconds between plain lines
 

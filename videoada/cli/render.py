@@ -15,7 +15,7 @@ from videoada.errors import ConfigError
 
 if TYPE_CHECKING:
     from videoada.config.settings import RunSettings
-    from videoada.jobs import Job
+    from videoada.rendering.jobs import Job
 
 EXAMPLES = """
 Examples:
@@ -139,11 +139,11 @@ def render(
 
     from videoada.cli.generate import effective_settings
     from videoada.cli.rendering import How, estimate, run
+    from videoada.config.frozen import one_of
     from videoada.config.prompts import read_rows
-    from videoada.config.run import one_of
-    from videoada.jobs import plan_jobs
-    from videoada.jobs import shard as part_of
-    from videoada.naming import NAMINGS
+    from videoada.rendering.jobs import plan_jobs
+    from videoada.rendering.jobs import shard as part_of
+    from videoada.rendering.naming import NAMINGS
 
     try:
         one_of("naming", naming, NAMINGS)
@@ -165,7 +165,7 @@ def render(
     rank, world = _launched()
     if world > 1 and ((workers or 1) > 1 or engine != "local"):
         raise ConfigError("`accelerate launch` starts the processes itself: leave --workers and --engine out")
-    from videoada.worker import WorkerPlan  # with torch, which checking the rows goes without
+    from videoada.rendering.worker import WorkerPlan  # with torch, which checking the rows goes without
 
     console = Console(stderr=True, quiet=quiet or rank > 0, highlight=False, soft_wrap=True)
     plan = WorkerPlan(str(out), ending, settings.model, settings.loading(), not no_metadata, overwrite)
@@ -190,8 +190,8 @@ def _shard(text: str) -> tuple[int, int]:
 def check_images(settings: RunSettings, jobs: list[Job], source: Path) -> None:
     """The model must be there, and the rows name images if it draws from them. Raises ModelError, PromptError."""
     from videoada.errors import PromptError
-    from videoada.folder import read_json
     from videoada.models.sources import find_folder
+    from videoada.rendering.folder import read_json
 
     folder = find_folder(settings.model, settings.revision, settings.variant)
     takes = {"I2VGenXLPipeline": True, "TextToVideoSDPipeline": False}.get(

@@ -13,11 +13,11 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from videoada.engines import Engine
-    from videoada.folder import RenderFolder
-    from videoada.jobs import Job
-    from videoada.render import Progress
-    from videoada.worker import WorkerPlan
+    from videoada.rendering.engines.engine import Engine
+    from videoada.rendering.folder import RenderFolder
+    from videoada.rendering.jobs import Job
+    from videoada.rendering.render import Progress
+    from videoada.rendering.worker import WorkerPlan
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class How:
 
 def run(console: Console, jobs: list[Job], plan: WorkerPlan, kept: dict[str, Any], how: How) -> None:
     from videoada.errors import OutputError
-    from videoada.folder import SUMMARY, RenderFolder
-    from videoada.manifest import check_links
-    from videoada.render import Progress
+    from videoada.rendering.folder import SUMMARY, RenderFolder
+    from videoada.rendering.manifest import check_links
+    from videoada.rendering.render import Progress
 
     folder = RenderFolder(how.out, plan.format)
     with contextlib.closing(folder):
@@ -83,7 +83,7 @@ def _after_the_first(how: How) -> None:
 
 
 def _tidy(folder: RenderFolder, how: How) -> None:
-    from videoada.manifest import index
+    from videoada.rendering.manifest import index
 
     folder.sweep()
     if how.rank == 0:
@@ -96,7 +96,7 @@ def _draw(
     from rich.markup import escape
 
     from videoada.cli.progress import render_bar
-    from videoada.render import render as draw
+    from videoada.rendering.render import render as draw
 
     if not folder.locks.supported:
         console.print("[yellow]warning:[/] no locks here: let no other command render into this folder meanwhile")
@@ -114,14 +114,14 @@ def _draw(
 
 def _engine(plan: WorkerPlan, how: How, jobs: int) -> Engine:
     if how.engine == "ray":
-        from videoada.engines.ray import OnRay
+        from videoada.rendering.engines.ray import OnRay
 
         return OnRay(plan, how.workers, how.address)
     if (how.workers or 1) > 1:
-        from videoada.engines.processes import Processes
+        from videoada.rendering.engines.processes import Processes
 
         return Processes(plan, min(how.workers or 1, jobs))
-    from videoada.engines.here import Here
+    from videoada.rendering.engines.here import Here
 
     if how.world > 1 and plan.loading.device in ("auto", "cuda"):
         from accelerate import PartialState
@@ -158,9 +158,9 @@ def _tell(console: Console, summary: dict[str, Any], out: Path) -> None:
 def estimate(console: Console, jobs: list[Job], plan: WorkerPlan, kept: dict[str, Any], how: How) -> None:
     """--dry-run: what is there, what is missing, and what that would take; nothing is written."""
     from videoada.cli.progress import duration
-    from videoada.folder import RenderFolder, output_errors
-    from videoada.jobs import batches
-    from videoada.render import estimate as estimate_of
+    from videoada.rendering.folder import RenderFolder, output_errors
+    from videoada.rendering.jobs import batches
+    from videoada.rendering.render import estimate as estimate_of
 
     waiting, records = jobs, []
     with output_errors(f"can't read {str(how.out)[:200]}"):
@@ -190,7 +190,7 @@ def estimate(console: Console, jobs: list[Job], plan: WorkerPlan, kept: dict[str
 
 
 def _one(console: Console, plan: WorkerPlan, job: Job) -> dict[str, Any]:
-    from videoada.generate import generate
+    from videoada.generation.generate import generate
     from videoada.models.pipelines import load_pipeline
 
     console.print("drawing one video to measure …")

@@ -34,8 +34,8 @@ def report(
     from rich.console import Console
 
     from videoada.cli.evaluate import check_file
-    from videoada.evaluation import EvaluationResult
-    from videoada.report import write_report
+    from videoada.evaluation.report import write_report
+    from videoada.evaluation.result import EvaluationResult
 
     if not videos and not evaluation:
         raise ConfigError("give videos, a folder of them, or --evaluation FILE")

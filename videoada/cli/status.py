@@ -51,7 +51,7 @@ def status(
 def read_status(path: Path) -> dict[str, Any]:
     """What is in the folder, who is at work, what failed. Raises PromptError for no such folder."""
     from videoada.errors import OutputError, PromptError
-    from videoada.folder import SETTINGS, SUMMARY, RenderFolder, output_errors, read_json, records_in
+    from videoada.rendering.folder import SETTINGS, SUMMARY, RenderFolder, output_errors, read_json, records_in
 
     with output_errors(f"can't read {str(path)[:200]}"):
         if not (path / SETTINGS).is_file():

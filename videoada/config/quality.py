@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from videoada.config.run import FrozenConfig, one_of
+from videoada.config.frozen import FrozenConfig, one_of
 from videoada.config.yamlfile import read_yaml
 from videoada.errors import ConfigError
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-import reprlib
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from videoada.errors import ConfigError
+from videoada.config.frozen import FrozenConfig, one_of
 
 POLICIES = ("none", "every-n", "mask", "third-order", "third-order-release", "error-controlled")
 PREDICTORS = ("hold", "hold-output", "linear", "linear-eps", "taylor2")
@@ -34,18 +32,6 @@ def _known_scheduler(value: str) -> str:
 
 
 SchedulerName = Annotated[str, AfterValidator(_known_scheduler)]
-
-
-class FrozenConfig(BaseModel):
-    """Unchangeable, without unknown keys; what does not fit is a ConfigError of one line."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise ConfigError(_first_line(error, type(self))) from None
 
 
 class SkipConfig(FrozenConfig):
@@ -244,26 +230,3 @@ class GenerationConfig(FrozenConfig):
         if isinstance(value, (str, os.PathLike)):
             return os.fspath(value)
         raise ValueError("the image must be a path or a PIL image")
-
-
-def one_of(kind: str, value: str, options: tuple[str, ...]) -> str:
-    """`value`, or a ValueError that names the nearest option."""
-    if value in options:
-        return value
-    near = difflib.get_close_matches(value, options, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    raise ValueError(f"unknown {kind} '{value}'; {hint}choose from {', '.join(options)}")
-
-
-def _first_line(error: ValidationError, model: type[BaseModel]) -> str:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"][:1]).replace("_", "-")
-    if first["type"] == "extra_forbidden":
-        options = list(model.model_fields)
-        unknown = str(first["loc"][0])[:60]
-        near = difflib.get_close_matches(unknown, options, n=3, cutoff=0.5)
-        return f"unknown key '{unknown}'; " + (
-            f"the nearest are {', '.join(near)}" if near else f"choose from {', '.join(options)}"
-        )
-    message = first["msg"].removeprefix("Value error, ")
-    return message if first["type"] == "value_error" else f"{name}: {message}, got {reprlib.repr(first['input'])}"

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import Field, field_validator
 
+from videoada.config.frozen import FrozenConfig
+from videoada.config.mask import read_mask
 from videoada.config.quality import quality_fields, target_fields
-from videoada.config.run import (
-    DEFAULT_MODEL,
-    EXIT_FIELDS,
-    FrozenConfig,
-    GenerationConfig,
-    LoadConfig,
-    SchedulerName,
-    SkipConfig,
-)
+from videoada.config.run import DEFAULT_MODEL, EXIT_FIELDS, GenerationConfig, LoadConfig, SchedulerName, SkipConfig
 from videoada.config.yamlfile import read_yaml
 from videoada.errors import ConfigError
 
@@ -156,24 +149,3 @@ WAY_FIELDS = tuple(name for name in SKIP_FIELDS if name not in EXIT_FIELDS)  # o
 def read_settings(path: str | Path) -> dict[str, Any]:
     """The keys and values of a YAML file, keys with underscores. Raises ConfigError for what is no such file."""
     return {key.replace("-", "_"): value for key, value in read_yaml(path).items()}
-
-
-def read_mask(text: str) -> tuple[bool, ...]:
-    """0/1 for each step, from '1,1,0', '110', a JSON list, a file that holds one, or a run record's `computed`."""
-    source = text
-    try:
-        if Path(text).is_file():
-            text = Path(text).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):  # not a path at all, or not text
-        pass
-    try:
-        values = json.loads(text) if text.lstrip()[:1] in ("[", "{") else [c for c in text if c not in ", \n\r\t"]
-    except (ValueError, RecursionError):
-        values = None
-    if isinstance(values, dict):
-        values = values.get("computed")
-    if not values or not isinstance(values, list) or any(str(v) not in ("0", "1", "True", "False") for v in values):
-        raise ConfigError(
-            f"can't read a mask from '{source[:60]}': give 0/1 for each step, a file with them, or a record"
-        )
-    return tuple(str(v) in ("1", "True") for v in values)

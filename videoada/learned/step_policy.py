@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from videoada.config.run import GenerationConfig
+from videoada.config.settings import SHIPPED
 from videoada.errors import ModelError
 from videoada.learned.parts import STEP_POLICY, check_trained_for, read_part, write_part
 from videoada.models.pipelines import model_info
@@ -96,9 +98,25 @@ def choose_steps(pipe: Any, prompts: Sequence[str], path: str | Path | None = No
     return find_policy(pipe, path).choose(prompt_embedding(pipe, prompts))
 
 
-def policy_loss(logits: Tensor, actions: Tensor, rewards: Tensor, baseline: Tensor, entropy_weight: float) -> Tensor:
-    """REINFORCE (Williams 1992) with a baseline and an entropy bonus. Logits (N, K), the others (N,)."""
-    log_probabilities = logits.log_softmax(-1)
-    chosen = log_probabilities.gather(-1, actions[:, None])[:, 0]
-    entropy = -(log_probabilities.exp() * log_probabilities).sum(-1)
-    return -((rewards - baseline) * chosen + entropy_weight * entropy).mean()
+def with_most_steps(pipe: Any, requests: Sequence[GenerationConfig]) -> list[GenerationConfig]:
+    """The requests, those with a step policy with the most steps that it could choose: those of the full run."""
+    most = {
+        policy: max(find_policy(pipe, _file(policy)).counts)
+        for policy in {r.step_policy for r in requests if r.step_policy is not None}
+    }
+    return [r.model_copy(update={"num_inference_steps": most[r.step_policy]}) if r.step_policy else r for r in requests]
+
+
+def _file(step_policy: str) -> str | None:
+    return None if step_policy == SHIPPED else step_policy
+
+
+def with_chosen_steps(pipe: Any, requests: Sequence[GenerationConfig]) -> list[GenerationConfig]:
+    """The requests with the number of steps that their step policy chooses, where they have one."""
+    chosen = list(requests)
+    for policy in {request.step_policy for request in requests if request.step_policy is not None}:
+        places = [i for i, request in enumerate(requests) if request.step_policy == policy]
+        prompts = [requests[i].prompt for i in places]
+        for i, count in zip(places, choose_steps(pipe, prompts, _file(policy)), strict=True):
+            chosen[i] = requests[i].model_copy(update={"num_inference_steps": count})
+    return chosen

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from videoada.config.run import FrozenConfig
+from videoada.config.frozen import FrozenConfig
 from videoada.metrics.consistency import FrameFeatures, frame_consistency
 from videoada.metrics.paired import frame_ssim
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from videoada.config.run import DEFAULT_MODEL, SCHEDULERS, LoadConfig, one_of
+from videoada.config.frozen import one_of
+from videoada.config.run import DEFAULT_MODEL, SCHEDULERS, LoadConfig
 from videoada.errors import ConfigError, ModelError, ResourceError, VideoAdaError
 from videoada.models.placement import check_placement, place, quantization, ran_out_of_memory
 from videoada.models.sources import describe, find_folder, quiet

@@ -17,7 +17,8 @@ import torch
 
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError, ModelError
-from videoada.skipping.rules.policy import Policy, build_policy
+from videoada.skipping.rules.build import build_policy
+from videoada.skipping.rules.policy import Policy
 from videoada.skipping.schedule import calls_twice
 from videoada.skipping.stepping import LatentsCallback, StepCallback, Stepping
 from videoada.skipping.trace import StepTrace

@@ -20,10 +20,11 @@ from videoada.errors import ConfigError
 from videoada.skipping.halves import GuidedHalves
 from videoada.skipping.rewind import Rewind, TakenStep
 from videoada.skipping.rows import called_for, rows_of, select_rows, take_output
+from videoada.skipping.rules.build import PREDICTORS
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.policy import Decision, Never, Policy, SkipState
 from videoada.skipping.rules.prediction import Prediction, PredictionType, noise_in, output_of, read_prediction
-from videoada.skipping.rules.predictors import PREDICTORS, interpolate
+from videoada.skipping.rules.predictors import interpolate
 from videoada.skipping.schedule import latent_scales, noise_levels, one_for_each_row, prediction_type
 from videoada.skipping.trace import StepTrace
 

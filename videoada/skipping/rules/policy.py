@@ -15,7 +15,6 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from videoada.config.run import SkipConfig
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import Prediction
 
@@ -130,26 +129,3 @@ def by_rule(
 
 def _ratios(changes: list[float], scales: list[float]) -> tuple[float | None, ...]:
     return tuple(c / s if s > 0 and math.isfinite(c / s) else None for c, s in zip(changes, scales, strict=True))
-
-
-def build_policy(config: SkipConfig) -> Policy:
-    """The policy that a configuration names. Threshold or tolerance 0 is `none`, before any rule is asked."""
-    from videoada.skipping.rules.error_controlled import ErrorControlled
-    from videoada.skipping.rules.third_order import ThirdOrder, ThirdOrderRelease
-
-    if config.threshold == 0 or config.tolerance == 0:
-        return Never()
-    limits = config.max_skip_steps or 1, config.warmup_steps or 1, config.final_steps or 0, config.batch_decision
-    match config.policy:
-        case "error-controlled":
-            return ErrorControlled(config.tolerance or 0, *limits)
-        case "every-n":
-            return EveryN(config.every or 1)
-        case "mask":
-            return Mask(config.mask or ())
-        case "third-order":
-            return ThirdOrder(config.threshold or 0, *limits)
-        case "third-order-release":
-            return ThirdOrderRelease(config.threshold or 0, *limits)
-        case _:
-            return Never()

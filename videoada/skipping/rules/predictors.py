@@ -10,7 +10,7 @@ network computed, regressed on what the slope before it foretold (`measured_damp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -132,12 +132,3 @@ def interpolate(before: Prediction, after: Prediction, level: Level) -> Tensor:
     """x̂₀ (N,) of a step between two computed ones, on the line through both."""
     share = (level.angle - before.level.angle) / (after.level.angle - before.level.angle)
     return before.x0 + share * (after.x0 - before.x0)
-
-
-PREDICTORS: dict[str, Callable[[float | None], Predictor]] = {
-    "hold": lambda damping: Hold(),
-    "hold-output": lambda damping: HoldOutput(),
-    "linear": Linear,
-    "linear-eps": LinearEps,
-    "taylor2": Taylor2,
-}

@@ -1,0 +1,80 @@
+"""The benchmark: two runs in turns, timed apart."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+from conftest import PROMPTS
+
+import videoada
+from videoada import GenerationConfig, SkipConfig
+from videoada.benchmarks.timing import in_turn
+
+
+def test_runs_take_turns_and_only_their_own_time_counts():
+    order = []
+
+    def run(name, seconds, steps):
+        def steps_of(hand_over):
+            for i in range(steps):
+                time.sleep(seconds)
+                order.append(f"{name}{i}")
+                hand_over()
+            return name
+
+        return steps_of
+
+    (a, a_seconds), (b, b_seconds) = in_turn(run("a", 0.02, 4), run("b", 0.001, 2))
+    assert (a, b) == ("a", "b")
+    assert order == ["a0", "b0", "a1", "b1", "a2", "a3"]
+    assert a_seconds >= 0.08 > b_seconds >= 0.002
+
+
+def test_gradients_stay_off_for_the_last_when_the_first_has_ended():
+    def run(steps):
+        @torch.no_grad()  # as diffusers' pipelines are
+        def steps_of(hand_over):
+            off = []
+            for _ in range(steps):
+                hand_over()
+                off.append(not torch.is_grad_enabled())
+            return all(off)
+
+        return steps_of
+
+    assert torch.is_grad_enabled()
+    assert [result for result, _ in in_turn(run(1), run(4))] == [True, True]
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_error_in_one_ends_both_and_is_raised(which):
+    ended = []
+
+    def fine(hand_over):
+        try:
+            for _ in range(100):
+                hand_over()
+        finally:
+            ended.append(True)
+
+    def broken(hand_over):
+        hand_over()
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        in_turn(*((broken, fine) if which == 0 else (fine, broken)))
+    assert ended == [True]
+
+
+def test_a_pair_counts_as_a_run_alone_does_and_leaves_the_pipeline_as_it_was(pipe):
+    request = GenerationConfig(prompt=PROMPTS[0], seed=3, num_inference_steps=16, num_frames=2)
+    skip = SkipConfig(threshold=1.0)
+    kinds = type(pipe.unet), type(pipe.scheduler)
+    result = videoada.time_pairs(pipe, [request], skip=skip, pairs=2)
+    [(_, record)] = videoada.generate(pipe, [request], skip=skip)
+    assert result.predictions == record.num_predictions < 16
+    assert 0 < result.policy_share < 1
+    assert kinds == (type(pipe.unet), type(pipe.scheduler))

@@ -1,0 +1,204 @@
+"""--quality, --target-psnr and calibration: what they stand for, what they refuse, what they reach."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from commandline import run
+from hypothesis import given
+from hypothesis import strategies as st
+
+import videoada
+from videoada import SkipConfig
+from videoada.benchmarks.calibrate import calibrate
+from videoada.config.prompts import read_requests
+from videoada.config.quality import QUALITIES, Calibration, between, falling, quality_fields, read_calibration
+from videoada.config.settings import RunSettings
+from videoada.errors import ConfigError, PromptError
+
+PROMPT = "a red circle moving right on a black background"
+
+
+def test_quality_levels_are_ordered_and_balanced_is_the_default():
+    tolerances = [quality_fields(name)["tolerance"] for name in QUALITIES]
+    assert tolerances == sorted(tolerances)
+    assert len(set(tolerances)) == 4
+    assert SkipConfig(**quality_fields("balanced")) == SkipConfig() == RunSettings().skip()
+    assert RunSettings(quality="fast").skip().tolerance == tolerances[-1]
+    assert RunSettings(quality="fast", max_skip_steps=3).skip().max_skip_steps == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [
+        ({"quality": "best"}, "unknown quality 'best'; choose from"),
+        ({"quality": "fastt"}, "did you mean 'fast'"),
+        ({"quality": "fast", "tolerance": 0.1}, "quality and tolerance say the same thing"),
+        ({"quality": "fast", "target_psnr": 30}, "quality and target-psnr say the same thing"),
+        ({"threshold": 0.1, "target_psnr": 30}, "target-psnr and threshold say the same thing"),
+        ({"quality": "fast", "policy": "third-order"}, "has no tolerance"),
+        ({"target_psnr": 36, "model": "my/model"}, "there is no calibration for 'my/model'"),
+        ({"target_psnr": 36, "calibration": {"curve": 3}}, "holds no calibration"),
+        ({"target_psnr": 36, "calibration": {}}, "holds no calibration"),
+        ({"target_psnr": 36, "calibration": {"curve": [{"tolerance": 0}]}}, "holds no calibration"),
+        ({"target_psnr": 36, "steps": 20, "calibration": "FOUND"}, "is of tiny-t2v, ddim, 50 steps"),
+        ({"target_psnr": 36, "scheduler": "euler", "calibration": "FOUND"}, "the run is of tiny-t2v, euler"),
+        ({"policy": "none", "guidance_tolerance": 0.1}, "goes with a policy that skips"),
+        ({"tolerance": 0, "guidance_tolerance": 0.1}, "goes with a policy that skips"),
+    ],
+)
+def test_two_goals_or_unknown_ones_are_refused(fields, part):
+    if fields.get("calibration") == "FOUND":
+        fields = fields | {"calibration": FOUND}
+    with pytest.raises(ConfigError, match=part):
+        RunSettings(**fields).skip()
+
+
+CURVE = [
+    {"tolerance": 0.01, "psnr": 50.0, "psnr_worst": 40.0, "rows": 0.5},
+    {"tolerance": 0.04, "psnr": 40.0, "psnr_worst": 30.0, "rows": 0.3},
+    {"tolerance": 0.16, "psnr": 30.0, "psnr_worst": 25.0, "rows": 0.2},
+]
+FOUND = {"model": "tiny-t2v", "scheduler": "ddim", "num_inference_steps": 50, "prompts": 8, "curve": CURVE}
+
+
+def test_a_target_is_read_off_the_curve():
+    calibration = read_calibration(FOUND)
+    assert calibration.tolerance_for_psnr(40) == pytest.approx(0.04)
+    assert calibration.tolerance_for_psnr(45) == pytest.approx(0.02)  # halfway in the logarithm
+    assert calibration.tolerance_for_rows(0.25) == pytest.approx(0.08)
+    assert RunSettings(target_psnr=45, calibration=FOUND).skip().tolerance == pytest.approx(0.02)
+    with pytest.raises(ConfigError, match=r"reaches from 30\.0 to 50\.0 dB; 60 dB is outside"):
+        calibration.tolerance_for_psnr(60)
+    with pytest.raises(ConfigError, match=r"from 2\.00 to 5\.00 times as fast; 8\.00 is outside"):
+        calibration.tolerance_for_rows(1 / 8)
+
+
+@given(st.lists(st.tuples(st.floats(0.001, 1), st.floats(20, 60)), min_size=2, max_size=8, unique_by=lambda p: p[0]))
+def test_a_curve_that_rises_somewhere_is_smoothed_and_can_be_read(points):
+    curve = falling(points)
+    values = [v for _, v in curve]
+    assert all(a >= b - 1e-9 for a, b in zip(values, values[1:], strict=False))
+    assert sum(values) == pytest.approx(sum(v for _, v in points))
+    middle = (values[0] + values[-1]) / 2
+    assert min(t for t, _ in points) <= between(curve, middle) * (1 + 1e-9)
+    assert between(curve, middle) <= max(t for t, _ in points) * (1 + 1e-9)
+
+
+def small(count):
+    return [
+        videoada.GenerationConfig(prompt=PROMPT, seed=i, num_inference_steps=14, num_frames=2) for i in range(count)
+    ]
+
+
+def test_calibration_measures_and_holds_out(pipe):
+    said = []
+    tolerance, found = calibrate(
+        pipe, small(4), target_speedup=1.5, tolerances=(0.005, 0.05, 0.5), batch_size=2, on_run=said.append
+    )
+    assert 0.005 <= tolerance <= 0.5
+    assert (found.prompts, found.held_out_prompts) == (2, 2)
+    assert len(found.curve) == 5  # refined twice
+    assert found.curve[0].psnr > found.curve[-1].psnr
+    assert found.curve[0].rows > found.curve[-1].rows
+    assert 0.4 < found.held_out.rows < 0.9
+    assert len(said) == 7
+    assert Calibration.model_validate(found.model_dump(mode="json")) == found
+
+
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [
+        ({}, "one of the two"),
+        ({"target_psnr": 30, "target_speedup": 2}, "one of the two"),
+        ({"target_speedup": 0.5}, "from 1 to the number of steps"),
+        ({"target_psnr": float("nan")}, "between 0 and 100"),
+    ],
+)
+def test_calibration_refuses(pipe, fields, part):
+    with pytest.raises(ConfigError, match=part):
+        calibrate(pipe, small(4), **fields)
+    with pytest.raises(ConfigError, match="three prompts"):
+        calibrate(pipe, small(2), target_psnr=30)
+
+
+def test_the_command_writes_a_configuration_that_generate_takes(tmp_path, capsys):
+    (tmp_path / "p.txt").write_text(f"{PROMPT}\n" * 3)
+    config = tmp_path / "mine.yaml"
+    sizes = ["--steps", "14", "--num-frames", "2", "--batch-size", "3"]
+    prompts = ["--prompts", str(tmp_path / "p.txt")]
+    code, out, err = run(capsys, "calibrate", *prompts, *sizes, "--target-speedup", "1.6", "--output", str(config))
+    assert code == 0, err
+    assert "tiny-t2v (small embedded model)" in out
+    assert "on 1 prompts held out" in out
+    settings = yaml.safe_load(config.read_text())
+    assert len(settings["calibration"]["curve"]) >= 5
+    code, out, err = run(capsys, "generate", "--config", str(config), "--prompt", PROMPT, "--json", "--quiet",
+                         "--output", str(tmp_path / "a.mkv"))  # fmt: skip
+    assert code == 0, err
+    record = json.loads(out)
+    assert record["policy"]["tolerance"] == settings["tolerance"]
+    assert record["num_inference_steps"] == 14
+    best = max(point["psnr"] for point in settings["calibration"]["curve"])
+    code, out, err = run(capsys, "generate", "--config", str(config), "--prompt", PROMPT, "--target-psnr",
+                         f"{best - 1:.2f}", "--print-config")  # fmt: skip
+    assert code == 0, err
+    assert yaml.safe_load(out)["target_psnr"] == pytest.approx(best - 1, abs=0.01)
+    code, _, err = run(capsys, "generate", "--config", str(config), "--prompt", PROMPT, "--target-psnr", "5",
+                       "--print-config")  # fmt: skip
+    assert code == 2
+    assert "outside" in err
+
+
+@pytest.mark.parametrize("model", ["tiny-t2v", "tiny-i2v"])
+def test_embedded_models_come_calibrated(model):
+    tolerances = [RunSettings(model=model, target_psnr=target).skip().tolerance for target in (48, 42, 36)]
+    assert tolerances == sorted(tolerances)
+
+
+def test_prompt_files(tmp_path):
+    rows = [
+        {"prompt": PROMPT, "num_frames": 24, "height": 64, "width": 96},
+        {"prompt": "x", "seed": 7, "image": "a.png"},
+    ]
+    path = tmp_path / "p.jsonl"
+    path.write_text("\n\n".join(json.dumps(row) for row in rows) + "\n\n")
+    first, second = read_requests(path, num_frames=8, num_inference_steps=9)
+    assert (first.num_frames, first.height, first.seed, first.num_inference_steps) == (24, 64, 0, 9)
+    assert (second.seed, second.num_frames, second.image) == (7, 8, str(tmp_path / "a.png"))
+    for text, part in (("{", "line 1"), ("[1]", "no JSON object"), ('{"prompt": ""}', "line 1: the prompt is empty"),
+                       ('{"prompt": "x", "promt": 1}', "line 1: unknown key"), ("", "holds no prompts")):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(PromptError, match=part):
+            read_requests(path)
+    path.write_text('{"prompt": "x"}\n\n{')
+    with pytest.raises(PromptError, match="line 3"):
+        read_requests(path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "policy"),
+    [
+        (["--policy", "none"], "none"), (["--threshold", "0.1"], "third-order"), (["--every", "3"], "every-n"),
+        (["--mask", "1" * 14], "mask"), (["--quality", "fast"], "error-controlled"),
+        (["--no-corrector"], "error-controlled"), (["--predictor", "hold"], "error-controlled"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("own", [{"tolerance": 0.2, "damping": 0.5, "predictor": "linear"}, {"policy": "third-order"}])
+def test_a_flag_wins_over_the_configurations_way_to_skip(flags, policy, own, tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"steps": 14, "prompt": PROMPT} | own))
+    code, out, err = run(capsys, "generate", "--config", str(tmp_path / "c.yaml"), *flags, "--print-config")
+    assert code == 0, err
+    found = RunSettings(**yaml.safe_load(out)).skip()
+    assert found.policy == policy or "policy" in own
+    assert found.corrector is ("--no-corrector" not in flags and found.policy == "error-controlled")
+
+
+def test_a_folder_that_is_not_there_is_known_before_the_work(tmp_path, capsys):
+    (tmp_path / "p.txt").write_text(f"{PROMPT}\n" * 3)
+    code, _, err = run(capsys, "calibrate", "--prompts", str(tmp_path / "p.txt"), "--target-psnr", "40", "--output",
+                       str(tmp_path / "no" / "x.yaml"))  # fmt: skip
+    assert code == 2
+    assert "no folder that can be written to" in err

@@ -1,0 +1,254 @@
+"""benchmark(): methods × prompts, each measured against the full run of the same prompt and seed, resumable.
+
+Every method of a batch of prompts is drawn in one process right after the full run it is measured against. What is
+measured is one cell for each method and prompt, a line of `cells.jsonl`; the full and the reference runs are kept as
+lossless videos beside it, so that a run that was cut goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from videoada.benchmarks.methods import Drawn, Method, draw_with
+from videoada.config.run import GenerationConfig
+from videoada.config.settings import SHIPPED
+from videoada.errors import ConfigError, PromptError
+from videoada.files import append_row, model_folder, read_appended, results_folder, written_aside
+from videoada.learned.parts import EXIT_HEADS, STEP_POLICY
+from videoada.learned.step_policy import with_most_steps
+from videoada.media.video import Video
+from videoada.metrics import check_coherence, paired_fidelity
+from videoada.models.pipelines import model_info
+from videoada.shapes import agreement, measure, parse
+
+REFERENCE_STEPS = 500
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method on one prompt. Shares are of the full run; fidelity in dB, None where frames are equal."""
+
+    model: str
+    method: str
+    family: str
+    prompt: int  # its place in the file
+    predictions: int
+    rows: float
+    macs: float
+    seconds: float
+    seconds_full: float
+    psnr: float | None
+    ssim: float
+    tof: float | None
+    psnr_reference: float | None  # to the run of many steps; NaN is never written: missing where there is none
+    agreement: float | None  # of the four attributes, on embedded models
+    coherent: bool
+    reference_steps: int | None = None
+    computed: str = ""
+    peak_memory_bytes: int | None = None
+    digest: str = ""  # of the method's definition, the weights, the device and its precision
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return self.model, self.method, self.prompt
+
+
+def benchmark(
+    pipe: Any,
+    requests: Sequence[GenerationConfig],
+    methods: Sequence[Method],
+    folder: str | Path,
+    *,
+    reference_steps: int | None = REFERENCE_STEPS,
+    batch_size: int = 8,
+    on_cell: Callable[[Cell], None] | None = None,
+    on_failure: Callable[[Method, Exception], None] | None = None,
+) -> list[Cell]:
+    """Measure every method on every request; what `folder` holds of them already is not drawn again.
+
+    `reference_steps` adds a run of that many DDIM steps, against which all are measured too (None: none). Raises
+    PromptError when the folder belongs to other prompts, ConfigError for a method that the pipeline can't do. A method
+    that fails inside diffusers (some schedulers do with some timesteps) is left out and told to `on_failure`.
+    """
+    folder = results_folder(folder)
+    info = model_info(pipe)
+    _check_full_runs(pipe, requests, methods)
+    _check_same(folder / f"requests-{model_folder(info.name)}.json", [_about(r) for r in requests])
+    cells = {cell.key: cell for cell in read_cells(folder)}
+    for first in range(0, len(requests), batch_size):
+        batch = list(requests[first : first + batch_size])
+        runs = _Batch(pipe, batch, first, folder / "runs" / model_folder(info.name), batch_size)
+        for method in methods:
+            definition = digest(method, pipe, batch)
+            known = [cells.get((info.name, method.name, first + i)) for i in range(len(batch))]
+            missing = [i for i, cell in enumerate(known) if not _is_of(cell, definition, reference_steps)]
+            if not missing:
+                continue
+            try:  # first, so that a method that fails costs no full run
+                drawn = None if _is_full(method) else draw_with(pipe, method, batch, batch_size)
+            except Exception as error:
+                if on_failure is None or not _inside_diffusers(error):
+                    raise
+                on_failure(method, error)
+                continue
+            full = runs.full(method.full_scheduler)
+            drawn = full if drawn is None else drawn
+            reference = runs.reference(reference_steps) if reference_steps else None
+            for i in missing:
+                cell = _measure(info.name, info.embedded, method, first + i, batch[i], drawn[i], full[i],
+                                reference[i].video if reference else None, reference_steps, definition)  # fmt: skip
+                cells[cell.key] = cell
+                append_row(folder / "cells.jsonl", asdict(cell))
+                if on_cell:
+                    on_cell(cell)
+    names = {method.name for method in methods}
+    return [c for c in cells.values() if c.model == info.name and c.method in names and c.prompt < len(requests)]
+
+
+def _check_full_runs(pipe: Any, requests: Sequence[GenerationConfig], methods: Sequence[Method]) -> None:
+    """A step policy's choices are held against the most steps that it could choose. Raises ConfigError."""
+    for policy in {method.step_policy for method in methods} - {None}:
+        asked = with_most_steps(pipe, [request.model_copy(update={"step_policy": policy}) for request in requests])
+        for request, most in zip(requests, asked, strict=True):
+            if request.num_inference_steps != most.num_inference_steps:
+                raise ConfigError(
+                    f"the step policy chooses up to {most.num_inference_steps} steps, and the full run here has "
+                    f"{request.num_inference_steps}: give --steps {most.num_inference_steps}"
+                )
+
+
+def _is_of(cell: Cell | None, definition: str, reference_steps: int | None) -> bool:
+    if cell is None or cell.digest != definition:
+        return False
+    return not reference_steps or cell.reference_steps == reference_steps
+
+
+def digest(method: Method, pipe: Any, batch: Sequence[GenerationConfig] = ()) -> str:
+    """Of all that a cell's numbers depend on besides its prompt: cells of another definition are drawn again.
+
+    `batch` are the prompts drawn with it, where one decision is for all.
+    """
+    info = model_info(pipe)
+    about: dict[str, Any] = {
+        "method": method.model_dump(mode="json", exclude_none=True),
+        "weights": info.weights_sha256 or f"{info.source} {info.revision}",
+        "device": pipe._execution_device.type, "dtype": str(pipe.unet.dtype),
+    }  # fmt: skip
+    if method.skip.batch_decision != "prompt":
+        size = method.batch_size or len(batch)
+        about["batch"] = [(request.prompt, request.seed) for request in batch] + [size]
+    if method.skip.early_exit:
+        about["exit_heads"] = EXIT_HEADS.sha256(pipe, method.skip.exit_heads)
+    if method.step_policy:
+        about["step_policy"] = STEP_POLICY.sha256(pipe, None if method.step_policy == SHIPPED else method.step_policy)
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _inside_diffusers(error: Exception) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and "diffusers" in Path(frames[-1].filename).parts
+
+
+def read_cells(folder: str | Path) -> list[Cell]:
+    """What a benchmark's folder holds; a line cut short by an interruption is left out."""
+    cells = []
+    for row in read_appended(Path(folder) / "cells.jsonl"):
+        try:
+            cells.append(Cell(**row))
+        except TypeError:  # of another version
+            continue
+    return cells
+
+
+def _is_full(method: Method) -> bool:
+    return method.model_copy(update={"family": "", "knob": ""}) == Method(
+        family="", knob="", scheduler=method.scheduler, full_scheduler=method.scheduler
+    )
+
+
+class _Batch:
+    """The full and the reference runs of a few requests, drawn once and kept as lossless videos."""
+
+    def __init__(self, pipe: Any, batch: list[GenerationConfig], first: int, folder: Path, size: int):
+        self.pipe, self.batch, self.first, self.folder, self.size = pipe, batch, first, folder, size
+        self.known: dict[str, list[Drawn]] = {}
+
+    def full(self, scheduler: str) -> list[Drawn]:
+        return self._run(f"full-{scheduler}", Method(family="full", knob="", scheduler=scheduler))
+
+    def reference(self, steps: int) -> list[Drawn]:
+        return self._run(f"reference-{steps}", Method(family="reference", knob="", num_inference_steps=steps))
+
+    def _run(self, name: str, method: Method) -> list[Drawn]:
+        if name not in self.known:
+            paths = [self.folder / name / f"{self.first + i:03d}.mkv" for i in range(len(self.batch))]
+            definition = digest(method, self.pipe)
+            if not all(path.is_file() and _kept(path).get("digest") == definition for path in paths):
+                for path, drawn in zip(paths, draw_with(self.pipe, method, self.batch, self.size), strict=True):
+                    about = {name: value for name, value in vars(drawn).items() if name != "video"}
+                    about["digest"] = definition
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with written_aside(path.with_suffix(".json")) as about_aside, written_aside(path) as aside:
+                        drawn.video.encode(aside)
+                        about_aside.write_text(json.dumps(about), encoding="utf-8")
+            self.known[name] = [
+                Drawn(video=Video.read(path), **{k: v for k, v in _kept(path).items() if k != "digest"})
+                for path in paths
+            ]
+        return self.known[name]
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """What was noted of a kept run; {} where nothing was."""
+    about = path.with_suffix(".json")
+    return json.loads(about.read_text()) if about.is_file() else {}
+
+
+def _measure(
+    model: str, embedded: bool, method: Method, index: int, request: GenerationConfig, drawn: Drawn, full: Drawn,
+    reference: Video | None, reference_steps: int | None, definition: str,
+) -> Cell:  # fmt: skip
+    fidelity = paired_fidelity(drawn.video.frames, full.video.frames)
+    to_reference = paired_fidelity(drawn.video.frames, reference.frames, flow=False) if reference else None
+    agrees = None
+    if embedded:
+        agrees = sum(agreement(parse(request.prompt), measure(drawn.video.frames)).values()) / 4
+    return Cell(
+        model=model, method=method.name, family=method.family, prompt=index, predictions=drawn.predictions,
+        rows=round(drawn.rows / full.rows, 4), macs=round(drawn.macs_in_rows / full.macs_in_rows, 4),
+        seconds=round(drawn.seconds, 3), seconds_full=round(full.seconds, 3),
+        psnr=_rounded(fidelity.psnr), ssim=round(fidelity.ssim, 5), tof=_rounded(fidelity.tof),
+        psnr_reference=_rounded(to_reference.psnr) if to_reference else None, agreement=agrees,
+        reference_steps=reference_steps if reference else None,
+        coherent=bool(check_coherence(drawn.video.frames)["passed"]),
+        computed="".join("01"[step] for step in drawn.computed), peak_memory_bytes=drawn.peak_memory_bytes,
+        digest=definition,
+    )  # fmt: skip
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def _about(request: GenerationConfig) -> dict[str, Any]:
+    values = request.model_dump(exclude={"image", "scheduler"})
+    return values | {"image": str(request.image) if request.image is not None else None}
+
+
+def _check_same(path: Path, requests: list[dict[str, Any]]) -> None:
+    """The folder's requests must begin as these do: more of them may be added, none exchanged."""
+    before = json.loads(path.read_text()) if path.is_file() else []
+    before, named = ([{k: v for k, v in r.items() if v is not None} for r in rs] for rs in (before, requests))
+    count = min(len(before), len(requests))
+    if before[:count] != named[:count]:
+        raise PromptError(f"{path.parent} holds a benchmark of other prompts or settings; name another folder")
+    if len(requests) > len(before):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_aside(path) as aside:
+            aside.write_text(json.dumps(requests, indent=1))

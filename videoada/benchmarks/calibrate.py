@@ -1,0 +1,110 @@
+"""calibrate(): a model's curve of fidelity against tolerance, the tolerance for a goal, a check on other prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from videoada.config.quality import Calibration, CurvePoint
+from videoada.config.run import GenerationConfig, SkipConfig
+from videoada.errors import ConfigError
+from videoada.generation.generate import check_request, generate
+from videoada.media.video import Video
+from videoada.metrics.paired import IDENTICAL, paired_fidelity
+from videoada.models.pipelines import model_info
+
+TOLERANCES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
+MOST_MORE = 6  # tolerances tried beyond them, each twice or half the last, where the goal lies outside
+REFINED = 2  # tolerances tried then, each where the curve so far says that the goal is: it falls steeply at its end
+
+
+def calibrate(
+    pipe: Any,
+    requests: Sequence[GenerationConfig],
+    *,
+    target_psnr: float | None = None,
+    target_speedup: float | None = None,
+    tolerances: Sequence[float] = TOLERANCES,
+    batch_size: int = 1,
+    on_run: Callable[[str], None] | None = None,
+) -> tuple[float, Calibration]:
+    """The tolerance that reaches a mean PSNR (dB) or takes 1/`target_speedup` of the UNet rows, and the calibration.
+
+    One full run and one run for each tolerance of the first two thirds of the requests give the curve, which is carried
+    on where the goal lies outside and refined at it; the last third, at least one, is held out: what the chosen
+    tolerance gives on it is `held_out`. Raises ConfigError for less than three requests, for none or two goals, and
+    for a goal that no tolerance reaches.
+    """
+    if (target_psnr is None) == (target_speedup is None):
+        raise ConfigError("give a target PSNR or a target speed-up, one of the two")
+    if len(requests) < 3:
+        raise ConfigError(f"a calibration needs three prompts, two to measure and one to check; got {len(requests)}")
+    if target_speedup is not None and not 1 <= target_speedup <= requests[0].num_inference_steps:
+        raise ConfigError(f"a target speed-up is from 1 to the number of steps, got {target_speedup:g}")
+    if target_psnr is not None and not 0 < target_psnr < IDENTICAL:
+        raise ConfigError(f"a target PSNR is between 0 and {IDENTICAL:g} dB, got {target_psnr:g}")
+    for request in requests:
+        check_request(pipe, request, SkipConfig())
+    count = max(len(requests) * 2 // 3, 2)
+    seen, held_out = requests[:count], requests[count:]
+    say = on_run or (lambda text: None)
+    say(f"{len(seen)} full runs")
+    full = [video for video, _ in generate(pipe, seen, skip=SkipConfig(policy="none"), batch_size=batch_size)]
+    curve: list[CurvePoint] = []
+
+    def add(tolerance: float) -> None:
+        point = _measure(pipe, seen, full, tolerance, batch_size)
+        curve.append(point)
+        curve.sort(key=lambda point: point.tolerance)
+        say(f"tolerance {tolerance:g}: {point.psnr:.1f} dB, {point.rows:.0%} of the rows")
+
+    def beyond(point: CurvePoint) -> float:
+        """Above 0 where the point is better than the goal asks for."""
+        if target_psnr is not None:
+            return point.psnr - target_psnr
+        return point.rows - 1 / (target_speedup or 1)
+
+    for tolerance in tolerances:
+        add(tolerance)
+    for _ in range(MOST_MORE):
+        if beyond(curve[-1]) > 0:
+            add(curve[-1].tolerance * 2)
+        elif beyond(curve[0]) < 0:
+            add(curve[0].tolerance / 2)
+
+    def so_far() -> Calibration:
+        return Calibration(
+            model=model_info(pipe).name, scheduler=seen[0].scheduler, num_inference_steps=seen[0].num_inference_steps,
+            prompts=len(seen), curve=tuple(curve),
+        )  # fmt: skip
+
+    def for_goal() -> float:
+        if target_psnr is not None:
+            return so_far().tolerance_for_psnr(target_psnr)
+        return so_far().tolerance_for_rows(1 / (target_speedup or 1))
+
+    for _ in range(REFINED):
+        if (tolerance := round(for_goal(), 6)) not in {point.tolerance for point in curve}:
+            add(tolerance)
+    about, tolerance = so_far(), for_goal()
+    say(f"{len(held_out)} held-out prompts at tolerance {tolerance:.4g}")
+    full = [video for video, _ in generate(pipe, held_out, skip=SkipConfig(policy="none"), batch_size=batch_size)]
+    check = _measure(pipe, held_out, full, tolerance, batch_size)
+    return tolerance, about.model_copy(update={"held_out": check, "held_out_prompts": len(held_out)})
+
+
+def _measure(
+    pipe: Any, requests: Sequence[GenerationConfig], full: Sequence[Video], tolerance: float, batch_size: int
+) -> CurvePoint:
+    skip = SkipConfig(policy="error-controlled", tolerance=tolerance)
+    drawn = generate(pipe, requests, skip=skip, batch_size=batch_size)
+    found = [
+        paired_fidelity(video.frames, reference.frames, flow=False).psnr
+        for (video, _), reference in zip(drawn, full, strict=True)
+    ]
+    psnr = [IDENTICAL if value is None else min(value, IDENTICAL) for value in found]
+    rows = [record.unet_rows / record.unet_rows_full for _, record in drawn]
+    return CurvePoint(
+        tolerance=tolerance, psnr=round(sum(psnr) / len(psnr), 3), psnr_worst=round(min(psnr), 3),
+        rows=round(sum(rows) / len(rows), 4),
+    )  # fmt: skip

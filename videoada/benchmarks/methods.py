@@ -1,0 +1,127 @@
+"""Ways to draw a video that a benchmark compares, and one signature to draw with any of them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+
+from videoada.benchmarks.deepcache import BlockCache, cached_blocks
+from videoada.benchmarks.dpm_adaptive import solved_adaptively
+from videoada.config.frozen import FrozenConfig
+from videoada.config.run import GenerationConfig, SchedulerName, SkipConfig
+from videoada.generation.generate import generate
+from videoada.media.video import Video
+from videoada.models.call import draw_batch
+from videoada.models.pipelines import make_scheduler
+
+Spacing = Literal["leading", "trailing", "karras"]
+NONE = SkipConfig(policy="none")
+
+
+class Method(FrozenConfig):
+    """What differs from the full run. `family` is the curve of which it is a point, `knob` its place on it.
+
+    `full_scheduler` draws the run that it is measured against. `num_inference_steps` None means as many as that run.
+    """
+
+    family: str
+    knob: str
+    scheduler: SchedulerName = "ddim"
+    full_scheduler: SchedulerName = "ddim"
+    num_inference_steps: int | None = None
+    timestep_spacing: Spacing | None = None
+    step_policy: str | None = None  # a file, or "shipped": how many steps each prompt gets
+    skip: SkipConfig = NONE
+    cache_interval: int | None = Field(default=None, ge=1)
+    solver_tolerance: float | None = Field(default=None, gt=0)
+    batch_size: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.family} {self.knob}".strip()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A video, the UNet rows and the share of a full row's multiplications that it took, and seconds."""
+
+    video: Video
+    predictions: int
+    rows: int
+    macs_in_rows: float  # multiply-adds ÷ those of one full row
+    seconds: float
+    peak_memory_bytes: int | None
+    computed: list[bool]
+
+
+def draw_with(pipe: Any, method: Method, requests: Sequence[GenerationConfig], batch_size: int = 1) -> list[Drawn]:
+    """One video for each request, by `method`. Raises ConfigError for what the pipeline can't do."""
+    steps = method.num_inference_steps
+    changed = [
+        r.model_copy(
+            update={"scheduler": method.scheduler, "step_policy": method.step_policy}
+            | ({"num_inference_steps": steps} if steps else {})
+        )
+        for r in requests
+    ]
+    cache: BlockCache | None = None
+    with contextlib.ExitStack() as stack:
+        if method.timestep_spacing:
+            stack.enter_context(spaced(pipe, method.scheduler, method.timestep_spacing))
+        if method.cache_interval:
+            cache = stack.enter_context(cached_blocks(pipe.unet, method.cache_interval))
+        if method.solver_tolerance:
+            return _solve(pipe, method.solver_tolerance, changed)
+        began = time.perf_counter()
+        results = generate(pipe, changed, skip=method.skip, batch_size=method.batch_size or batch_size)
+        seconds = (time.perf_counter() - began) / len(changed)
+    drawn = []
+    for video, record in results:
+        macs = record.unet_rows * (record.early_exit["macs"] if record.early_exit else 1.0)
+        if cache and cache.shallow_share is not None:
+            deep = -(-record.num_inference_steps // cache.interval) / record.num_inference_steps
+            macs *= deep + (1 - deep) * cache.shallow_share
+        drawn.append(
+            Drawn(
+                video,
+                record.num_predictions,
+                record.unet_rows,
+                macs,
+                seconds,
+                record.peak_memory_bytes,
+                record.computed,
+            )
+        )
+    return drawn
+
+
+def _solve(pipe: Any, tolerance: float, requests: Sequence[GenerationConfig]) -> list[Drawn]:
+    """One by one: each chooses its own steps."""
+    drawn = []
+    for request in requests:
+        began = time.perf_counter()
+        with solved_adaptively(pipe, tolerance, like_steps=request.num_inference_steps) as calls:
+            [video], _ = draw_batch(pipe, [request.model_copy(update={"num_inference_steps": 1})])
+        seconds = time.perf_counter() - began
+        drawn.append(Drawn(video, calls.calls, calls.rows, float(calls.rows), seconds, None, [True]))
+    return drawn
+
+
+@contextlib.contextmanager
+def spaced(pipe: Any, scheduler: str, spacing: Spacing) -> Iterator[None]:
+    """The pipeline with timesteps so spaced, for schedulers made from its own within the block."""
+    before = pipe.scheduler
+    like = make_scheduler(scheduler, before)
+    changes: dict[str, Any] = {"timestep_spacing": spacing}
+    if spacing == "karras":
+        changes = {"use_karras_sigmas": True}
+    pipe.scheduler = type(like).from_config(like.config, **changes)
+    try:
+        yield
+    finally:
+        pipe.scheduler = before

@@ -1,0 +1,46 @@
+"""Small frozen models without unknown keys; what does not fit is a ConfigError of one line."""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from videoada.errors import ConfigError
+
+
+class FrozenConfig(BaseModel):
+    """Unchangeable, without unknown keys; what does not fit is a ConfigError of one line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(_first_line(error, type(self))) from None
+
+
+def one_of(kind: str, value: str, options: tuple[str, ...]) -> str:
+    """`value`, or a ValueError that names the nearest option."""
+    if value in options:
+        return value
+    near = difflib.get_close_matches(value, options, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise ValueError(f"unknown {kind} '{value}'; {hint}choose from {', '.join(options)}")
+
+
+def _first_line(error: ValidationError, model: type[BaseModel]) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"][:1]).replace("_", "-")
+    if first["type"] == "extra_forbidden":
+        options = list(model.model_fields)
+        unknown = str(first["loc"][0])[:60]
+        near = difflib.get_close_matches(unknown, options, n=3, cutoff=0.5)
+        return f"unknown key '{unknown}'; " + (
+            f"the nearest are {', '.join(near)}" if near else f"choose from {', '.join(options)}"
+        )
+    message = first["msg"].removeprefix("Value error, ")
+    return message if first["type"] == "value_error" else f"{name}: {message}, got {reprlib.repr(first['input'])}"

@@ -1,0 +1,1 @@
+"""Folders of videos, measured and reported."""

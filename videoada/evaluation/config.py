@@ -1,0 +1,97 @@
+"""What an evaluation is asked for: metrics, protocols, which frames, and what to do with bad videos."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from videoada.config.frozen import FrozenConfig, one_of
+from videoada.errors import ConfigError
+from videoada.media.clips import Sampling
+from videoada.metrics.coherence import CoherenceLimits
+
+SET_METRICS = ("fvd", "kvd", "fvd-infinity", "paired-feature-distance")
+PAIR_METRICS = ("psnr", "ssim", "tof", "ms-ssim", "lpips")
+VIDEO_METRICS = ("agreement", "coherence")
+METRICS = (*SET_METRICS, *PAIR_METRICS, *VIDEO_METRICS)
+DEFAULT_METRICS = ("fvd", "kvd", "psnr", "ssim", "tof", "agreement", "coherence")
+PROTOCOLS = {  # StyleGAN-V's (arXiv 2112.14683): 2048 videos a side, one clip of each: frames, stride
+    "fvd2048_16f": (16, 1),
+    "fvd2048_128f": (128, 1),
+    "fvd2048_128f_subsample8f": (16, 8),
+}
+
+
+class EvaluationConfig(FrozenConfig):
+    """What to measure, on which frames. `num_frames` None takes whole videos; a `protocol` fixes frames and stride.
+
+    `bad_videos` says what to do with one that can't be read or is too short: `fail`, or `skip` and list it.
+    """
+
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+    extractor: str = "tiny-shapes-v1"
+    protocol: str | None = None
+    num_frames: int | None = Field(default=None, ge=1, le=4096)
+    stride: int = Field(default=1, ge=1, le=1024)
+    clips_per_video: int = Field(default=1, ge=1, le=1024)
+    bad_videos: Literal["fail", "skip"] = "fail"
+    workers: int | None = Field(default=None, ge=1, le=256)
+    batch_size: int = Field(default=16, ge=1)
+    device: str = "cpu"
+    seed: int = Field(default=0, ge=0)
+    limits: CoherenceLimits | None = None
+
+    @field_validator("metrics")
+    @classmethod
+    def _known_metrics(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError(f"there is no metric; choose from {', '.join(METRICS)}")
+        return tuple(one_of("metric", name, METRICS) for name in value)
+
+    @field_validator("protocol")
+    @classmethod
+    def _known_protocol(cls, value: str | None) -> str | None:
+        return value if value is None else one_of("protocol", value, tuple(PROTOCOLS))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _protocol_fixes_frames(cls, values: Any) -> Any:
+        values = {k: v for k, v in dict(values).items() if v is not None}
+        if values.get("clips_per_video", 1) != 1 and values.get("num_frames") is None:
+            raise ValueError("clips-per-video needs num-frames: without it a clip is the whole video")
+        if values.get("protocol") in PROTOCOLS:
+            for name in ("num_frames", "stride", "clips_per_video"):
+                if name in values:
+                    raise ValueError(f"protocol '{values['protocol']}' fixes {name.replace('_', '-')}; leave it out")
+            values["num_frames"], values["stride"] = PROTOCOLS[values["protocol"]]
+        return values
+
+    @property
+    def most_videos(self) -> int | None:
+        """Videos of each side that the protocol takes."""
+        return 2048 if self.protocol else None
+
+    def sampling(self) -> Sampling:
+        return Sampling(self.num_frames, self.stride, self.clips_per_video)
+
+    def sampling_as_dict(self) -> dict[str, Any]:
+        return {
+            "protocol": self.protocol, "num_frames": self.num_frames, "stride": self.stride,
+            "clips_per_video": self.clips_per_video,
+        }  # fmt: skip
+
+    def wanted(self, generated: bool, paired: bool, statistics: bool) -> set[str]:
+        """The metrics that can be measured with what there is; those asked for by name must be.
+
+        Raises ConfigError for one of the others.
+        """
+        possible = set(VIDEO_METRICS) if generated else set()
+        if generated and (paired or statistics):
+            possible |= {"fvd", "kvd", "fvd-infinity"}
+        if generated and paired:
+            possible |= {"paired-feature-distance", *PAIR_METRICS}
+        if "metrics" in self.model_fields_set and generated and (missing := set(self.metrics) - possible):
+            needs = "a --reference folder" if missing & {*PAIR_METRICS, "paired-feature-distance"} else "a reference"
+            raise ConfigError(f"{', '.join(sorted(missing))}: needs {needs}")
+        return set(self.metrics) & possible

@@ -1,0 +1,133 @@
+"""The two sides of an evaluation: their videos with their records, and who is whose partner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videoada.errors import PromptError
+from videoada.evaluation.result import Summary
+from videoada.media.clips import find_videos
+from videoada.records.find import find_record
+from videoada.records.record import RunRecord
+
+LOSSY = {".mp4", ".gif", ".webm", ".mov", ".avi", ".m4v"}
+SETTINGS: dict[str, Callable[[RunRecord], Any]] = {
+    "model": lambda r: (r.model.name, r.model.weights_sha256),
+    "scheduler": lambda r: r.scheduler,
+    "steps": lambda r: r.num_inference_steps,
+    "guidance": lambda r: r.guidance_scale,
+}
+Job = tuple[Path | None, Path | None]  # a generated video and its partner, or one of them alone
+
+
+@dataclass
+class VideoSet:
+    """One side: its videos by name, their records, the features so far."""
+
+    folder: str
+    videos: list[Path]
+    records: dict[Path, RunRecord]
+    features: list[Tensor] = field(default_factory=list)
+    owners: list[Path] = field(default_factory=list)  # whose features, clip by clip
+    sizes: set[tuple[int, ...]] = field(default_factory=set)  # (F, H, W)
+
+    def stacked(self) -> Tensor:
+        """Features (N, D) of all clips, in the order of the videos."""
+        return torch.cat(self.features)
+
+    def warnings(self, partners: dict[Path, Path], other: VideoSet | None) -> list[str]:
+        """What makes pairs less than the same run twice: lossy files, other models or settings."""
+        found = []
+        files = {p.suffix.lower() for p in (*partners, *partners.values())} & LOSSY
+        if files:
+            found.append(
+                f"pairs are of lossy files ({', '.join(sorted(files))}): PSNR, SSIM and tOF are of what is left in "
+                "them; write .mkv or .webp to measure"
+            )
+        for name, value in SETTINGS.items():
+            pairs = ((self.records[a], other.records[b]) for a, b in partners.items()) if other else ()
+            if count := sum(value(a) != value(b) for a, b in pairs):
+                found.append(f"{count} pairs differ in {name}, not in what was skipped alone")
+        return found
+
+    def summary(self) -> Summary:
+        """What a result says of this side."""
+        records = list(self.records.values())
+        if len(records) == len(self.videos) and all(
+            r.policy.get("name") == "none" and not r.early_exit and not r.most_steps for r in records
+        ):
+            kind = "full runs"
+        elif records:
+            kind = "runs" if len(records) == len(self.videos) else f"videos, {len(records)} of them runs with records"
+        else:
+            kind = "videos without records"
+        return Summary(
+            path=str(Path(self.folder).resolve()),
+            kind=kind,
+            videos=len(set(self.owners)),
+            clips=len(self.owners),
+            sizes=sorted(f"{f} frames of {w}×{h}" for f, h, w in self.sizes),
+            models=sorted({f"{r.model.name}{' (embedded)' if r.model.embedded else ''}" for r in records}),
+        )
+
+
+def open_set(folder: str | Path | None, most: int | None = None) -> VideoSet | None:
+    """The videos of a folder with what records they have; evenly over their names where there are more than `most`."""
+    if folder is None:
+        return None
+    videos = find_videos(folder)
+    if most and len(videos) > most:
+        videos = [videos[i * len(videos) // most] for i in range(most)]
+    records = {}
+    for video in videos:
+        try:
+            records[video] = find_record(video)
+        except PromptError:  # none, or a damaged one: then it can't be paired, which is said
+            continue
+    return VideoSet(str(folder), videos, records)
+
+
+def _key(record: RunRecord) -> tuple[Any, ...]:
+    return record.prompt, record.seed, record.image_sha256
+
+
+def pair(made: VideoSet | None, real: VideoSet | None) -> tuple[dict[Path, Path], dict[str, list[str]]]:
+    """Partner of each generated video, and what has none."""
+    if made is None or real is None:
+        return {}, {}
+    keys: list[dict[Any, list[Path]]] = [{}, {}]
+    for side, by_key in zip((made, real), keys, strict=True):
+        for path, record in side.records.items():
+            by_key.setdefault(_key(record), []).append(path)
+    pairs = {
+        paths[0]: keys[1][key][0] for key, paths in keys[0].items() if len(paths) == 1 == len(keys[1].get(key, ()))
+    }
+    unpaired: dict[str, list[str]] = {}
+    for name, side, own, other, partnered in (
+        ("generated", made, keys[0], keys[1], set(pairs)), ("reference", real, keys[1], keys[0], set(pairs.values())),
+    ):  # fmt: skip
+        for path in side.videos:
+            if path not in partnered:
+                if path not in side.records:
+                    why = "no run record"
+                elif len(own[key := _key(side.records[path])]) > 1:
+                    why = "another video of this folder has the same prompt and seed"
+                elif len(other.get(key, ())) > 1:
+                    why = "several partners have its prompt and seed"
+                else:
+                    why = "no partner with its prompt and seed"
+                unpaired.setdefault(name, []).append(f"{path.name}: {why}")
+    return pairs, unpaired
+
+
+def jobs_of(made: VideoSet | None, real: VideoSet | None, pairs: dict[Path, Path]) -> list[Job]:
+    """Every video once: the generated ones, each with its partner, then the references that have none."""
+    jobs: list[Job] = [(path, pairs.get(path)) for path in (made.videos if made else ())]
+    partnered = set(pairs.values())
+    return jobs + [(None, path) for path in (real.videos if real else ()) if path not in partnered]

@@ -1,0 +1,99 @@
+"""compare(): the skipped run beside the full run of the same prompt and seed, and a video that shows both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videoada.config.run import GenerationConfig, SkipConfig
+from videoada.generation.generate import generate
+from videoada.learned.step_policy import with_most_steps
+from videoada.media.video import Video
+from videoada.metrics import paired_fidelity
+from videoada.records.record import RunRecord
+from videoada.skipping.stepping import LatentsCallback, StepCallback
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A skipped run, whose record holds its `fidelity`, and the full run it was measured against."""
+
+    video: Video
+    record: RunRecord
+    full: Video
+    full_record: RunRecord
+
+
+def compare(
+    pipe: Any,
+    requests: Sequence[GenerationConfig],
+    *,
+    skip: SkipConfig | None = None,
+    batch_size: int = 1,
+    on_step: StepCallback | None = None,
+) -> list[Comparison]:
+    """Draw each request twice in one process, skipping and in full, and measure the one against the other.
+
+    `record.fidelity["speedup"]` is the full run's time ÷ the skipped run's, from the prompt to the decoded frames,
+    after a warm-up of two steps at the same size. Raises ConfigError for a request that can't be met.
+    """
+    for request in requests[:1]:
+        generate(
+            pipe,
+            [request.model_copy(update={"num_inference_steps": 2, "step_policy": None})],
+            skip=SkipConfig(policy="none"),
+        )
+    comparisons = []
+    for first in range(0, len(requests), batch_size):
+        batch = requests[first : first + batch_size]
+        in_full = [r.model_copy(update={"step_policy": None}) for r in with_most_steps(pipe, batch)]
+        paths: tuple[list[list[Tensor]], list[list[Tensor]]] = ([], [])
+        skipped, full = (
+            generate(pipe, each, skip=how, batch_size=batch_size, on_step=on_step, on_latents=_keeper(path))
+            for each, how, path in ((batch, skip, paths[0]), (in_full, SkipConfig(policy="none"), paths[1]))
+        )
+        other_steps = any(request.step_policy for request in batch)  # then latents of equal steps are not alike
+        errors = [None] * len(batch) if other_steps else latent_errors(*paths)
+        for i, ((video, record), (full_video, full_record)) in enumerate(zip(skipped, full, strict=True)):
+            fidelity = paired_fidelity(video.frames, full_video.frames).as_dict()
+            if errors[i] is not None:
+                fidelity["latent_error"] = errors[i]
+            fidelity["speedup"] = round(full_record.seconds["total"] / record.seconds["total"], 4)
+            warnings = record.warnings + lost_coherence(record, full_record)
+            record = record.model_copy(update={"fidelity": fidelity, "warnings": warnings})
+            comparisons.append(Comparison(video, record, full_video, full_record))
+    return comparisons
+
+
+def _keeper(runs: list[list[Tensor]]) -> LatentsCallback:
+    def keep(step: int, latents: Tensor) -> None:
+        if step == 0:
+            runs.append([])
+        runs[-1].append(latents.double().cpu())  # squares of large ones overflow float32
+
+    return keep
+
+
+def latent_errors(skipped: list[list[Tensor]], full: list[list[Tensor]]) -> list[list[float]]:
+    """For each prompt, step by step, ‖skipped − full‖ ÷ ‖full‖ of the latents after that step.
+
+    Each argument holds, for one batch after the other, its latents (B, N) step by step.
+    """
+    errors: list[list[float]] = []
+    for of_skipped, of_full in zip(skipped, full, strict=True):
+        steps = zip(of_skipped, of_full, strict=True)
+        shares = torch.stack([(s - f).norm(dim=1) / f.norm(dim=1).clamp_min(1e-12) for s, f in steps], 1)  # (B, S)
+        errors += [[round(value, 6) for value in row] for row in shares.tolist()]
+    return errors
+
+
+def lost_coherence(record: RunRecord, full_record: RunRecord) -> list[str]:
+    """A warning when the skipped run fails a check that the full run passes."""
+    before = (full_record.coherence or {}).get("failed", [])
+    lost = [name for name in (record.coherence or {}).get("failed", []) if name not in before]
+    text = ", ".join(f"{name.replace('_', ' ')} {record.coherence[name]:.3g}" for name in lost if record.coherence)
+    return [f"skipping cost coherence: {text}; the full run passes; skip less"] if lost else []

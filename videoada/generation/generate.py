@@ -1,0 +1,119 @@
+"""generate(): requests in, videos with their records out."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from videoada.config.run import GenerationConfig, SkipConfig
+from videoada.errors import ConfigError
+from videoada.generation.record import make_record, savings, with_measures
+from videoada.learned.early_exit import exits_of, find_heads
+from videoada.learned.step_policy import with_chosen_steps, with_most_steps
+from videoada.media.video import Video
+from videoada.models.call import check_request as check_drawable
+from videoada.models.call import draw_batch
+from videoada.models.pipelines import scheduler_of
+from videoada.records.record import RunRecord
+from videoada.skipping.skip_steps import skip_steps
+from videoada.skipping.stepping import LatentsCallback, StepCallback
+
+
+def generate(
+    pipe: Any,
+    requests: Sequence[GenerationConfig] | None = None,
+    *,
+    skip: SkipConfig | None = None,
+    batch_size: int = 1,
+    on_step: StepCallback | None = None,
+    on_latents: LatentsCallback | None = None,
+    on_video: Callable[[Video, RunRecord], None] | None = None,
+    measure: bool = True,
+    **fields: Any,
+) -> list[tuple[Video, RunRecord]]:
+    """Draw one video for each request, skipping as `skip` says (default: the shipped policy).
+
+    Give `requests`, or the fields of a single one: `generate(pipe, prompt="…", seed=7)`. Up to `batch_size` neighbours
+    that differ only in prompts, image and seed run as one batch, still with one decision for each. `on_step(
+    step, num_steps, computed)` is called after each step, `on_latents(step, latents)` with what it left, `on_video`
+    after each video. Each video uses one CPU
+    generator with its own seed for everything random in it, so the batch size changes nothing but rounding. A record's
+    seconds are its share of the batch's. With `measure` False a record lacks what is measured on the frames, until
+    `with_measures` adds it. Raises ConfigError for a request that can't be met.
+    """
+    if requests is None:
+        requests = [GenerationConfig(**fields)]
+    elif fields:
+        raise ConfigError("give requests or the fields of one, not both")
+    if batch_size < 1:
+        raise ConfigError(f"the batch size must be at least 1, got {batch_size}")
+    skip = skip or SkipConfig()
+    requests = with_most_steps(pipe, requests)
+    chosen = with_chosen_steps(pipe, requests)
+    for request in chosen:
+        check_request(pipe, request, skip)
+    order = list(range(len(chosen)))
+    if any(request.step_policy for request in chosen):  # those with equally many steps together
+        order.sort(key=lambda i: chosen[i].num_inference_steps)
+    results: dict[int, tuple[Video, RunRecord]] = {}
+    for _, alike in itertools.groupby(order, key=lambda i: _settings(chosen[i])):
+        waiting = list(alike)
+        for first in range(0, len(waiting), batch_size):
+            places = waiting[first : first + batch_size]
+            batch = _generate_batch(pipe, [chosen[i] for i in places], skip, on_step, on_latents)
+            for i, (video, record) in zip(places, batch, strict=True):
+                most = requests[i].num_inference_steps
+                update = {"most_steps": most if requests[i].step_policy else None, "savings": savings(record, most)}
+                record = record.model_copy(update=update)
+                results[i] = video, with_measures(record, video) if measure else record
+                if on_video:
+                    on_video(*results[i])
+    return [results[i] for i in range(len(chosen))]
+
+
+def check_request(pipe: Any, request: GenerationConfig, skip: SkipConfig) -> None:
+    """Raises ConfigError if this pipeline can't draw the request, ModelError if it draws no videos at all."""
+    check_drawable(pipe, request)
+    if skip.early_exit:
+        find_heads(pipe, skip.exit_heads)
+    if skip.mask and len(skip.mask) != request.num_inference_steps:
+        raise ConfigError(f"the mask has {len(skip.mask)} entries but the run has {request.num_inference_steps} steps")
+
+
+def _settings(request: GenerationConfig) -> str:
+    return request.model_dump_json(exclude={"prompt", "negative_prompt", "image", "seed"})
+
+
+def _generate_batch(
+    pipe: Any,
+    batch: Sequence[GenerationConfig],
+    skip: SkipConfig,
+    on_step: StepCallback | None,
+    on_latents: LatentsCallback | None,
+) -> list[tuple[Video, RunRecord]]:
+    if (device := pipe._execution_device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with (
+        scheduler_of(pipe, batch[0].scheduler),
+        exits_of(pipe, skip, guided=batch[0].guidance_scale > 1) as exits,
+        skip_steps(pipe, skip.steps_alone, on_step=on_step, on_latents=on_latents) as trace,
+    ):
+        started = time.perf_counter()
+        videos, total = draw_batch(pipe, batch)
+    seconds = {
+        "load": 0.0,
+        "encode": trace.started - started,
+        "denoise": trace.finished - trace.started,
+        "decode": started + total - trace.finished,
+        "write": 0.0,
+        "total": total,
+    }
+    seconds = {name: value / len(batch) for name, value in seconds.items()}
+    return [
+        (video, make_record(pipe, each, skip, trace, exits, index, video, seconds))
+        for index, (each, video) in enumerate(zip(batch, videos, strict=True))
+    ]

@@ -1,0 +1,1 @@
+"""A prompt file into a folder, on one process or many machines."""
