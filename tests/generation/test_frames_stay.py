@@ -1,7 +1,8 @@
 """Frames of ten runs, held to those that were drawn before the package moved into its rooms.
 
-`python tests/generation/test_frames_stay.py` draws them again; do so only where frames are meant to change, and say why.
-The hashes are of one kind of processor: where torch takes other kernels, frames are compared, and few levels may differ.
+`python tests/generation/test_frames_stay.py` draws them again; do so only where frames are meant to change, and say
+why. The hashes are of one kind of processor: where torch takes other kernels, frames are compared instead, and may
+differ by two levels.
 """
 
 from __future__ import annotations
