@@ -31,16 +31,20 @@ def inspect(
     from videoada.cli.show import show_record
 
     console = Console(highlight=False, soft_wrap=True)
-    console.print(escape(record.prompt))
+    request, skip = record.request, record.skip
+    console.print(escape(request.prompt))
     embedded = " (small embedded model)" if record.model.embedded else ""
-    predictor = f"{record.predictor.get('name')}{', corrected' if record.predictor.get('corrector') else ''}"
-    policy = ", ".join(f"{k} {v}" for k, v in record.policy.items() if k not in ("name", "mask"))
+    predictor = f"{skip.predictor}{', corrected' if skip.corrector else ''}"
+    shown = skip.model_dump(exclude_none=True, exclude={"policy", "predictor", "corrector", "mask"})
+    if skip.batch_decision == "prompt":
+        shown.pop("batch_decision")
+    policy = ", ".join(f"{name} {value}" for name, value in shown.items())
     for name, value in (
         ("model", f"{record.model.name}{embedded}"),
-        ("size", f"{record.num_frames} frames of {record.width}×{record.height} at {record.fps} a second"),
-        ("run", f"{record.scheduler}, guidance {record.guidance_scale:g}, seed {record.seed}, "
+        ("size", f"{record.num_frames} frames of {record.width}×{record.height} at {request.fps} a second"),
+        ("run", f"{request.scheduler}, guidance {request.guidance_scale:g}, seed {request.seed}, "
                 f"{record.device} {record.dtype}"),
-        ("policy", f"{record.policy.get('name')}{f' ({policy})' if policy else ''}, {predictor}"),
+        ("policy", f"{skip.policy}{f' ({policy})' if policy else ''}, {predictor}"),
         ("created", record.created),
     ):  # fmt: skip
         console.print(f"{name}: {escape(str(value))}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import TaskID
 
     from videoada.rendering.render import Progress
     from videoada.rendering.worker import Outcome
@@ -17,7 +18,7 @@ EVERY = 15.0  # seconds between plain lines
 
 
 @contextlib.contextmanager
-def render_bar(console: Console, total: int) -> Iterator[Callable[[Progress, Outcome | None], None]]:
+def render_bar(console: Console) -> Iterator[Callable[[Progress, Outcome | None], None]]:
     """Give what `render` calls with its progress; failures are told as they happen."""
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -47,10 +48,13 @@ def render_bar(console: Console, total: int) -> Iterator[Callable[[Progress, Out
         TimeElapsedColumn(),
     )
     with Bar(*columns, console=console) as bar:
-        task = bar.add_task("", total=total, figures="")
+        task: TaskID | None = None
 
         def update(progress: Progress, outcome: Outcome | None) -> None:
+            nonlocal task
             tell(outcome)
+            if task is None:  # shown once drawing begins
+                task = bar.add_task("", total=progress.total, figures="")
             bar.update(task, completed=progress.done, figures=figures(progress))
 
         yield update

@@ -32,15 +32,18 @@ def one_of(kind: str, value: str, options: tuple[str, ...]) -> str:
     raise ValueError(f"unknown {kind} '{value}'; {hint}choose from {', '.join(options)}")
 
 
+def unknown_key(name: str, options: tuple[str, ...]) -> str:
+    """What is said of a key that is none of `options`: the nearest of them."""
+    near = difflib.get_close_matches(name[:60], options, n=3, cutoff=0.5)
+    hint = f"the nearest are {', '.join(near)}" if near else f"choose from {', '.join(options)}"
+    return f"unknown key '{name[:60]}'; {hint}"
+
+
 def _first_line(error: ValidationError, model: type[BaseModel]) -> str:
     first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"][:1]).replace("_", "-")
     if first["type"] == "extra_forbidden":
-        options = list(model.model_fields)
-        unknown = str(first["loc"][0])[:60]
-        near = difflib.get_close_matches(unknown, options, n=3, cutoff=0.5)
-        return f"unknown key '{unknown}'; " + (
-            f"the nearest are {', '.join(near)}" if near else f"choose from {', '.join(options)}"
-        )
+        return unknown_key(str(first["loc"][0]), tuple(model.model_fields))
     message = first["msg"].removeprefix("Value error, ")
-    return message if first["type"] == "value_error" else f"{name}: {message}, got {reprlib.repr(first['input'])}"
+    if first["type"] == "value_error":
+        return message
+    return f"`{first['loc'][0] if first['loc'] else ''}`: {message}, got {reprlib.repr(first['input'])}"

@@ -13,20 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from videoada.config.run import GenerationConfig
+from videoada.config.settings import RunSettings, kind_of, said_of
 from videoada.errors import ConfigError, PromptError
 
 ENDINGS = (".txt", ".csv", ".jsonl", ".json")
-# What a column may be called → what it is. The others that benchmarks have (dimension, object_1, …) are left unread.
-COLUMNS = {
-    "prompt": "prompt", "prompt_en": "prompt", "negative_prompt": "negative_prompt", "id": "id",
-    "image": "image", "image_name": "image", "image_path": "image", "seed": "seed",
-    "steps": "steps", "num_inference_steps": "steps", "guidance_scale": "guidance_scale",
-    "num_frames": "num_frames", "frames": "num_frames", "height": "height", "width": "width", "size": "size",
-    "fps": "fps", "target_fps": "target_fps", "scheduler": "scheduler", "quality": "quality",
-    "target_psnr": "target_psnr", "tolerance": "tolerance", "threshold": "threshold", "policy": "policy",
+# A column is a setting by its name, or by one of these. What benchmarks have besides (dimension, …) is left unread.
+OTHER_NAMES = {
+    "prompt_en": "prompt", "image_name": "image", "image_path": "image", "num_inference_steps": "steps",
+    "frames": "num_frames", "id": "id", "size": "size",
 }  # fmt: skip
-WHOLE = {"seed", "steps", "num_frames", "height", "width", "fps", "target_fps"}
-NUMBERS = {"guidance_scale", "target_psnr", "tolerance", "threshold"}
+COLUMNS = {name: name for name in RunSettings.model_fields if said_of(name).get("column")} | OTHER_NAMES
 CAMERA = re.compile(r", camera (pans|tilts|zooms|static)\b.*$")  # VBench-I2V: the same image, other camera motions
 
 
@@ -191,16 +187,23 @@ def _typed(name: str, value: Any) -> Any:
         if not found:
             raise ValueError(f"size: give it as WIDTHxHEIGHT, got {str(value)[:40]!r}")
         return int(found[1]), int(found[2])
-    if (name in WHOLE or name in NUMBERS) and not (name == "steps" and value == "auto"):
+    kind = str if name == "id" else kind_of(name)
+    if kind in (int, float) and not (name == "steps" and value == "auto"):
         try:
-            number = float(value) if name in NUMBERS or isinstance(value, float) else int(value)
+            number = float(value) if kind is float or isinstance(value, float) else int(value)
         except (TypeError, ValueError, OverflowError):
-            raise ValueError(f"{name.replace('_', '-')}: {str(value)[:40]!r} is no number") from None
-        if isinstance(value, bool) or (name in WHOLE and number != value and not isinstance(value, str)):
-            raise ValueError(f"{name.replace('_', '-')}: {value!r} is no whole number")
-        return int(number) if name in WHOLE and number == number and abs(number) < 1e300 else number
+            raise ValueError(f"`{name}`: {str(value)[:40]!r} is no number") from None
+        if isinstance(value, bool) or (kind is int and number != value and not isinstance(value, str)):
+            raise ValueError(f"`{name}`: {value!r} is no whole number")
+        return int(number) if kind is int and number == number and abs(number) < 1e300 else number
+    if kind is bool:
+        if isinstance(value, bool) or str(value).strip().lower() in ("true", "false", "1", "0", "yes", "no"):
+            return value if isinstance(value, bool) else str(value).strip().lower() in ("true", "1", "yes")
+        raise ValueError(f"`{name}`: {str(value)[:40]!r} is neither true nor false")
+    if name == "mask" and isinstance(value, list):
+        return value
     if name == "id" and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        raise ValueError(f"{name.replace('_', '-')}: {str(value)[:40]!r} is no text")
+        raise ValueError(f"`{name}`: {str(value)[:40]!r} is no text")
     return value

@@ -116,7 +116,7 @@ def target_fields(
         if not path.is_file():
             raise ConfigError(
                 f"there is no calibration for '{model}': make one with `videoada calibrate --model {model} --prompts "
-                f"FILE --target-psnr {target_psnr:g}`, and give it as --config"
+                f"FILE --target-psnr {target_psnr:g}`, and give it as `config`"
             )
         calibration = read_yaml(path).get("calibration")
     found = read_calibration(calibration)
@@ -124,7 +124,7 @@ def target_fields(
     if (measured := (Path(found.model).name, found.scheduler, found.num_inference_steps)) != wanted:
         raise ConfigError(
             "the calibration is of {}, {}, {} steps, and the run is of {}, {}, {}".format(*measured, *wanted)
-            + "; calibrate for it, or give --tolerance"
+            + "; calibrate for it, or give `tolerance`"
         )
     tolerance = found.tolerance_for_psnr(target_psnr)
     return {"policy": "error-controlled", "predictor": "linear", "tolerance": round(tolerance, 6)}

@@ -83,19 +83,19 @@ class SkipConfig(FrozenConfig):
         if own or policy == "none":
             for name in ("threshold", "tolerance", "max_skip_steps", "warmup_steps", "final_steps", "every", "mask"):
                 if name in values and name not in own:
-                    raise ValueError(f"policy '{policy}' has no {name.replace('_', '-')}")
+                    raise ValueError(f"policy '{policy}' has no `{name}`")
         values = own | values
         if policy == "mask" and not values.get("mask"):
-            raise ValueError("policy 'mask' needs a mask: 0/1 for each step, 1 = compute")
+            raise ValueError("policy 'mask' needs a `mask`: 0/1 for each step, 1 = compute")
         if policy == "third-order-release" and values["predictor"] != "hold-output":
             raise ValueError("policy 'third-order-release' implies the predictor hold-output")
         if "warmup_steps" not in own and values.get("batch_decision", "prompt") != "prompt":
-            raise ValueError(f"policy '{policy}' has no rule, so it has no batch-decision")
+            raise ValueError(f"policy '{policy}' has no rule, so it has no `batch_decision`")
         if values.get("guidance_tolerance") and (
             policy == "none" or 0 in (values.get("threshold"), values.get("tolerance"))
         ):
             raise ValueError(
-                "guidance-tolerance goes with a policy that skips; for it alone, take --policy every-n --every 1"
+                "`guidance_tolerance` goes with a policy that skips; for it alone, take `policy=every-n` and `every=1`"
             )
         if values.get("early_exit") is False:
             for name in ("early_exit", "exit_threshold", "exit_heads"):
@@ -103,16 +103,21 @@ class SkipConfig(FrozenConfig):
         if {"exit_threshold", "exit_heads"} & values.keys():
             values["early_exit"] = True
         if values.get("early_exit") and values.get("guidance_tolerance"):
-            raise ValueError("early-exit and guidance-tolerance do not go together: leave one of them out")
+            raise ValueError("`early_exit` and `guidance_tolerance` do not go together: leave one of them out")
         extrapolates = values.get("predictor", "hold") in EXTRAPOLATING
         if "damping" in values and not extrapolates:
-            raise ValueError(f"predictor '{values.get('predictor', 'hold')}' has no damping")
+            raise ValueError(f"predictor '{values.get('predictor', 'hold')}' has no `damping`")
         return values
 
     @property
     def steps_alone(self) -> SkipConfig:
         """The same without early exit, which acts inside a denoiser call."""
         return self.model_copy(update=dict.fromkeys(EXIT_FIELDS))
+
+    @property
+    def skips(self) -> bool:
+        """Whether a step could be skipped; a threshold or a tolerance of 0 means none."""
+        return self.policy != "none" and self.limit != 0
 
     @property
     def limit(self) -> float | None:
@@ -128,6 +133,11 @@ class SkipConfig(FrozenConfig):
         if self.mask and not self.mask[0]:
             raise ValueError("a mask must begin with 1: at the first step there is no prediction to hold")
         return self
+
+
+def is_hash(image: Any) -> bool:
+    """Whether a record's image is what is kept of a picture that was given as an object: `sha256:…`."""
+    return isinstance(image, str) and image.startswith("sha256:")
 
 
 EXIT_FIELDS = ("early_exit", "exit_threshold", "exit_heads")

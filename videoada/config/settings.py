@@ -1,19 +1,40 @@
-"""Settings: everything that a run can be told, flat, under the command line's names; shown as YAML."""
+"""Settings: the one list of everything that a run can be told, flat.
+
+What stands here makes the options of `generate`, `render`, `benchmark` and `calibrate`, the columns of prompt files, the
+keys of configurations and the reference page. A setting's limits are its configuration's (GenerationConfig, SkipConfig,
+LoadConfig), which `requests()`, `skip()` and `loading()` make.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import Field, field_validator
 
 from videoada.config.frozen import FrozenConfig
+from videoada.config.goals import GOALS, SKIP_FIELDS, WAY_FIELDS, make_skip
 from videoada.config.mask import read_mask
-from videoada.config.quality import quality_fields, target_fields
-from videoada.config.run import DEFAULT_MODEL, EXIT_FIELDS, GenerationConfig, LoadConfig, SchedulerName, SkipConfig
+from videoada.config.run import DEFAULT_MODEL, GenerationConfig, LoadConfig, SchedulerName, SkipConfig
 from videoada.config.yamlfile import read_yaml
 from videoada.errors import ConfigError
+
+FULL_STEPS = 50  # of the run that a step policy's choices are measured against
+SHIPPED = "shipped"
+# Where settings stand in help: those of one video, of a model and where it lives, of what is skipped.
+VIDEO, SKIPPING, MODEL = "Video", "Skipping", "Model and memory"
+
+
+def _setting(
+    default: Any, text: str, panel: str, *, shown: str | None = None, column: bool = True, both: bool = False,
+    **limits: Any,
+) -> Any:  # fmt: skip
+    """A field with what is said of it. `shown` is its default in words, `column` whether a prompt file's row may name
+    it, `both` whether a flag also has its --no-…."""
+    said = str(default) if shown is None and default is not None and default is not False else shown
+    extra = {"panel": panel, "shown": said, "column": column, "both": both}
+    return Field(default, description=text, json_schema_extra=extra, **limits)
 
 
 class RunSettings(FrozenConfig):
@@ -22,52 +43,106 @@ class RunSettings(FrozenConfig):
     `skip()` and `requests()` turn it into what `generate` takes, and check it as they do. Raises ConfigError.
     """
 
-    model: str = DEFAULT_MODEL
-    revision: str | None = None
-    variant: str | None = None
-    prompt: str | None = None
-    negative_prompt: str | None = None
-    image: str | None = None
-    steps: int | Literal["auto"] = 50
-    step_policy: str | None = None
-    guidance_scale: float = 9.0
-    num_frames: int = 16
-    height: int | None = None
-    width: int | None = None
-    fps: int = 8
-    target_fps: int | None = None
-    seed: int = 0
-    num_videos: int = Field(default=1, ge=1, le=100_000)
-    batch_size: int = Field(default=1, ge=1)
-    scheduler: SchedulerName = "ddim"
-    quality: str | None = None
-    target_psnr: float | None = Field(default=None, gt=0, le=100)
-    policy: str | None = None
-    predictor: str | None = None
-    damping: float | None = None
-    corrector: bool | None = None
-    threshold: float | None = None
-    tolerance: float | None = None
-    guidance_tolerance: float | None = None
-    max_skip_steps: int | None = None
-    warmup_steps: int | None = None
-    final_steps: int | None = None
-    every: int | None = None
-    mask: tuple[bool, ...] | None = None
-    batch_decision: Literal["prompt", "mean", "any"] | None = None
-    early_exit: bool | None = None
-    exit_threshold: float | None = None
-    exit_heads: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    offload: str = "none"
-    vae_slicing: bool = False
-    vae_tiling: bool = False
-    decode_chunk_size: int | None = None
-    compile: bool = False
-    channels_last: bool = False
-    quantize: str = "none"
-    calibration: dict[str, Any] | None = None  # that `videoada calibrate` wrote
+    prompt: str | None = _setting(None, "What the video shows.", VIDEO)
+    negative_prompt: str | None = _setting(None, "What to keep away from.", VIDEO)
+    image: str | None = _setting(
+        None, "The first frame, for image-to-video models: a PNG, JPEG or WebP file.", VIDEO
+    )  # fmt: skip
+    steps: int | Literal["auto"] = _setting(
+        50, "Scheduler steps of the full run; auto: as many as each prompt is worth.", VIDEO
+    )
+    step_policy: str | None = _setting(
+        None, "With --steps auto: a file of `videoada train steps`.", VIDEO, shown="the one shipped for the model"
+    )
+    guidance_scale: float = _setting(9.0, "Classifier-free guidance; 1 turns it off.", VIDEO)
+    num_frames: int = _setting(16, "Frames of the video.", VIDEO)
+    height: int | None = _setting(None, "Pixels.", VIDEO, shown="the model's own")
+    width: int | None = _setting(None, "Pixels.", VIDEO, shown="the model's own")
+    fps: int = _setting(8, "Frames a second of the file.", VIDEO)
+    target_fps: int | None = _setting(
+        None, "What I2VGen-XL is told of the motion's pace; not the file's rate.", VIDEO, shown="16"
+    )
+    seed: int = _setting(0, "Seed of the first video; video i uses seed + i.", VIDEO)
+    num_videos: int = _setting(1, "How many videos of the prompt.", VIDEO, column=False, ge=1, le=100_000)
+    batch_size: int = _setting(
+        1, "How many of them at once, still with one decision for each.", VIDEO, column=False, ge=1
+    )
+    scheduler: SchedulerName = _setting("ddim", "ddim, dpm++, dpm++-sde, unipc, euler or euler-a.", VIDEO)
+
+    quality: str | None = _setting(
+        None, "How close to the full run: near-lossless, high, balanced or fast.", SKIPPING, shown="balanced"
+    )
+    target_psnr: float | None = _setting(
+        None, "Instead: the mean PSNR to the full run in dB, from the model's calibration.", SKIPPING, gt=0, le=100
+    )
+    tolerance: float | None = _setting(
+        None, "Instead: error-controlled's limit; skip more with a larger one; 0 skips nothing.", SKIPPING
+    )
+    threshold: float | None = _setting(None, "Instead: third-order's limit; 0 skips nothing.", SKIPPING)
+    policy: str | None = _setting(
+        None, "When to skip: none, every-n, mask, third-order, third-order-release or error-controlled.", SKIPPING,
+        shown="error-controlled",
+    )  # fmt: skip
+    predictor: str | None = _setting(
+        None, "What approximates the network's output on a skipped step: hold, hold-output, linear, linear-eps, "
+        "taylor2.", SKIPPING, shown="the policy's own",
+    )  # fmt: skip
+    damping: float | None = _setting(
+        None, "Of the slope that linear, linear-eps and taylor2 extrapolate: 0 to 1.", SKIPPING, shown="measured"
+    )
+    corrector: bool | None = _setting(
+        None, "Take skipped steps again by interpolation once the next prediction is known.", SKIPPING,
+        shown="the policy's own", both=True,
+    )  # fmt: skip
+    guidance_tolerance: float | None = _setting(
+        None, "Compute the conditional half alone where the error that brings is below this.", SKIPPING, shown="never"
+    )
+    max_skip_steps: int | None = _setting(None, "Most skips in a row.", SKIPPING, shown="the policy's own")
+    warmup_steps: int | None = _setting(None, "First steps that always compute.", SKIPPING, shown="the policy's own")
+    final_steps: int | None = _setting(None, "Last steps that always compute.", SKIPPING, shown="the policy's own")
+    every: int | None = _setting(None, "For every-n: compute each n-th step.", SKIPPING, shown="2")
+    mask: tuple[bool, ...] | None = _setting(
+        None, "For mask: 0/1 for each step (1 = compute), or a file with them, or a record.", SKIPPING
+    )
+    batch_decision: Literal["prompt", "mean", "any"] | None = _setting(
+        None, "Each prompt decides; or the batch as one: mean (as the released code), any.", SKIPPING, shown="prompt",
+        column=False,
+    )  # fmt: skip
+    early_exit: bool | None = _setting(
+        None, "Leave the network at the first exit that is sure enough.", SKIPPING, both=True
+    )
+    exit_threshold: float | None = _setting(
+        None, "Leave below this uncertainty, 0 to 1; 0 leaves nowhere.", SKIPPING, shown="what the heads were tuned to"
+    )
+    exit_heads: str | None = _setting(
+        None, "A file of `videoada train exits`.", SKIPPING, shown="those shipped for the model"
+    )
+
+    model: str = _setting(
+        DEFAULT_MODEL, "A name that `videoada models` lists, a diffusers folder, or a hub id.", MODEL, column=False
+    )
+    revision: str | None = _setting(
+        None, "Branch, tag or commit of a hub id.", MODEL, shown="the newest", column=False
+    )  # fmt: skip
+    variant: str | None = _setting(None, "Weights of this variant, for example fp16.", MODEL, column=False)
+    device: str = _setting("auto", "auto, cpu, cuda or cuda:N.", MODEL, column=False)
+    dtype: str = _setting("auto", "auto, float32, float16 or bfloat16.", MODEL, column=False)
+    offload: str = _setting(
+        "none", "none, model (one part at a time on the GPU) or sequential (one layer).", MODEL, column=False
+    )
+    vae_slicing: bool = _setting(False, "Decode frame by frame.", MODEL, column=False)
+    vae_tiling: bool = _setting(False, "Decode large frames in tiles.", MODEL, column=False)
+    decode_chunk_size: int | None = _setting(
+        None, "Frames decoded at once.", MODEL, shown="the pipeline's own", column=False
+    )
+    compile: bool = _setting(False, "Compile the network first (takes minutes).", MODEL, column=False)
+    channels_last: bool = _setting(
+        False, "Keep the network's weights in channels-last order.", MODEL, column=False
+    )  # fmt: skip
+    quantize: str = _setting(
+        "none", "none, or int8 for the network's linear layers (needs torchao).", MODEL, column=False
+    )
+    calibration: dict[str, Any] | None = Field(None, description="The curve that `videoada calibrate` wrote.")
 
     @field_validator("steps", mode="before")
     @classmethod
@@ -76,7 +151,7 @@ class RunSettings(FrozenConfig):
             return value
         if isinstance(value, str) and value.isdecimal():
             return int(value)
-        raise ValueError(f"steps: give a number, or auto, got {str(value)[:40]!r}")
+        raise ValueError(f"`steps`: give a number, or auto, got {str(value)[:40]!r}")
 
     @property
     def most_steps(self) -> int:
@@ -90,25 +165,16 @@ class RunSettings(FrozenConfig):
 
     def skip(self) -> SkipConfig:
         """When to skip: what the quality or the target stands for, then what is named, then the policy's defaults."""
-        named = [name for name in GOALS if getattr(self, name) is not None]
-        if len(named) > 1:
-            raise ConfigError(f"{' and '.join(name.replace('_', '-') for name in named)} say the same thing: give one")
-        values: dict[str, Any] = {}
-        if self.quality is not None:
-            values = quality_fields(self.quality)
-        elif self.target_psnr is not None:
-            if self.steps == "auto" or self.early_exit:
-                raise ConfigError(
-                    f"target-psnr is calibrated for skipping alone; give it without "
-                    f"{'--steps auto' if self.steps == 'auto' else '--early-exit'}"
-                )
-            values = target_fields(self.model, self.scheduler, self.most_steps, self.target_psnr, self.calibration)
+        if self.target_psnr is not None and (self.steps == "auto" or self.early_exit):
+            without = "`steps=auto`" if self.steps == "auto" else "`early_exit`"
+            raise ConfigError(f"`target_psnr` is calibrated for skipping alone; give it without {without}")
         if self.mask is not None and self.steps == "auto":
-            raise ConfigError(
-                "a mask says which of the steps are computed, and --steps auto how many there are: give one"
-            )
-        values |= {name: value for name in SKIP_FIELDS if (value := getattr(self, name)) is not None}
-        return SkipConfig(**values)
+            raise ConfigError("a mask says which of the steps are computed, and `steps=auto` how many there are: give one")
+        values = {name: getattr(self, name) for name in ("quality", "target_psnr", *SKIP_FIELDS)}
+        return make_skip(
+            values, model=self.model, scheduler=self.scheduler, num_inference_steps=self.most_steps,
+            calibration=self.calibration,
+        )  # fmt: skip
 
     def loading(self) -> LoadConfig:
         """How to load the model."""
@@ -117,19 +183,13 @@ class RunSettings(FrozenConfig):
     def requests(self) -> list[GenerationConfig]:
         """One request for each video: video i takes the seed `seed + i`."""
         if self.prompt is None:
-            raise ConfigError("there is no prompt: give --prompt, or a configuration that has one")
+            raise ConfigError("there is no prompt: give `prompt`, or a configuration that has one")
         if self.step_policy is not None and self.steps != "auto":
-            raise ConfigError("a step-policy chooses the steps: give it with --steps auto")
-        policy = (self.step_policy or SHIPPED) if self.steps == "auto" else None
-        return [
-            GenerationConfig(
-                prompt=self.prompt, negative_prompt=self.negative_prompt, num_inference_steps=self.most_steps,
-                guidance_scale=self.guidance_scale, num_frames=self.num_frames, height=self.height, width=self.width,
-                fps=self.fps, seed=self.seed + i, scheduler=self.scheduler, image=self.image,
-                target_fps=self.target_fps, decode_chunk_size=self.decode_chunk_size, step_policy=policy,
-            )
-            for i in range(self.num_videos)
-        ]  # fmt: skip
+            raise ConfigError("a step policy chooses the steps: give `step_policy` with `steps=auto`")
+        fields = {name: getattr(self, name) for name in GenerationConfig.model_fields if name in type(self).model_fields}
+        fields["num_inference_steps"] = self.most_steps
+        fields["step_policy"] = (self.step_policy or SHIPPED) if self.steps == "auto" else None
+        return [GenerationConfig(**fields | {"seed": self.seed + i}) for i in range(self.num_videos)]
 
     def to_yaml(self) -> str:
         """YAML that reads back as these settings; what is None is left out."""
@@ -139,11 +199,31 @@ class RunSettings(FrozenConfig):
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
-FULL_STEPS = 50  # of the run that a step policy's choices are measured against
-SHIPPED = "shipped"
-GOALS = ("quality", "target_psnr", "threshold", "tolerance")
-SKIP_FIELDS = tuple(SkipConfig.model_fields)
-WAY_FIELDS = tuple(name for name in SKIP_FIELDS if name not in EXIT_FIELDS)  # of one way to skip steps
+def said_of(name: str) -> dict[str, Any]:
+    """What a setting says of itself, beside its description: `panel`, `shown`, `column`, `both`."""
+    extra = RunSettings.model_fields[name].json_schema_extra
+    return dict(extra) if isinstance(extra, dict) else {}
+
+
+def kind_of(name: str) -> type:
+    """What a setting is, in text forms: bool, int, float or str (also what is read from text, as a mask)."""
+    annotation = RunSettings.model_fields[name].annotation
+    kinds = set(get_args(annotation)) - {type(None)} or {annotation}
+    found: type = next((kind for kind in (bool, int, float) if kind in kinds), str)
+    return found
+
+
+def merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """`given` over `values`, without what of `values` another way to skip, or to count steps, has no use for."""
+    values = dict(values)
+    if given.keys() & {"policy", "every", "mask", *GOALS}:
+        for name in WAY_FIELDS + GOALS:
+            values.pop(name, None)
+    elif "predictor" in given:
+        values.pop("damping", None)
+    if given.get("steps", "auto") != "auto" and "step_policy" not in given:
+        values.pop("step_policy", None)  # which chooses among numbers of its own
+    return values | given
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:

@@ -85,11 +85,9 @@ def card(case: Case, folder: Path, videos: str, partner: str) -> dict[str, Any]:
     problems = []
     strip, label = None, ""
     if record:
-        facts += [f"seed {record.seed}", f"{record.num_predictions} of {record.num_inference_steps} predictions"]
+        facts += [f"seed {record.request.seed}", f"{record.num_predictions} of {record.num_inference_steps} predictions"]
         if record.most_steps:
             facts.append(f"{record.num_inference_steps} steps chosen of at most {record.most_steps}")
-        threshold = record.policy.get("threshold", record.policy.get("tolerance"))
-        known = threshold if isinstance(threshold, (int, float)) else None
         label = f"{record.num_predictions} steps computed (green), {record.computed.count(False)} skipped"
         depths = None
         if record.early_exit:
@@ -97,9 +95,9 @@ def card(case: Case, folder: Path, videos: str, partner: str) -> dict[str, Any]:
             label += "; height: how many of the network's exits a call passed"
             last = record.early_exit["num_exits"] + 1
             depths = [(exit + 1) / last if exit is not None else 1.0 for exit in record.early_exit["steps"]]
-        strip = step_chart(record.computed, record.signal, known, depths)
+        strip = step_chart(record.computed, record.signal, record.skip.limit, depths)
         if strip["points"]:
-            label += "; line: the signal, logarithmic" + ("; dashed: the threshold" if threshold else "")
+            label += "; line: the signal, logarithmic" + (f"; dashed: the {record.skip.limit_name}" if record.skip.limit else "")
     if fidelity.get("identical"):
         facts.append(f"identical to the {partner}")
     for name, form in (
@@ -121,7 +119,7 @@ def card(case: Case, folder: Path, videos: str, partner: str) -> dict[str, Any]:
         if source and not case.gone and (player := _player(source, name, folder, videos))
     ]
     return {
-        "prompt": record.prompt if record else (case.row.prompt if case.row else None) or case.path.name,
+        "prompt": record.request.prompt if record else (case.row.prompt if case.row else None) or case.path.name,
         "facts": " · ".join(facts), "problems": problems, "players": players, "strip": strip, "strip_label": label,
     }  # fmt: skip
 
@@ -155,8 +153,8 @@ def table_row(case: Case) -> list[str]:
         return "" if fidelity.get(name) is None else format(fidelity[name], form)
 
     return [
-        record.prompt if record else case.path.name,
-        str(record.seed) if record else "",
+        record.request.prompt if record else case.path.name,
+        str(record.request.seed) if record else "",
         f"{record.num_predictions}/{record.num_inference_steps}" if record else "",
         "identical" if fidelity.get("identical") else value("psnr", ".1f"),
         value("ssim", ".4f"),

@@ -141,8 +141,8 @@ def _measure(
     record = made.records.get(job[0])
     row = VideoRow(
         video=job[0].name,
-        prompt=record.prompt if record else None,
-        seed=record.seed if record else None,
+        prompt=record.request.prompt if record else None,
+        seed=record.request.seed if record else None,
         num_predictions=record.num_predictions if record else None,
         num_inference_steps=record.num_inference_steps if record else None,
     )
@@ -163,7 +163,7 @@ def _measure(
             values["coherence_reference"] = check_coherence(readings[1].clips[0], limits)
     if "agreement" in wanted and record:
         with contextlib.suppress(PromptError):  # a prompt outside the shapes grammar
-            values["agreement"] = agreement(parse(record.prompt), measure(clip))
+            values["agreement"] = agreement(parse(record.request.prompt), measure(clip))
     outcome.row = row.model_copy(update=values)
     return outcome
 

@@ -19,9 +19,9 @@ from videoada.records.record import RunRecord
 LOSSY = {".mp4", ".gif", ".webm", ".mov", ".avi", ".m4v"}
 SETTINGS: dict[str, Callable[[RunRecord], Any]] = {
     "model": lambda r: (r.model.name, r.model.weights_sha256),
-    "scheduler": lambda r: r.scheduler,
+    "scheduler": lambda r: r.request.scheduler,
     "steps": lambda r: r.num_inference_steps,
-    "guidance": lambda r: r.guidance_scale,
+    "guidance": lambda r: r.request.guidance_scale,
 }
 Job = tuple[Path | None, Path | None]  # a generated video and its partner, or one of them alone
 
@@ -60,7 +60,7 @@ class VideoSet:
         """What a result says of this side."""
         records = list(self.records.values())
         if len(records) == len(self.videos) and all(
-            r.policy.get("name") == "none" and not r.early_exit and not r.most_steps for r in records
+            not r.skip.skips and not r.early_exit and not r.most_steps for r in records
         ):
             kind = "full runs"
         elif records:
@@ -94,7 +94,7 @@ def open_set(folder: str | Path | None, most: int | None = None) -> VideoSet | N
 
 
 def _key(record: RunRecord) -> tuple[Any, ...]:
-    return record.prompt, record.seed, record.image_sha256
+    return record.request.prompt, record.request.seed, record.image_sha256
 
 
 def pair(made: VideoSet | None, real: VideoSet | None) -> tuple[dict[Path, Path], dict[str, list[str]]]:

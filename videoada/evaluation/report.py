@@ -87,8 +87,7 @@ def _subtitle(cases: Sequence[Case], records: Sequence[RunRecord]) -> str:
 
 
 def _policy(record: RunRecord) -> str:
-    threshold = record.policy.get("threshold", record.policy.get("tolerance"))
-    return f"{record.policy.get('name')}{f' {threshold:g}' if isinstance(threshold, (int, float)) else ''}"
+    return record.skip.policy if record.skip.limit is None else f"{record.skip.policy} {record.skip.limit:g}"
 
 
 def _notes(cases: Sequence[Case], records: Sequence[RunRecord], result: EvaluationResult | None) -> list[str]:
@@ -201,7 +200,8 @@ def _environment(records: Sequence[RunRecord], result: EvaluationResult | None) 
     if records:
         first = records[0]
         models = {f"{r.model.name} ({r.model.licence or 'licence not known'})" for r in records}
-        run = f"{first.scheduler}, {first.num_inference_steps} steps, guidance {first.guidance_scale:g}"
+        request = first.request
+        run = f"{request.scheduler}, {first.num_inference_steps} steps, guidance {request.guidance_scale:g}"
         found += [
             ("models", ", ".join(sorted(models))),
             ("weights", ", ".join(sorted({str(r.model.weights_sha256)[:16] for r in records}))),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from videoada.config.run import GenerationConfig, SkipConfig
-from videoada.generation.generate import generate
+from videoada.generation.generate import generate, skip_of
 from videoada.learned.step_policy import with_most_steps
 from videoada.media.video import Video
 from videoada.metrics import paired_fidelity
@@ -35,12 +35,16 @@ def compare(
     skip: SkipConfig | None = None,
     batch_size: int = 1,
     on_step: StepCallback | None = None,
+    **fields: Any,
 ) -> list[Comparison]:
-    """Draw each request twice in one process, skipping and in full, and measure the one against the other.
+    """Each request generated twice in one process, skipping and in full, and the one measured against the other.
+
+    `skip` is a SkipConfig, or its fields (and `quality`) are keywords: `compare(pipe, requests, tolerance=0.1)`.
 
     `record.fidelity["speedup"]` is the full run's time ÷ the skipped run's, from the prompt to the decoded frames,
     after a warm-up of two steps at the same size. Raises ConfigError for a request that can't be met.
     """
+    skip = skip_of(pipe, with_most_steps(pipe, requests), skip, fields)
     for request in requests[:1]:
         generate(
             pipe,

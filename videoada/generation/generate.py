@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
+from videoada.config.goals import make_skip, split_fields
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.errors import ConfigError
 from videoada.generation.record import make_record, savings, with_measures
@@ -35,9 +36,10 @@ def generate(
     measure: bool = True,
     **fields: Any,
 ) -> list[tuple[Video, RunRecord]]:
-    """Draw one video for each request, skipping as `skip` says (default: the shipped policy).
+    """One video with its record for each request, skipping as `skip` says (default: the shipped policy).
 
-    Give `requests`, or the fields of a single one: `generate(pipe, prompt="…", seed=7)`. Up to `batch_size` neighbours
+    Give `requests`, or the fields of a single one, and a SkipConfig, or how to skip as keywords beside them:
+    `generate(pipe, prompt="…", seed=7, tolerance=0.1)`, `generate(pipe, requests, quality="high")`. Up to `batch_size` neighbours
     that differ only in prompts, image and seed run as one batch, still with one decision for each. `on_step(
     step, num_steps, computed)` is called after each step, `on_latents(step, latents)` with what it left, `on_video`
     after each video. Each video uses one CPU
@@ -45,14 +47,15 @@ def generate(
     seconds are its share of the batch's. With `measure` False a record lacks what is measured on the frames, until
     `with_measures` adds it. Raises ConfigError for a request that can't be met.
     """
+    request_fields, skip_fields = split_fields(fields)
     if requests is None:
-        requests = [GenerationConfig(**fields)]
-    elif fields:
-        raise ConfigError("give requests or the fields of one, not both")
+        requests = [GenerationConfig(**request_fields)]
+    elif request_fields:
+        raise ConfigError(f"give requests or the fields of one, not both (`{next(iter(request_fields))}`)")
     if batch_size < 1:
         raise ConfigError(f"the batch size must be at least 1, got {batch_size}")
-    skip = skip or SkipConfig()
     requests = with_most_steps(pipe, requests)
+    skip = skip_of(pipe, requests, skip, skip_fields)
     chosen = with_chosen_steps(pipe, requests)
     for request in chosen:
         check_request(pipe, request, skip)
@@ -73,6 +76,24 @@ def generate(
                 if on_video:
                     on_video(*results[i])
     return [results[i] for i in range(len(chosen))]
+
+
+def skip_of(
+    pipe: Any, requests: Sequence[GenerationConfig], skip: SkipConfig | None, fields: Mapping[str, Any]
+) -> SkipConfig:
+    """How to skip, given as a SkipConfig or as keywords, of which `target_psnr` is for this model and these requests.
+
+    Raises ConfigError where both are given, and for a target that the requests, of several kinds, can't share.
+    """
+    if skip is not None and fields:
+        raise ConfigError(f"give `skip` or its fields, not both (`{next(iter(fields))}`)")
+    if skip is not None or not fields:
+        return skip or SkipConfig()
+    kinds = {(request.scheduler, request.num_inference_steps) for request in requests}
+    if fields.get("target_psnr") is not None and len(kinds) > 1:
+        raise ConfigError("`target_psnr` is read off a curve of one scheduler and number of steps; the requests differ")
+    scheduler, steps = next(iter(kinds), ("ddim", None))
+    return make_skip(fields, model=model_info(pipe).name, scheduler=scheduler, num_inference_steps=steps)
 
 
 def check_request(pipe: Any, request: GenerationConfig, skip: SkipConfig) -> None:

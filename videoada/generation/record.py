@@ -13,8 +13,8 @@ from videoada.learned.exit_network import ExitTrace
 from videoada.learned.parts import EXIT_HEADS
 from videoada.media.video import Video
 from videoada.metrics.coherence import check_coherence
-from videoada.models.images import fingerprint, image_name
-from videoada.models.pipelines import model_info, unknown_words
+from videoada.models.images import fingerprint
+from videoada.models.pipelines import load_config, model_info, unknown_words
 from videoada.records.record import RunRecord
 from videoada.skipping.trace import StepTrace
 
@@ -40,22 +40,50 @@ def _peak_memory(pipe: Any) -> int | None:
 
 
 def make_record(
-    pipe: Any,
-    request: GenerationConfig,
-    skip: SkipConfig,
-    trace: StepTrace,
-    exits: ExitTrace | None,
-    index: int,
-    video: Video,
-    seconds: dict[str, float],
-) -> RunRecord:
-    predictions = trace.num_predictions[index]
-    rows = trace.rows_per_prediction
+    pipe: Any, request: GenerationConfig, skip: SkipConfig, trace: StepTrace, exits: ExitTrace | None, index: int,
+    video: Video, seconds: dict[str, float],
+) -> RunRecord:  # fmt: skip
+    """The record of the batch's video `index`, without what is measured on its frames."""
+    left = exit_record(exits, trace.computed, index) | _heads_of(pipe, skip) if exits else None
+    image_sha256 = fingerprint(request.image)
+    if request.image is not None and not isinstance(request.image, str):  # a picture given as an object
+        request = request.model_copy(update={"image": f"sha256:{image_sha256}"})
+    return RunRecord(
+        request=request,
+        skip=skip,
+        load=load_config(pipe),
+        model=model_info(pipe),
+        num_inference_steps=trace.num_steps,
+        num_frames=len(video.frames),
+        height=video.frames.shape[1],
+        width=video.frames.shape[2],
+        image_sha256=image_sha256,
+        early_exit=left,
+        computed=trace.computed[index],
+        signal=trace.signal[index],
+        signal_percentiles=trace.signal_percentiles(index),
+        num_predictions=trace.num_predictions[index],
+        guidance_skipped=trace.guidance_skipped(index) if skip.guidance_tolerance else None,
+        unet_rows=trace.rows_of(index),
+        unet_rows_full=trace.rows_per_prediction * trace.num_steps,
+        seconds={name: round(value, 4) for name, value in seconds.items()},
+        peak_memory_bytes=_peak_memory(pipe),
+        warnings=_warnings(pipe, request, skip, trace, index, left),
+        not_used=_not_used(request, skip, trace, left),
+        device=str(pipe._execution_device),
+        dtype=str(getattr(pipe, "unet", pipe).dtype).removeprefix("torch."),
+    )
+
+
+def _warnings(
+    pipe: Any, request: GenerationConfig, skip: SkipConfig, trace: StepTrace, index: int, left: dict[str, Any] | None
+) -> list[str]:
+    """What somebody who looks at the video, or at the time it took, would want to know."""
     warnings = []
     if unknown := unknown_words(pipe, f"{request.prompt} {request.negative_prompt or ''}"):
         warnings.append(f"the model has never seen: {', '.join(unknown)}")
-    if skip.policy != "none" and skip.limit != 0:
-        if predictions == trace.num_steps and trace.num_steps > 1:
+    if skip.skips:
+        if trace.num_predictions[index] == trace.num_steps and trace.num_steps > 1:
             warnings.append(
                 f"no step was skipped: nothing was saved on this prompt; raise the {skip.limit_name} to skip more"
             )
@@ -63,61 +91,32 @@ def make_record(
             warnings.append(
                 f"with {trace.num_steps} steps there is little to skip; skipping pays from about {FEW_STEPS}"
             )
-    left = exit_record(exits, trace.computed, index) | _heads_of(pipe, skip) if exits else None
     if left and left["threshold"] and left["macs"] >= 1:
         warnings.append(
             f"no step left the network early, and asking took {left['macs'] - 1:.1%} of the work of those computed: "
-            "raise the exit-threshold, or leave early exit out"
+            "raise the exit threshold, or leave early exit out"
         )
-    policy = {
-        name: getattr(skip, name)
-        for name in (
-            "threshold",
-            "tolerance",
-            "guidance_tolerance",
-            "every",
-            "mask",
-            "max_skip_steps",
-            "warmup_steps",
-            "final_steps",
-        )
-        if getattr(skip, name) is not None
-    }
-    if skip.batch_decision != "prompt":
-        policy["batch_decision"] = skip.batch_decision
-    return RunRecord(
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
-        image=image_name(request.image),
-        image_sha256=fingerprint(request.image),
-        target_fps=request.target_fps,
-        model=model_info(pipe),
-        scheduler=request.scheduler,
-        num_inference_steps=trace.num_steps,
-        guidance_scale=request.guidance_scale,
-        seed=request.seed,
-        num_frames=len(video.frames),
-        height=video.frames.shape[1],
-        width=video.frames.shape[2],
-        fps=request.fps,
-        policy={"name": skip.policy, **policy},
-        predictor={"name": skip.predictor}
-        | ({"damping": skip.damping} if skip.damping is not None else {})
-        | ({"corrector": skip.corrector} if skip.policy != "none" else {}),
-        early_exit=left,
-        computed=trace.computed[index],
-        signal=trace.signal[index],
-        signal_percentiles=trace.signal_percentiles(index),
-        num_predictions=predictions,
-        guidance_skipped=trace.guidance_skipped(index) if skip.guidance_tolerance else None,
-        unet_rows=trace.rows_of(index),
-        unet_rows_full=rows * trace.num_steps,
-        seconds={name: round(value, 4) for name, value in seconds.items()},
-        peak_memory_bytes=_peak_memory(pipe),
-        warnings=warnings,
-        device=str(pipe._execution_device),
-        dtype=str(getattr(pipe, "unet", pipe).dtype).removeprefix("torch."),
-    )
+    return warnings
+
+
+def _not_used(request: GenerationConfig, skip: SkipConfig, trace: StepTrace, left: dict[str, Any] | None) -> list[str]:
+    """What was asked for and could have no effect on this run."""
+    unused = []
+    if request.guidance_scale <= 1 and request.negative_prompt:
+        unused.append("negative_prompt: without guidance (a guidance_scale of 1 or less) there is nothing to keep away from")
+    if skip.guidance_tolerance and trace.rows_per_prediction < 2:
+        unused.append("guidance_tolerance: the network is not called with both guidance halves at once")
+    if left and not left["threshold"]:
+        unused.append("early_exit: an exit_threshold of 0 leaves nowhere")
+    return unused
+
+
+def differs(record: RunRecord, pipe: Any, image: str | None, skip: SkipConfig) -> bool:
+    """Whether weights, image or exit heads are known to be others than those of the record that is to be repeated."""
+    pairs = [(record.model.weights_sha256, model_info(pipe).weights_sha256), (record.image_sha256, fingerprint(image))]
+    if skip.early_exit:
+        pairs.append(((record.early_exit or {}).get("heads_sha256"), EXIT_HEADS.sha256(pipe, skip.exit_heads)))
+    return any(before and now and before != now for before, now in pairs)
 
 
 def savings(record: RunRecord, most_steps: int) -> dict[str, float]:

@@ -48,6 +48,16 @@ def record_path(path: Path) -> Path:
     return path.with_suffix(".json") if path.suffix.lower() in FORMATS else path.with_name(path.name + ".json")
 
 
+def output_paths(path: Path, count: int) -> list[Path]:
+    """The path itself for one video; NAME-000.ext, NAME-001.ext, … for several."""
+    return [path] if count == 1 else [path.with_stem(f"{path.stem}-{i:03d}") for i in range(count)]
+
+
+def compared_path(path: Path) -> Path:
+    """Where the side-by-side video goes: NAME-compare.ext."""
+    return path.with_stem(f"{path.stem}-compare")
+
+
 def is_frame_folder(path: Path) -> bool:
     """A folder that holds PNG files and nothing else (or nothing at all); what desktops leave in folders aside."""
     return path.is_dir() and all(f.suffix.lower() == ".png" and f.is_file() for f in path.iterdir() if not stray(f))

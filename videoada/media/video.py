@@ -138,8 +138,16 @@ def _encode_film(video: Video, path: Path, metadata: str | None) -> None:
 def _tags(metadata: str | None) -> dict[str, str]:
     if metadata is None:
         return {}
-    values = json.loads(metadata)
+    values = _flat(json.loads(metadata))
     return {"comment": metadata} | {name: str(values[name]) for name in ("prompt", "seed") if name in values}
+
+
+def _flat(values: Any) -> dict[str, Any]:
+    """A record's values with those of its request among them; {} for what is no record."""
+    if not isinstance(values, dict):
+        return {}
+    request = values.get("request")
+    return (request | values) if isinstance(request, dict) else values
 
 
 # ---- animations and frames: imageio ---------------------------------------------------------------------------------
@@ -190,8 +198,8 @@ def _decode_animation(path: Path) -> Video:
 def _number(metadata: str | None, name: str, most: int) -> int | None:
     """A whole number from 1 to `most` in the metadata, or None: files come from anywhere."""
     try:
-        value = json.loads(metadata or "{}").get(name)
-    except (ValueError, AttributeError, RecursionError):
+        value = _flat(json.loads(metadata or "{}")).get(name)
+    except (ValueError, RecursionError):
         return None
     return value if type(value) is int and 1 <= value <= most else None
 

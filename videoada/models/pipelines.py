@@ -28,6 +28,7 @@ _SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "euler-a": ("EulerAncestralDiscreteScheduler", {}),
 }
 _INFO: WeakKeyDictionary[Any, ModelInfo] = WeakKeyDictionary()
+_LOADED: WeakKeyDictionary[Any, LoadConfig] = WeakKeyDictionary()
 
 
 def load_pipeline(model: str = DEFAULT_MODEL, options: LoadConfig | None = None, **fields: Any) -> Any:
@@ -65,7 +66,7 @@ def load_pipeline(model: str = DEFAULT_MODEL, options: LoadConfig | None = None,
             ) from None
         first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         raise ModelError(f"can't load '{model}': {first}") from None
-    _INFO[pipe] = describe(model, folder, options.revision)
+    _INFO[pipe], _LOADED[pipe] = describe(model, folder, options.revision), options
     return pipe
 
 
@@ -97,6 +98,11 @@ def model_info(pipe: Any) -> ModelInfo:
         return _INFO[pipe]
     name = str(getattr(pipe.config, "_name_or_path", "") or type(pipe).__name__)
     return ModelInfo(name=name, source=name)
+
+
+def load_config(pipe: Any) -> LoadConfig | None:
+    """How `load_pipeline` loaded it; None for a pipeline that was loaded elsewhere."""
+    return _LOADED.get(pipe)
 
 
 def make_scheduler(name: str, like: Any) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from videoada.config.run import GenerationConfig, LoadConfig, is_hash
 from videoada.errors import OutputError, PromptError
 from videoada.media.outputs import record_path
 from videoada.media.video import read_metadata
@@ -45,21 +47,33 @@ def _text(path: Path) -> str | None:
     return None
 
 
-def settings_of(record: RunRecord) -> dict[str, Any]:
-    """The settings (`RunSettings` fields) that repeat a record's run."""
-    policy = dict(record.policy)
-    if policy.get("batch_decision"):  # what the others of the batch had a say in, only the steps themselves repeat
-        policy = {"name": "mask", "mask": record.computed}
-    exits = record.early_exit or {}
+def settings_of(record: RunRecord, given: Collection[str] = ()) -> dict[str, Any]:
+    """The settings (`RunSettings` fields) that repeat a record's run; those `given` will be put over them.
+
+    Raises PromptError for an image that was given as an object, unless `given` has another.
+    """
+    request, skip = record.request, record.skip
+    if skip.batch_decision != "prompt":  # what the others of the batch had a say in, only the steps themselves repeat
+        skip = skip.model_copy(update={"policy": "mask", "mask": tuple(record.computed), "batch_decision": "prompt"})
+        skip = skip.model_copy(update=dict.fromkeys(("threshold", "tolerance", "every", "max_skip_steps",
+                                                     "warmup_steps", "final_steps")))  # fmt: skip
+    if is_hash(request.image) and "image" not in given:
+        raise PromptError(
+            f"the record's image was given as an object, of which only the hash is kept ({request.image}): "
+            "give it as `image`"
+        )
+    if record.early_exit:
+        skip = skip.model_copy(update={"exit_threshold": record.early_exit["threshold"]})
+    load = record.load or LoadConfig()
     values = {
-        "model": record.model.name, "revision": record.model.revision, "prompt": record.prompt,
-        "negative_prompt": record.negative_prompt, "image": record.image, "target_fps": record.target_fps,
-        "steps": record.num_inference_steps, "guidance_scale": record.guidance_scale, "num_frames": record.num_frames,
-        "height": record.height, "width": record.width, "fps": record.fps, "seed": record.seed,
-        "scheduler": record.scheduler, "policy": policy.pop("name", "none"), **policy,
-        "predictor": record.predictor.get("name"), "damping": record.predictor.get("damping"),
-        "corrector": record.predictor.get("corrector"), "dtype": record.dtype,
-        "early_exit": True if exits else None, "exit_threshold": exits.get("threshold"),
-        "exit_heads": exits.get("heads"),
+        **{name: getattr(request, name) for name in GenerationConfig.model_fields if name not in NOT_REPEATED},
+        **{name: value for name, value in skip.model_dump().items() if name != "batch_decision"},
+        **{name: getattr(load, name) for name in ("variant", "vae_slicing", "vae_tiling", "quantize")},
+        "model": record.model.name, "revision": record.model.revision, "steps": record.num_inference_steps,
+        "height": record.height, "width": record.width, "dtype": record.dtype,
     }  # fmt: skip
     return {name: value for name, value in values.items() if value is not None}
+
+
+# A step policy's choice is repeated by its number; where the parts live is this machine's own.
+NOT_REPEATED = ("num_inference_steps", "step_policy", "decode_chunk_size")

@@ -1,4 +1,4 @@
-"""RunRecord: what ran, what was skipped and why, how long it took, with which versions. Schema 1 of the contract."""
+"""RunRecord: what ran, what was skipped and why, how long it took, with which versions. Schema 2 of the contract."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SCHEMA_VERSION = 1
+from videoada.config.run import GenerationConfig, LoadConfig, SkipConfig
+from videoada.records.schema1 import upgraded
+
+SCHEMA_VERSION = 2
 
 
 class ModelInfo(BaseModel):
@@ -51,29 +54,27 @@ COHERENCE = ("failed", "passed")
 
 
 class RunRecord(BaseModel):
-    """One video's run. `computed` and `signal` have one entry for each scheduler step; seconds are wall-clock."""
+    """One video's run: what was asked for (`request`, `skip`, `load`), by which model, and what happened.
+
+    With the model's name and weights the first three repeat the run. `load` is None where the pipeline was not loaded by
+    `load_pipeline`, or where a record of schema 1 does not tell. `computed` and `signal` have one entry for each
+    scheduler step that ran; seconds are wall-clock. Records of schema 1 are read as if they had been written so.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     schema_version: int = SCHEMA_VERSION
-    prompt: str
-    negative_prompt: str | None
-    image: str | None = None
-    image_sha256: str | None = None
-    target_fps: int | None = None
+    request: GenerationConfig
+    skip: SkipConfig
+    load: LoadConfig | None = None
     model: ModelInfo
-    scheduler: str
-    num_inference_steps: int
+    num_inference_steps: int  # of this run: where a step policy chose, what it chose
     most_steps: int | None = None  # that the step policy could have chosen, where it chose
-    guidance_scale: float
-    seed: int
-    num_frames: int
+    num_frames: int  # of the video, as are height and width
     height: int
     width: int
-    fps: int
-    frames_sha256: str | None = None  # of the drawn frames; what a lossless file decodes to
-    policy: dict[str, Any]
-    predictor: dict[str, Any]
+    image_sha256: str | None = None
+    frames_sha256: str | None = None  # of the frames as generated; what a lossless file decodes to
     savings: dict[str, float] | None = None  # shares of the full run's multiply-adds: by what they were saved
     early_exit: dict[str, Any] | None = None  # threshold, num_exits, steps (exit by step, null: skipped), macs, heads
     computed: list[bool]
@@ -88,12 +89,18 @@ class RunRecord(BaseModel):
     fidelity: dict[str, Any] | None = None
     coherence: dict[str, Any] | None = None
     warnings: list[str] = Field(default_factory=list)
+    not_used: list[str] = Field(default_factory=list)  # what was asked for and had no effect
     job_sha256: str | None = None  # of what `videoada render` was asked for: settings, prompts, image, seed, format
     sample: int | None = None  # which of a prompt's videos
     device: str
     dtype: str
     versions: dict[str, str] = Field(default_factory=lambda: package_versions())
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_schema_2(cls, values: Any) -> Any:
+        return upgraded(values) if isinstance(values, dict) and "request" not in values else values
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
@@ -111,11 +118,19 @@ class RunRecord(BaseModel):
 
     def to_json(self, indent: int | None = None) -> str:
         """JSON without infinities or NaN; raises ValueError if one slipped in."""
-        return json.dumps(self.model_dump(), indent=indent, allow_nan=False, ensure_ascii=False)
+        return json.dumps(self.model_dump(mode="json"), indent=indent, allow_nan=False, ensure_ascii=False)
 
     @classmethod
     def from_file(cls, path: str | Path) -> RunRecord:
         return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
+
+
+def value_in(record: dict[str, Any], name: str) -> Any:
+    """A value of a record as it stands in its file, of either schema: what happened, else what was asked for."""
+    if name in record:
+        return record[name]
+    request = record.get("request")
+    return request.get(name) if isinstance(request, dict) else None
 
 
 def package_versions() -> dict[str, str]:

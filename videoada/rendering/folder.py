@@ -23,6 +23,7 @@ from videoada.errors import ConfigError, OutputError
 from videoada.media.outputs import FORMATS, record_path
 from videoada.media.video import Video
 from videoada.records.record import RunRecord
+from videoada.records.save import metadata_of, with_seconds
 from videoada.rendering.jobs import Job
 from videoada.rendering.locks import NameLocks, place
 
@@ -117,12 +118,10 @@ class RenderFolder:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._drop_old(job)
             with self._aside(job.name, self.format) as aside:
-                video.encode(aside, json.dumps(record.model_dump(), allow_nan=False) if metadata else None)
+                video.encode(aside, metadata_of(record) if metadata else None)
                 _to_disk(*([*aside.iterdir()] if aside.is_dir() else ()), aside)
                 aside.replace(target)
-            seconds = record.seconds | {"write": round(time.perf_counter() - began, 4)}
-            seconds["total"] = round(sum(v for k, v in seconds.items() if k != "total"), 4)
-            record = record.model_copy(update={"seconds": seconds})
+            record = with_seconds(record, write=time.perf_counter() - began)
             with self._aside(job.name, ".json") as aside:
                 aside.write_text(record.to_json(indent=2) + "\n", encoding="utf-8")
                 _to_disk(aside)

@@ -13,7 +13,7 @@ from typing import Any
 
 from videoada.config.prompts import PromptRow
 from videoada.config.run import GenerationConfig, SkipConfig
-from videoada.config.settings import GOALS, SHIPPED, WAY_FIELDS, RunSettings
+from videoada.config.settings import SHIPPED, RunSettings, merged
 from videoada.errors import ConfigError, ImageError, PromptError
 from videoada.models.images import check_image, fingerprint
 from videoada.rendering.naming import check_id, same_file, slug, vbench_name
@@ -121,21 +121,17 @@ class _Common:
 
 def _common(settings: RunSettings, own: dict[str, Any], format: str) -> _Common:
     base = settings.model_dump(exclude={*PER_VIDEO, "num_videos"})
-    if own.keys() & {"policy", *GOALS}:  # another way to skip has no use for the other's fields
-        base = {k: v for k, v in base.items() if k not in (*WAY_FIELDS, *GOALS)}
-    if own.get("steps", "auto") != "auto":  # a row that says how many leaves the policy nothing to choose
-        base["step_policy"] = None
-    merged = RunSettings(**(base | own | {"prompt": "-"}))
-    fields = merged.requests()[0].model_dump(exclude=PER_VIDEO)
-    skip = merged.skip()
+    row = RunSettings(**(merged(base, own) | {"prompt": "-"}))
+    fields = row.requests()[0].model_dump(exclude=PER_VIDEO)
+    skip = row.skip()
     if skip.batch_decision != "prompt":
         raise ConfigError("with batch-decision, who is drawn together would change the videos; leave it out")
-    if skip.mask and len(skip.mask) != merged.most_steps:
-        raise ConfigError(f"the mask has {len(skip.mask)} entries but the run has {merged.most_steps} steps")
+    if skip.mask and len(skip.mask) != row.most_steps:
+        raise ConfigError(f"the mask has {len(skip.mask)} entries but the run has {row.most_steps} steps")
     for side in ("height", "width"):
         if (fields[side] or 0) % VAE_FACTOR:
             raise ConfigError(f"{side} {fields[side]} is not a multiple of {VAE_FACTOR}, which the models' VAEs need")
-    shaping = fields | {name: getattr(merged, name) for name in SHAPING}
+    shaping = fields | {name: getattr(row, name) for name in SHAPING}
     shaping.pop("decode_chunk_size")  # changes rounding alone
     parts = [_content(path) for path in (skip.exit_heads, fields["step_policy"]) if path not in (None, SHIPPED)]
     return _Common(fields, skip, _digest(json.dumps(shaping, sort_keys=True), skip.model_dump_json(), format, *parts))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from videoada.errors import ConfigError
+from videoada.records.record import value_in
 from videoada.rendering.folder import MANIFEST, PROMPT_FILE, RenderFolder, output_errors
 
 LINKS = "videos"
@@ -27,7 +28,7 @@ def index(folder: RenderFolder, naming: str = "id") -> list[dict[str, Any]]:
     takes the ending of whatever is listed first.
     """
     with folder.holding(MANIFEST):  # so that the last listing is the latest
-        rows = [{"file": file} | {name: record.get(name) for name in COLUMNS} for file, record in folder.records()]
+        rows = [{"file": file} | {name: value_in(record, name) for name in COLUMNS} for file, record in folder.records()]
         folder.put(MANIFEST, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         if naming == "vbench":
             prompts = {str(row["file"]): row["prompt"] for row in rows}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import statistics
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -195,15 +194,3 @@ class Note:
     def drop(self) -> None:
         if self.last:
             self.folder.drop_note(self.token)
-
-
-def estimate(jobs: int, records: Sequence[dict[str, Any]], workers: int = 1) -> dict[str, Any]:
-    """What `jobs` more videos would take, from records of some: seconds, predictions and rows, as means and in all."""
-    seconds = statistics.mean(sum(v for k, v in r["seconds"].items() if k not in ("total", "load")) for r in records)
-    rows, full = (statistics.mean(r[name] for r in records) for name in ("unet_rows", "unet_rows_full"))
-    return {
-        "measured_on": len(records), "seconds_a_video": round(seconds, 2),
-        "seconds": round(jobs * seconds / workers, 1),
-        "predictions_a_video": round(statistics.mean(r["num_predictions"] for r in records), 1),
-        "unet_rows": round(jobs * rows), "unet_rows_full": round(jobs * full),
-    }  # fmt: skip

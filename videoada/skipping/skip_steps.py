@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from videoada.config.goals import make_skip
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError, ModelError
 from videoada.skipping.rules.build import build_policy
@@ -34,7 +35,7 @@ def skip_steps(
     """Skip denoiser calls of every generation inside the `with`; yields the trace of the latest one.
 
     `policy` is a name (`none`, `every-n`, `mask`, `third-order`, `third-order-release`, `error-controlled`) with its
-    fields as keywords (`tolerance=0.05`, `max_skip_steps=8`, …), a SkipConfig, or an object of your own that follows
+    fields as keywords (`tolerance=0.05`, `max_skip_steps=8`, …, or `quality="high"`), a SkipConfig, or an object of your own that follows
     the protocol `videoada.Policy`; left out, what SkipConfig makes of the fields. Any diffusers pipeline with one
     denoiser and a scheduler that calls it once a step will do. `on_step` is called after each step, `on_latents` with
     the latents that it left.
@@ -50,7 +51,7 @@ def skip_steps(
         config = policy
     else:
         name = "none" if own is not None else policy
-        config = SkipConfig(**({"policy": name, "predictor": predictor} | fields))
+        config = make_skip({"policy": name, "predictor": predictor} | fields)
     if config.early_exit:
         raise ConfigError("skip_steps leaves out steps; for early exit add `with videoada.early_exit(pipe):`")
     denoisers = [m for m in (getattr(pipe, name, None) for name in DENOISERS) if m is not None]

@@ -1,0 +1,54 @@
+"""How much to skip, said in one of several ways, made a SkipConfig: a quality, a target, a tolerance, a threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from videoada.config.frozen import unknown_key
+from videoada.config.quality import quality_fields, target_fields
+from videoada.config.run import EXIT_FIELDS, GenerationConfig, SkipConfig
+from videoada.errors import ConfigError
+
+GOALS = ("quality", "target_psnr", "threshold", "tolerance")
+SKIP_FIELDS = tuple(SkipConfig.model_fields)
+WAY_FIELDS = tuple(name for name in SKIP_FIELDS if name not in EXIT_FIELDS)  # of one way to skip steps
+
+
+def make_skip(
+    values: Mapping[str, Any], *, model: str | None = None, scheduler: str = "ddim",
+    num_inference_steps: int | None = None, calibration: Mapping[str, Any] | None = None,
+) -> SkipConfig:  # fmt: skip
+    """The SkipConfig of `values`: SkipConfig's fields, or a `quality` or a `target_psnr` in dB with some of them.
+
+    What is None is left out. A target needs the model's name and its number of steps, for which there is a calibration.
+    Raises ConfigError for an unknown name, for two goals, and for a target without a calibration.
+    """
+    values = {name: value for name, value in values.items() if value is not None}
+    for name in values.keys() - {*SKIP_FIELDS, "quality", "target_psnr"}:
+        raise ConfigError(unknown_key(name, ("quality", "target_psnr", *SKIP_FIELDS)))
+    named = [f"`{name}`" for name in GOALS if name in values]
+    if len(named) > 1:
+        raise ConfigError(f"{' and '.join(named)} say the same thing: give one")
+    quality, target = values.pop("quality", None), values.pop("target_psnr", None)
+    of_goal: dict[str, Any] = {}
+    if quality is not None:
+        of_goal = quality_fields(quality)
+    elif target is not None:
+        if model is None or num_inference_steps is None:
+            raise ConfigError(
+                "`target_psnr` is read off a model's calibration for a number of steps, which is not known here: give "
+                "it to `generate`, or give `tolerance`"
+            )
+        of_goal = target_fields(model, scheduler, num_inference_steps, target, calibration)
+    return SkipConfig(**(of_goal | values))
+
+
+def split_fields(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Keywords of a request and keywords of skipping. Raises ConfigError for one that is neither."""
+    skipping, requesting = (*SKIP_FIELDS, "quality", "target_psnr"), tuple(GenerationConfig.model_fields)
+    for name in fields:
+        if name not in requesting and name not in skipping:
+            raise ConfigError(unknown_key(name, (*requesting, *skipping)))
+    request = {name: value for name, value in fields.items() if name in requesting}
+    return request, {name: value for name, value in fields.items() if name not in requesting}

@@ -1,0 +1,44 @@
+"""A run saved: the video and its record beside it, both or neither."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from videoada.files import written_aside
+from videoada.media.outputs import check_output, record_path
+from videoada.media.video import Video
+from videoada.records.record import RunRecord
+
+
+def save_run(
+    video: Video, record: RunRecord, path: str | Path, *, metadata: bool = True, load_seconds: float = 0.0
+) -> RunRecord:
+    """The record with the time that writing took; the video is at `path`, the record beside it as NAME.json.
+
+    The ending says the format: .mp4 (H.264), .mkv and .webp (lossless), .gif, none for a folder of PNG frames. With
+    `metadata` the record is inside the video, too. Raises OutputError where nothing can be written; then nothing is.
+
+        [(video, record)] = videoada.generate(pipe, prompt="…", seed=7)
+        videoada.save_run(video, record, "clip.mp4")
+    """
+    path = check_output(path)
+    began = time.perf_counter()
+    with written_aside(record_path(path)) as record_aside, written_aside(path) as aside:
+        video.encode(aside, metadata_of(record) if metadata else None)
+        record = with_seconds(record, load=load_seconds or record.seconds.get("load", 0.0), write=time.perf_counter() - began)
+        record_aside.write_text(record.to_json(indent=2) + "\n", encoding="utf-8")
+    return record
+
+
+def metadata_of(record: RunRecord) -> str:
+    """What a video carries inside: the record as one line of JSON."""
+    return json.dumps(record.model_dump(mode="json"), allow_nan=False)
+
+
+def with_seconds(record: RunRecord, **stages: float) -> RunRecord:
+    """The record with the seconds of these stages, and their total anew."""
+    seconds = record.seconds | {name: round(value, 4) for name, value in stages.items()}
+    seconds["total"] = round(sum(value for name, value in seconds.items() if name != "total"), 4)
+    return record.model_copy(update={"seconds": seconds})

@@ -1,0 +1,62 @@
+"""What is checked of a render's jobs before anything is written or any weight is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from videoada.config.settings import SHIPPED, RunSettings
+from videoada.errors import ConfigError, PromptError
+from videoada.rendering.jobs import Job
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """(I, N) of "I/N". Raises ConfigError for anything else."""
+    try:
+        index, count = (int(part) for part in text.split("/"))
+    except ValueError:
+        raise ConfigError(f"`shard`: give I/N, as 1/4, got '{text[:20]}'") from None
+    return index, count
+
+
+def check_jobs(settings: RunSettings, jobs: Sequence[Job], source: str | Path) -> None:
+    """Before anything is written: the model is there, rows name images if it needs them, trained parts are there.
+
+    Raises ModelError, PromptError.
+    """
+    _check_images(settings, jobs, source)
+    _check_parts(settings, jobs)
+
+
+def _check_images(settings: RunSettings, jobs: Sequence[Job], source: str | Path) -> None:
+    """The model must be there, and the rows name images if it draws from them. Raises ModelError, PromptError."""
+    from videoada.errors import PromptError
+    from videoada.models.sources import find_folder
+    from videoada.rendering.folder import read_json
+
+    folder = find_folder(settings.model, settings.revision, settings.variant)
+    takes = {"I2VGenXLPipeline": True, "TextToVideoSDPipeline": False}.get(
+        str(read_json(folder / "model_index.json").get("_class_name"))
+    )
+    for job in jobs:
+        if takes is not None and (job.request.image is not None) is not takes:
+            problem = f"names no image, and {settings.model} draws from one" if takes else (
+                f"names an image, and {settings.model} draws from text; use an image-to-video model")  # fmt: skip
+            raise PromptError(f"{source}, line {job.line} {problem}")
+        if takes is False and job.request.target_fps is not None:
+            raise PromptError(f"{source}, line {job.line}: target-fps is a condition of image-to-video models")
+
+
+def _check_parts(settings: RunSettings, jobs: Sequence[Job]) -> None:
+    """Exit heads and step policies must be there before anything is written. Raises ModelError."""
+    heads = {job.skip.exit_heads for job in jobs if job.skip.early_exit}
+    policies = {job.request.step_policy for job in jobs} - {None}
+    if not heads and not policies:
+        return
+    from videoada.config.settings import SHIPPED
+    from videoada.learned.parts import EXIT_HEADS, STEP_POLICY
+
+    for path in heads:
+        EXIT_HEADS.file(settings.model, path)
+    for policy in policies:
+        STEP_POLICY.file(settings.model, None if policy == SHIPPED else policy)

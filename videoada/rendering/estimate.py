@@ -1,0 +1,52 @@
+"""What a planned render would take, from the videos that are there or from one drawn to measure; nothing is written."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from videoada.generation.generate import generate
+from videoada.models.pipelines import load_pipeline
+from videoada.rendering.folder import RenderFolder, output_errors
+from videoada.rendering.jobs import Job, batches
+from videoada.rendering.session import Plan, Say
+
+
+def estimate_plan(plan: Plan, on_message: Say | None = None) -> dict[str, Any]:
+    """Videos there and missing, batches, and where some are missing the seconds, predictions and rows that they take."""
+    waiting: list[Job] = plan.jobs
+    records: list[dict[str, Any]] = []
+    with output_errors(f"can't read {str(plan.out)[:200]}"):
+        there = plan.out.is_dir()
+    if there:
+        with contextlib.closing(RenderFolder(plan.out, plan.ending)) as folder:
+            folder.settle(plan.kept, plan.overwrite, keep=False)
+            waiting = folder.missing(plan.jobs, plan.overwrite)
+            records = [record for _, record in folder.records()][:200]
+    found: dict[str, Any] = {
+        "videos": len(plan.jobs), "there": len(plan.jobs) - len(waiting), "missing": len(waiting),
+        "batches": len(batches(waiting, plan.settings.batch_size)),
+    }  # fmt: skip
+    if waiting:
+        if not records:
+            if on_message:
+                on_message("generating one video to measure …")
+            worker = plan.worker()
+            [(_, record)] = generate(load_pipeline(worker.model, worker.loading), [waiting[0].request], skip=waiting[0].skip)
+            records = [record.model_dump(mode="json")]
+        found |= estimate(len(waiting), records, plan.workers or 1)
+    return found
+
+
+def estimate(jobs: int, records: Sequence[dict[str, Any]], workers: int = 1) -> dict[str, Any]:
+    """What `jobs` more videos would take, from records of some: seconds, predictions and rows, as means and in all."""
+    seconds = statistics.mean(sum(v for k, v in r["seconds"].items() if k not in ("total", "load")) for r in records)
+    rows, full = (statistics.mean(r[name] for r in records) for name in ("unet_rows", "unet_rows_full"))
+    return {
+        "measured_on": len(records), "seconds_a_video": round(seconds, 2),
+        "seconds": round(jobs * seconds / workers, 1),
+        "predictions_a_video": round(statistics.mean(r["num_predictions"] for r in records), 1),
+        "unet_rows": round(jobs * rows), "unet_rows_full": round(jobs * full),
+    }  # fmt: skip

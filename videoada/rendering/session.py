@@ -1,0 +1,242 @@
+"""render_prompts(): a prompt file into a folder, in one call; and what that would take.
+
+A render is planned first, with every row checked and nothing written (`Plan`), then estimated or run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from videoada.config.frozen import one_of
+from videoada.config.prompts import read_rows
+from videoada.config.settings import RunSettings
+from videoada.errors import ConfigError, OutputError
+from videoada.rendering.checks import check_jobs, read_shard
+from videoada.rendering.jobs import Job, plan_jobs
+from videoada.rendering.jobs import shard as part_of
+from videoada.rendering.naming import NAMINGS
+
+if TYPE_CHECKING:
+    from videoada.rendering.engines.engine import Engine
+    from videoada.rendering.folder import RenderFolder
+    from videoada.rendering.render import Progress
+    from videoada.rendering.worker import Outcome, WorkerPlan
+
+FORMATS = ("mp4", "mkv", "gif", "webp", "frames")
+ENGINES = ("local", "ray")
+# Where a pipeline lives and how many run at once changes rounding alone: another run may choose anew.
+NOT_SHAPING = {"prompt", "image", "num_videos", "batch_size", "device", "offload", "vae_slicing", "vae_tiling",
+               "decode_chunk_size", "compile", "channels_last", "calibration"}  # fmt: skip
+
+Say = Callable[[str], None]
+OnProgress = Callable[["Progress", "Outcome | None"], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A render that is checked and not begun: its jobs, its settings, and how to go about it."""
+
+    jobs: list[Job]
+    settings: RunSettings
+    out: Path
+    naming: str
+    format: str
+    overwrite: bool
+    metadata: bool
+    workers: int | None
+    engine: str
+    address: str
+    continue_on_error: bool
+    max_retries: int
+    rank: int  # this process's number under `accelerate launch`, and how many there are
+    world: int
+
+    @property
+    def ending(self) -> str:
+        return "" if self.format == "frames" else f".{self.format}"
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What a folder's videos have in common, which another render into it must repeat."""
+        kept = self.settings.model_dump(mode="json", exclude=NOT_SHAPING, exclude_defaults=True)
+        return kept | {"format": self.format, "naming": self.naming}
+
+    def worker(self) -> WorkerPlan:
+        from videoada.rendering.worker import WorkerPlan  # with torch, which checking the rows goes without
+
+        return WorkerPlan(
+            str(self.out), self.ending, self.settings.model, self.settings.loading(), self.metadata, self.overwrite
+        )
+
+
+def plan_render(
+    prompts: str | Path, out: str | Path, settings: RunSettings | None = None, *, images: str | Path | None = None,
+    samples_per_prompt: int = 1, naming: str = "id", format: str = "mp4", limit: int | None = None,
+    shard_text: str | None = None, workers: int | None = None, engine: str = "local", address: str = "auto",
+    continue_on_error: bool = False, max_retries: int = 1, overwrite: bool = False, metadata: bool = True,
+) -> Plan:  # fmt: skip
+    """What `render_prompts` would do, with every row, image and trained part checked. Raises what it raises."""
+    try:
+        one_of("naming", naming, NAMINGS)
+        one_of("format", format, FORMATS)
+        one_of("engine", engine, ENGINES)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    settings = settings or RunSettings()
+    settings.skip()
+    rows = read_rows(prompts, images)[:limit]
+    ending = "" if format == "frames" else f".{format}"
+    jobs = plan_jobs(rows, settings, source=prompts, samples_per_prompt=samples_per_prompt, naming=naming, format=ending)
+    if shard_text:
+        jobs = part_of(jobs, *read_shard(shard_text))
+    check_jobs(settings, jobs, prompts)
+    rank, world = _launched()
+    if world > 1 and ((workers or 1) > 1 or engine != "local"):
+        raise ConfigError("`accelerate launch` starts the processes itself: leave `workers` and `engine` out")
+    return Plan(
+        jobs, settings, Path(out), naming, format, overwrite, metadata, workers, engine, address, continue_on_error,
+        max_retries, rank, world,
+    )  # fmt: skip
+
+
+def render_prompts(
+    prompts: str | Path, out: str | Path, settings: RunSettings | None = None, *, images: str | Path | None = None,
+    samples_per_prompt: int = 1, naming: str = "id", format: str = "mp4", limit: int | None = None,
+    shard: str | None = None, workers: int | None = None, engine: str = "local", address: str = "auto",
+    continue_on_error: bool = False, max_retries: int = 1, overwrite: bool = False, metadata: bool = True,
+    on_progress: OnProgress | None = None, on_message: Say | None = None, **fields: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """The summary of rendering a prompt file into the folder `out`, which holds it as summary.json.
+
+    Every row becomes `samples_per_prompt` videos, each with its record beside it. Give RunSettings or its fields:
+    `render_prompts("prompts.txt", "out/", model="tiny-t2v", quality="high", workers=2)`. A render that was cut goes on
+    where it stopped; several on one folder share the work. `naming` is id, slug or vbench, `format` mp4, mkv, gif, webp
+    or frames, `shard` "I/N" for part I of N, `engine` local or ray. A video that fails is tried `max_retries` times
+    more; then the rest goes on with `continue_on_error`. The summary lists `failures`, each with its line and why.
+
+    Raises PromptError with file and line for a row that can't be used, ConfigError, ModelError and ImageError for what
+    can't be met, all before anything is written, and OutputError where nothing can be written.
+    """
+    plan = plan_render(
+        prompts, out, _settings(settings, fields), images=images, samples_per_prompt=samples_per_prompt, naming=naming,
+        format=format, limit=limit, shard_text=shard, workers=workers, engine=engine, address=address,
+        continue_on_error=continue_on_error, max_retries=max_retries, overwrite=overwrite, metadata=metadata,
+    )  # fmt: skip
+    return run_plan(plan, on_progress, on_message)
+
+
+def _settings(settings: RunSettings | None, fields: dict[str, Any]) -> RunSettings:
+    if settings is not None and fields:
+        raise ConfigError(f"give RunSettings or its fields, not both (`{next(iter(fields))}`)")
+    return settings or RunSettings(**fields)
+
+
+def run_plan(plan: Plan, on_progress: OnProgress | None = None, on_message: Say | None = None) -> dict[str, Any]:
+    """The summary of a planned render, run."""
+    from videoada.rendering.folder import SUMMARY, RenderFolder
+    from videoada.rendering.manifest import check_links
+    from videoada.rendering.render import Progress
+
+    say = on_message or (lambda text: None)
+    folder = RenderFolder(plan.out, plan.ending)
+    with contextlib.closing(folder):
+        if plan.naming == "vbench":
+            check_links(plan.out)
+        if plan.rank == 0:
+            folder.settle(plan.kept, plan.overwrite)
+        _after_the_first(plan)
+        swept = folder.sweep()
+        waiting = folder.missing(plan.jobs, plan.overwrite)
+        there = len(plan.jobs) - len(waiting)
+        say(f"{len(plan.jobs)} videos, {there} of them there" + (
+            f"; {swept} leftovers of a run that was cut were removed" if swept else ""))  # fmt: skip
+        progress = Progress(total=len(plan.jobs), there=len(plan.jobs))
+        try:
+            if waiting:
+                progress = _draw(plan, waiting, folder, on_progress, say)
+        except BaseException:  # also Ctrl-C: nothing half-written stays, and the manifest lists what is there
+            with contextlib.suppress(OutputError):
+                _tidy(folder, plan)
+            raise
+        _tidy(folder, plan)
+        summary = progress.summary() | {"failures": _failures(progress, plan.jobs)}
+        if plan.rank == 0:
+            folder.put(SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    return summary
+
+
+def _after_the_first(plan: Plan) -> None:
+    """Under `accelerate launch`, go on when the first process has settled what the folder is for."""
+    if plan.world > 1:
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()
+
+
+def _tidy(folder: RenderFolder, plan: Plan) -> None:
+    from videoada.rendering.manifest import index
+
+    folder.sweep()
+    if plan.rank == 0:
+        index(folder, plan.naming)
+
+
+def _draw(plan: Plan, waiting: list[Job], folder: RenderFolder, on_progress: OnProgress | None, say: Say) -> Progress:
+    from videoada.rendering.render import render
+
+    if not folder.locks.supported:
+        say("warning: no locks here: let no other command render into this folder meanwhile")
+    say(f"loading {plan.settings.model} …")
+    crew = _engine(plan, len(waiting))
+    if plan.world > 1:  # each begins with its own share, then helps the others
+        rest = [job for i, job in enumerate(waiting) if i % plan.world != plan.rank]
+        waiting = waiting[plan.rank :: plan.world] + rest
+    progress = render(
+        plan.jobs, folder, crew, waiting=waiting, batch_size=plan.settings.batch_size, max_retries=plan.max_retries,
+        continue_on_error=plan.continue_on_error, on_progress=on_progress,
+    )  # fmt: skip
+    crew.close()
+    return progress
+
+
+def _engine(plan: Plan, jobs: int) -> Engine:
+    worker = plan.worker()
+    if plan.engine == "ray":
+        from videoada.rendering.engines.ray import OnRay
+
+        return OnRay(worker, plan.workers, plan.address)
+    if (plan.workers or 1) > 1:
+        from videoada.rendering.engines.processes import Processes
+
+        return Processes(worker, min(plan.workers or 1, jobs))
+    from videoada.rendering.engines.here import Here
+
+    if plan.world > 1 and worker.loading.device in ("auto", "cuda"):
+        from accelerate import PartialState
+
+        worker = replace(worker, loading=worker.loading.model_copy(update={"device": str(PartialState().device)}))
+    return Here(worker)
+
+
+def _failures(progress: Progress, jobs: list[Job]) -> list[dict[str, Any]]:
+    return [
+        {"name": job.name, "line": job.line, "prompt": job.request.prompt, "error": progress.failed[job.name]}
+        for job in jobs
+        if job.name in progress.failed
+    ]
+
+
+def _launched() -> tuple[int, int]:
+    """This process's number and how many there are under `accelerate launch`; (0, 1) without it."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "LOCAL_RANK" not in os.environ:
+        return 0, 1
+    from accelerate import PartialState
+
+    state = PartialState()
+    return state.process_index, state.num_processes
