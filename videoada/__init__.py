@@ -9,46 +9,72 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from videoada.benchmarks.benchmark import benchmark as benchmark
-    from videoada.benchmarks.timing import time_pairs as time_pairs
     from videoada.config.run import GenerationConfig as GenerationConfig
     from videoada.config.run import LoadConfig as LoadConfig
     from videoada.config.run import SkipConfig as SkipConfig
+    from videoada.errors import ConfigError as ConfigError
+    from videoada.errors import ImageError as ImageError
+    from videoada.errors import ModelError as ModelError
+    from videoada.errors import OutputError as OutputError
+    from videoada.errors import PromptError as PromptError
+    from videoada.errors import ResourceError as ResourceError
     from videoada.errors import VideoAdaError as VideoAdaError
     from videoada.evaluation.config import EvaluationConfig as EvaluationConfig
     from videoada.evaluation.evaluate import evaluate as evaluate
+    from videoada.evaluation.report import write_report as write_report
     from videoada.evaluation.result import EvaluationResult as EvaluationResult
+    from videoada.generation.compare import Comparison as Comparison
     from videoada.generation.compare import compare as compare
     from videoada.generation.generate import generate as generate
     from videoada.learned.early_exit import early_exit as early_exit
     from videoada.media.video import Video as Video
     from videoada.models.conditioning import encode_prompt as encode_prompt
     from videoada.models.pipelines import load_pipeline as load_pipeline
+    from videoada.records.find import find_record as find_record
     from videoada.records.record import RunRecord as RunRecord
+    from videoada.records.save import save_run as save_run
+    from videoada.rendering.session import render_prompts as render_prompts
+    from videoada.skipping.rules.policy import Decision as Decision
+    from videoada.skipping.rules.policy import Policy as Policy
+    from videoada.skipping.rules.policy import SkipState as SkipState
+    from videoada.skipping.rules.predictors import Predictor as Predictor
     from videoada.skipping.skip_steps import skip_steps as skip_steps
     from videoada.skipping.trace import StepTrace as StepTrace
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "EvaluationConfig": "evaluation.config",
-    "EvaluationResult": "evaluation.result",
     "GenerationConfig": "config.run",
     "LoadConfig": "config.run",
-    "RunRecord": "records.record",
     "SkipConfig": "config.run",
-    "StepTrace": "skipping.trace",
-    "Video": "media.video",
+    "ConfigError": "errors",
+    "ImageError": "errors",
+    "ModelError": "errors",
+    "OutputError": "errors",
+    "PromptError": "errors",
+    "ResourceError": "errors",
     "VideoAdaError": "errors",
-    "benchmark": "benchmarks.benchmark",
-    "compare": "generation.compare",
-    "early_exit": "learned.early_exit",
-    "encode_prompt": "models.conditioning",
+    "EvaluationConfig": "evaluation.config",
     "evaluate": "evaluation.evaluate",
+    "write_report": "evaluation.report",
+    "EvaluationResult": "evaluation.result",
+    "Comparison": "generation.compare",
+    "compare": "generation.compare",
     "generate": "generation.generate",
+    "early_exit": "learned.early_exit",
+    "Video": "media.video",
+    "encode_prompt": "models.conditioning",
     "load_pipeline": "models.pipelines",
+    "find_record": "records.find",
+    "RunRecord": "records.record",
+    "save_run": "records.save",
+    "render_prompts": "rendering.session",
+    "Decision": "skipping.rules.policy",
+    "Policy": "skipping.rules.policy",
+    "SkipState": "skipping.rules.policy",
+    "Predictor": "skipping.rules.predictors",
     "skip_steps": "skipping.skip_steps",
-    "time_pairs": "benchmarks.timing",
+    "StepTrace": "skipping.trace",
 }
 __all__ = sorted(_HOME)
 

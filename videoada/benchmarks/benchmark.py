@@ -119,7 +119,7 @@ def _check_full_runs(pipe: Any, requests: Sequence[GenerationConfig], methods: S
             if request.num_inference_steps != most.num_inference_steps:
                 raise ConfigError(
                     f"the step policy chooses up to {most.num_inference_steps} steps, and the full run here has "
-                    f"{request.num_inference_steps}: give --steps {most.num_inference_steps}"
+                    f"{request.num_inference_steps}: give `num_inference_steps={most.num_inference_steps}`"
                 )
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from videoada.config.quality import Calibration, CurvePoint
 from videoada.config.run import GenerationConfig, SkipConfig
-from videoada.errors import ConfigError
+from videoada.config.settings import RunSettings
+from videoada.errors import ConfigError, OutputError
+from videoada.files import write_text
 from videoada.generation.generate import check_request, generate
 from videoada.media.video import Video
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
@@ -108,3 +114,28 @@ def _measure(
         tolerance=tolerance, psnr=round(sum(psnr) / len(psnr), 3), psnr_worst=round(min(psnr), 3),
         rows=round(sum(rows) / len(rows), 4),
     )  # fmt: skip
+
+
+def check_configuration(path: Path) -> None:
+    """Raises OutputError, before hours of work, for a configuration that could not be written."""
+    if path.suffix not in (".yaml", ".yml"):
+        raise OutputError(f"a configuration is a .yaml file, got {path}")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise OutputError(f"can't write to {path.parent}: it is no folder that can be written to")
+
+
+def write_configuration(
+    path: str | Path, settings: RunSettings, tolerance: float, found: Calibration, goal: str
+) -> None:
+    """Write what reaches the `goal` as a configuration for `videoada generate --config`, the curve with it.
+
+    `settings` are those that the calibration was made with. Raises OutputError where it can't be written.
+    """
+    kept = ("model", "steps", "guidance_scale", "num_frames", "height", "width", "scheduler")
+    values = {name: getattr(settings, name) for name in kept} | {
+        "policy": "error-controlled", "predictor": "linear", "tolerance": round(tolerance, 6),
+        "calibration": found.model_dump(mode="json"),
+    }  # fmt: skip
+    text = yaml.safe_dump({k: v for k, v in values.items() if v is not None}, sort_keys=False, allow_unicode=True)
+    check_configuration(Path(path))
+    write_text(path, f"# videoada calibrate: {goal}, from {found.prompts} prompts\n{text}")

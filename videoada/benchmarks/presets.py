@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from videoada.benchmarks.methods import Method, Spacing
 from videoada.config.frozen import one_of
+from videoada.config.goals import SKIP_FIELDS
+from videoada.config.quality import QUALITIES, quality_fields
 from videoada.config.run import SkipConfig
 from videoada.config.settings import SHIPPED
 from videoada.errors import ConfigError
@@ -129,8 +131,6 @@ def batches(size: int = 8) -> list[Method]:
 
 def qualities() -> list[Method]:
     """The levels of --quality."""
-    from videoada.config.quality import QUALITIES, quality_fields
-
     levels = [Method(family="quality", knob=name, skip=SkipConfig(**quality_fields(name))) for name in QUALITIES]
     return [full(), *levels]
 
@@ -189,10 +189,28 @@ PRESETS = {
 }  # fmt: skip
 
 
-def preset(name: str, **parts: str | None) -> list[Method]:
-    """The methods of a preset; `parts`, of `systems`, are files. Raises ConfigError for an unknown name."""
+def preset(name: str, families: str | None = None, **parts: str | None) -> list[Method]:
+    """The methods of a preset; `parts`, of `systems`, are files. `families`, comma-separated, keeps those methods whose
+    name holds one. Raises ConfigError for an unknown preset, or where no method is left."""
     try:
         chosen = PRESETS[one_of("preset", name, tuple(PRESETS))]
-        return systems(**parts) if chosen is systems else chosen()
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    methods = systems(**parts) if chosen is systems else chosen()
+    wanted = [part.strip() for part in families.split(",")] if families else [""]
+    methods = [method for method in methods if any(part in method.name for part in wanted)]
+    if not methods:
+        raise ConfigError(f"no method of preset '{name}' has {' or '.join(wanted)[:80]} in its name")
+    return methods
+
+
+def check_settings(name: str, given: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a setting that is for timing: a preset names its own methods."""
+    if given.get("steps") == "auto":
+        raise ConfigError("`steps=auto` is for timing; the preset systems has a step policy among its methods")
+    parts = {"exit_heads", "step_policy"}
+    if name != "systems" and parts & set(given):
+        raise ConfigError("`exit_heads` and `step_policy` are for timing and the preset systems")
+    methods_own = {"scheduler", "quality", "target_psnr", *SKIP_FIELDS} - parts
+    if used := [each for each in given if each in methods_own]:
+        raise ConfigError(f"`{used[0]}` is for timing; a preset names its own methods")

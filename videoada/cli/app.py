@@ -6,6 +6,7 @@ People's output goes to stderr; with --json, stdout holds one JSON object a line
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Annotated
 
@@ -42,6 +43,23 @@ def _common(
 ) -> None: ...
 
 
+# Where a flag is not its parameter's name with hyphens.
+FLAGS = {"num_inference_steps": "--steps", "save_statistics": "--save-stats"}
+
+
+def as_flags(message: str) -> str:
+    """A library's message with the flags of the parameters that it names: `` `every=1` `` becomes `--every 1`."""
+
+    def flag(found: re.Match[str]) -> str:
+        name, value = found[1], found[2]
+        shown = FLAGS.get(name, f"--{name.replace('_', '-')}")
+        if value == "False":
+            return f"--no-{shown.removeprefix('--')}"
+        return shown if value in (None, "True") else f"{shown} {value}"
+
+    return re.sub(r"`([a-z][a-z_0-9]*)(?:=([^`\s]+))?`", flag, message)
+
+
 def main(args: list[str] | None = None) -> None:
     """Run the command line: one-line errors, the contract's exit codes."""
     code = 0
@@ -53,7 +71,7 @@ def main(args: list[str] | None = None) -> None:
         if code == 130:  # Typer may answer Ctrl-C itself
             raise KeyboardInterrupt
     except VideoAdaError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {as_flags(' '.join(str(error).split()))}", file=sys.stderr)
         code = 2
     except _UsageProblem as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)

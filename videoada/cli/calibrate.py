@@ -2,80 +2,69 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from videoada.cli.app import app
+from videoada.cli.options import Quiet, takes_settings
+from videoada.config.settings import SKIPPING, RunSettings, said_of
 
 EXAMPLES = """
 Examples:
 
-  videoada calibrate --model tiny-t2v --prompts samples/prompts.txt --limit 9 --target-psnr 40 --output mine.yaml
+  videoada calibrate --model tiny-t2v --prompts prompts.txt --limit 9 --target-psnr 40 --output mine.yaml
 
   videoada generate --config mine.yaml --prompt "a red circle moving right on a black background"
 
   videoada calibrate --model i2vgen-xl --prompts prompts.jsonl --target-speedup 2.5
 """
+NOT_CALIBRATED = {name for name in RunSettings.model_fields if said_of(name).get("panel") == SKIPPING} - {"target_psnr"}
 
 
 @app.command(epilog=EXAMPLES)
+@takes_settings(
+    leave_out=NOT_CALIBRATED | {"prompt", "image", "num_videos", "step_policy"},
+    texts={
+        "target_psnr": "The mean PSNR to the full run to reach, in dB.", "steps": "Scheduler steps of the full run.",
+        "seed": "Seed of the first prompt; prompt i uses seed + i.", "batch_size": "Prompts at once.",
+    },
+)  # fmt: skip
 def calibrate(
+    given: dict[str, Any],
     prompts: Annotated[Path, typer.Option(help="Three prompts or more, one a line, or JSON Lines with images.")],
-    model: Annotated[str, typer.Option(help="As for `videoada generate`.")] = "tiny-t2v",
-    target_psnr: Annotated[float | None, typer.Option(help="The mean PSNR to the full run to reach, in dB.")] = None,
     target_speedup: Annotated[
         float | None, typer.Option(help="Instead: the full run's UNet rows ÷ the rows that may be taken.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first prompts of the file.")] = None,
-    steps: Annotated[int, typer.Option(help="Scheduler steps of the full run.")] = 50,
-    guidance_scale: Annotated[float, typer.Option(help="Classifier-free guidance.")] = 9.0,
-    num_frames: Annotated[int, typer.Option(help="Frames of each video.")] = 16,
-    height: Annotated[int | None, typer.Option(help="Pixels; the model's own if left out.")] = None,
-    width: Annotated[int | None, typer.Option(help="Pixels; the model's own if left out.")] = None,
-    scheduler: Annotated[str, typer.Option(help="ddim, dpm++, dpm++-sde, unipc, euler or euler-a.")] = "ddim",
-    batch_size: Annotated[int, typer.Option(min=1, help="Prompts at once.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
     output: Annotated[Path, typer.Option(help="The configuration to write.")] = Path("calibrated.yaml"),
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing on the way.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Find the tolerance for a fidelity or a speed-up on a model of yours; writes a configuration for --config."""
-    import yaml
     from rich.console import Console
 
     from videoada.benchmarks.calibrate import calibrate as find
+    from videoada.benchmarks.calibrate import check_configuration, write_configuration
     from videoada.config.prompts import read_requests
-    from videoada.errors import OutputError
-    from videoada.files import written_aside
+    from videoada.errors import ConfigError
     from videoada.models.pipelines import load_pipeline, model_info
 
-    if output.suffix not in (".yaml", ".yml"):
-        raise OutputError(f"a configuration is a .yaml file, got {output}")
-    if not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
-        raise OutputError(f"can't write to {output.parent}: it is no folder that can be written to")
-    common = {
-        "num_inference_steps": steps, "guidance_scale": guidance_scale, "num_frames": num_frames, "height": height,
-        "width": width, "scheduler": scheduler,
-    }  # fmt: skip
-    requests = read_requests(prompts, **common)[:limit]
+    check_configuration(output)
+    target_psnr = given.pop("target_psnr", None)
+    settings = RunSettings(prompt="-", **given)
+    if settings.steps == "auto":
+        raise ConfigError("`steps=auto` has no one curve to calibrate: give the number of steps")
+    common = settings.requests()[0].model_dump(exclude={"prompt", "image", "seed", "step_policy"})
+    requests = read_requests(prompts, first_seed=settings.seed, **common)[:limit]
     console = Console(stderr=True, highlight=False, quiet=quiet)
-    pipe = load_pipeline(model, device=device, dtype=dtype)
+    pipe = load_pipeline(settings.model, settings.loading())
     tolerance, found = find(
-        pipe, requests, target_psnr=target_psnr, target_speedup=target_speedup, batch_size=batch_size,
+        pipe, requests, target_psnr=target_psnr, target_speedup=target_speedup, batch_size=settings.batch_size,
         on_run=lambda text: console.print(text, style="dim"),
     )  # fmt: skip
     goal = f"{target_psnr:g} dB" if target_psnr is not None else f"{target_speedup:g} times fewer UNet rows"
-    settings = {
-        "model": model, "steps": steps, "guidance_scale": guidance_scale, "num_frames": num_frames, "height": height,
-        "width": width, "scheduler": scheduler, "policy": "error-controlled", "predictor": "linear",
-        "tolerance": round(tolerance, 6), "calibration": found.model_dump(mode="json"),
-    }  # fmt: skip
-    text = yaml.safe_dump({k: v for k, v in settings.items() if v is not None}, sort_keys=False, allow_unicode=True)
-    with written_aside(output) as aside:
-        aside.write_text(f"# videoada calibrate: {goal}, from {found.prompts} prompts\n{text}", encoding="utf-8")
+    write_configuration(output, settings, tolerance, found, goal)
     held = found.held_out
     assert held is not None
     small = " (small embedded model)" if model_info(pipe).embedded else ""

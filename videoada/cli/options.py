@@ -29,9 +29,12 @@ def option(text: str, default: str | None = None, **extra: Any) -> Any:
 
 
 def takes_settings(
-    *, leave_out: Collection[str] = (), texts: Mapping[str, str] | None = None, defaults: Mapping[str, str] | None = None
+    *,
+    leave_out: Collection[str] = (),
+    texts: Mapping[str, str] | None = None,
+    defaults: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A decorator for a command with a parameter `given`: it gets an option for each setting, and those given as `given`.
+    """A decorator that gives a command an option for each setting, and its parameter `given` those that were given.
 
     `texts` and `defaults` are what a command says of a setting other than its own description and default.
     """
@@ -72,4 +75,6 @@ def _parameter(name: str, text: str | None, default: str | None) -> inspect.Para
         rich_help_panel=said["panel"],
     )  # fmt: skip
     shown: Any = str if name == "steps" else kind  # a number or auto
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[shown | None, made])
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[shown | None, made]
+    )

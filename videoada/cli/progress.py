@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from videoada.cli.app import as_flags
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
@@ -26,7 +28,7 @@ def render_bar(console: Console) -> Iterator[Callable[[Progress, Outcome | None]
 
     def tell(outcome: Outcome | None) -> None:
         if outcome is not None and outcome.state in ("failed", "lost"):
-            console.print(f"[yellow]{outcome.state}:[/] {escape(outcome.name)}: {escape(outcome.error)}")
+            console.print(f"[yellow]{outcome.state}:[/] {escape(outcome.name)}: {escape(as_flags(outcome.error))}")
 
     if console.quiet or not console.is_terminal:
         last = time.monotonic()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from videoada.cli.app import app
+from videoada.cli.app import app, as_flags
 from videoada.cli.options import Config, Quiet, option, takes_settings
 
 if TYPE_CHECKING:
@@ -135,7 +135,9 @@ def _show_summary(console: Console, summary: dict[str, Any], out: Path) -> None:
             f"({rows / full:.0%}), about {summary['seconds_saved']:.0f} s of denoising saved"
         )
     for failure in summary["failures"]:
-        console.print(f"[red]failed:[/] line {failure['line']}, {escape(failure['name'])}: {escape(failure['error'])}")
+        console.print(
+            f"[red]failed:[/] line {failure['line']}, {escape(failure['name'])}: {escape(as_flags(failure['error']))}"
+        )
     console.print(escape(f"{summary['done']} of {summary['videos']} videos are in {out}; see summary.json"))
 
 

@@ -63,8 +63,8 @@ def read_rows(path: str | Path, images: str | Path | None = None) -> list[Prompt
     return rows
 
 
-def read_requests(path: str | Path, **common: Any) -> list[GenerationConfig]:
-    """One request for each row, with the seed of its place unless it names one.
+def read_requests(path: str | Path, *, first_seed: int = 0, **common: Any) -> list[GenerationConfig]:
+    """One request for each row; row i has the seed `first_seed + i`, unless it names one.
 
     `common` holds fields for all; a row's own win. Raises PromptError for what can't be read, with the line.
     """
@@ -72,7 +72,7 @@ def read_requests(path: str | Path, **common: Any) -> list[GenerationConfig]:
     for i, row in enumerate(read_rows(path)):
         fields = {{"steps": "num_inference_steps"}.get(name, name): value for name, value in row.fields.items()}
         try:
-            requests.append(GenerationConfig(**({"seed": i} | common | fields)))
+            requests.append(GenerationConfig(**({"seed": first_seed + i} | common | fields)))
         except ConfigError as error:
             raise PromptError(f"{path}, line {row.line}: {error}") from None
     return requests

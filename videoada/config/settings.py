@@ -1,8 +1,8 @@
 """Settings: the one list of everything that a run can be told, flat.
 
-What stands here makes the options of `generate`, `render`, `benchmark` and `calibrate`, the columns of prompt files, the
-keys of configurations and the reference page. A setting's limits are its configuration's (GenerationConfig, SkipConfig,
-LoadConfig), which `requests()`, `skip()` and `loading()` make.
+What stands here makes the options of `generate`, `render`, `benchmark` and `calibrate`, the columns of prompt files,
+the keys of configurations and the reference page. A setting's limits are its configuration's (GenerationConfig,
+SkipConfig, LoadConfig), which `requests()`, `skip()` and `loading()` make.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _setting(
     """A field with what is said of it. `shown` is its default in words, `column` whether a prompt file's row may name
     it, `both` whether a flag also has its --no-…."""
     said = str(default) if shown is None and default is not None and default is not False else shown
-    extra = {"panel": panel, "shown": said, "column": column, "both": both}
+    extra: dict[str, Any] = {"panel": panel, "shown": said, "column": column, "both": both}
     return Field(default, description=text, json_schema_extra=extra, **limits)
 
 
@@ -142,7 +142,7 @@ class RunSettings(FrozenConfig):
     quantize: str = _setting(
         "none", "none, or int8 for the network's linear layers (needs torchao).", MODEL, column=False
     )
-    calibration: dict[str, Any] | None = Field(None, description="The curve that `videoada calibrate` wrote.")
+    calibration: dict[str, Any] | None = Field(default=None, description="The curve that `videoada calibrate` wrote.")
 
     @field_validator("steps", mode="before")
     @classmethod
@@ -169,7 +169,9 @@ class RunSettings(FrozenConfig):
             without = "`steps=auto`" if self.steps == "auto" else "`early_exit`"
             raise ConfigError(f"`target_psnr` is calibrated for skipping alone; give it without {without}")
         if self.mask is not None and self.steps == "auto":
-            raise ConfigError("a mask says which of the steps are computed, and `steps=auto` how many there are: give one")
+            raise ConfigError(
+                "a mask says which of the steps are computed, and `steps=auto` how many there are: give one"
+            )
         values = {name: getattr(self, name) for name in ("quality", "target_psnr", *SKIP_FIELDS)}
         return make_skip(
             values, model=self.model, scheduler=self.scheduler, num_inference_steps=self.most_steps,
@@ -186,7 +188,9 @@ class RunSettings(FrozenConfig):
             raise ConfigError("there is no prompt: give `prompt`, or a configuration that has one")
         if self.step_policy is not None and self.steps != "auto":
             raise ConfigError("a step policy chooses the steps: give `step_policy` with `steps=auto`")
-        fields = {name: getattr(self, name) for name in GenerationConfig.model_fields if name in type(self).model_fields}
+        fields = {
+            name: getattr(self, name) for name in GenerationConfig.model_fields if name in type(self).model_fields
+        }
         fields["num_inference_steps"] = self.most_steps
         fields["step_policy"] = (self.step_policy or SHIPPED) if self.steps == "auto" else None
         return [GenerationConfig(**fields | {"seed": self.seed + i}) for i in range(self.num_videos)]

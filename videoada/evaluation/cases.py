@@ -85,7 +85,10 @@ def card(case: Case, folder: Path, videos: str, partner: str) -> dict[str, Any]:
     problems = []
     strip, label = None, ""
     if record:
-        facts += [f"seed {record.request.seed}", f"{record.num_predictions} of {record.num_inference_steps} predictions"]
+        facts += [
+            f"seed {record.request.seed}",
+            f"{record.num_predictions} of {record.num_inference_steps} predictions",
+        ]
         if record.most_steps:
             facts.append(f"{record.num_inference_steps} steps chosen of at most {record.most_steps}")
         label = f"{record.num_predictions} steps computed (green), {record.computed.count(False)} skipped"
@@ -97,7 +100,9 @@ def card(case: Case, folder: Path, videos: str, partner: str) -> dict[str, Any]:
             depths = [(exit + 1) / last if exit is not None else 1.0 for exit in record.early_exit["steps"]]
         strip = step_chart(record.computed, record.signal, record.skip.limit, depths)
         if strip["points"]:
-            label += "; line: the signal, logarithmic" + (f"; dashed: the {record.skip.limit_name}" if record.skip.limit else "")
+            label += "; line: the signal, logarithmic" + (
+                f"; dashed: the {record.skip.limit_name}" if record.skip.limit else ""
+            )
     if fidelity.get("identical"):
         facts.append(f"identical to the {partner}")
     for name, form in (

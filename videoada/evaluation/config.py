@@ -59,11 +59,11 @@ class EvaluationConfig(FrozenConfig):
     def _protocol_fixes_frames(cls, values: Any) -> Any:
         values = {k: v for k, v in dict(values).items() if v is not None}
         if values.get("clips_per_video", 1) != 1 and values.get("num_frames") is None:
-            raise ValueError("clips-per-video needs num-frames: without it a clip is the whole video")
+            raise ValueError("`clips_per_video` needs `num_frames`: without it a clip is the whole video")
         if values.get("protocol") in PROTOCOLS:
             for name in ("num_frames", "stride", "clips_per_video"):
                 if name in values:
-                    raise ValueError(f"protocol '{values['protocol']}' fixes {name.replace('_', '-')}; leave it out")
+                    raise ValueError(f"protocol '{values['protocol']}' fixes `{name}`; leave it out")
             values["num_frames"], values["stride"] = PROTOCOLS[values["protocol"]]
         return values
 
@@ -92,6 +92,6 @@ class EvaluationConfig(FrozenConfig):
         if generated and paired:
             possible |= {"paired-feature-distance", *PAIR_METRICS}
         if "metrics" in self.model_fields_set and generated and (missing := set(self.metrics) - possible):
-            needs = "a --reference folder" if missing & {*PAIR_METRICS, "paired-feature-distance"} else "a reference"
+            needs = "a `reference` folder" if missing & {*PAIR_METRICS, "paired-feature-distance"} else "a `reference`"
             raise ConfigError(f"{', '.join(sorted(missing))}: needs {needs}")
         return set(self.metrics) & possible

@@ -25,7 +25,7 @@ def check_alike(statistics: VideoStatistics, about: dict[str, Any]) -> None:
             what = {"name": "the extractor", "weights_sha256": "weights"}.get(name, name.replace("_", " "))
             raise ConfigError(
                 f"the statistics are of {what} {str(theirs.get(name))[:60]}, this is {str(ours[name])[:60]}; make them "
-                "anew with --save-stats"
+                "again with `save_statistics`"
             )
     if statistics.about.get("sampling") != about["sampling"]:
         clips = statistics.about.get("sampling")

@@ -60,9 +60,11 @@ def evaluate(
     config = config or EvaluationConfig(**fields)
     statistics = reference if isinstance(reference, VideoStatistics) else None
     if save_statistics and (reference is None or statistics is not None):
-        raise ConfigError("--save-stats keeps the features of a --reference folder; there is none")
+        raise ConfigError("`save_statistics` keeps the features of a `reference` folder; there is none")
     if generated is None and not save_statistics:
-        raise ConfigError("there are no generated videos: only --save-stats of a --reference folder can do without")
+        raise ConfigError(
+            "there are no generated videos: only `save_statistics` of a `reference` folder can do without"
+        )
     wanted = config.wanted(generated is not None, reference is not None and statistics is None, statistics is not None)
     network: nn.Module | None = None
     if wanted & {"fvd", "kvd", "fvd-infinity", "paired-feature-distance"} or save_statistics:
@@ -81,7 +83,7 @@ def evaluate(
     for done, (job, outcome) in enumerate(outcomes):
         for bad, reason in outcome.bad:
             if config.bad_videos == "fail":
-                raise OutputError(f"{reason}; --bad-videos skip leaves such videos out and lists them")
+                raise OutputError(f"{reason}; `bad_videos=skip` leaves such videos out and lists them")
             skipped.append({"file": str(bad), "reason": reason})
         for side, path, clips in ((made, job[0], outcome.made), (real, job[1], outcome.real)):
             if side and path and clips:
@@ -268,7 +270,7 @@ class _Batches:
             found = self.network(videos).float().cpu()
         except ValueError as error:  # clips that the extractor does not take
             raise ConfigError(
-                f"{error}; leave the distances of sets out of --metrics, or use another extractor"
+                f"{error}; leave the distances of sets out of `metrics`, or use another extractor"
             ) from None
         except RuntimeError as error:  # also no memory left
             raise ModelError(f"the extractor failed: {str(error).strip().splitlines()[0][:200]}") from None

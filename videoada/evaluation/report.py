@@ -37,7 +37,7 @@ def write_report(
     """
     path = Path(path)
     if videos not in ("embed", "link", "none"):
-        raise ConfigError(f"unknown choice for --videos '{videos[:40]}'; choose from embed, link, none")
+        raise ConfigError(f"unknown choice for `videos`: '{videos[:40]}'; choose from embed, link, none")
     cases = sorted(find_cases(result, folders), key=lambda case: case.rank)
     if not cases and not (result and result.metrics):
         raise OutputError("there is nothing to report: no video with a run record, and no evaluation")

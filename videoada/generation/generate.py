@@ -18,7 +18,7 @@ from videoada.learned.step_policy import with_chosen_steps, with_most_steps
 from videoada.media.video import Video
 from videoada.models.call import check_request as check_drawable
 from videoada.models.call import draw_batch
-from videoada.models.pipelines import scheduler_of
+from videoada.models.pipelines import model_info, scheduler_of
 from videoada.records.record import RunRecord
 from videoada.skipping.skip_steps import skip_steps
 from videoada.skipping.stepping import LatentsCallback, StepCallback
@@ -39,10 +39,11 @@ def generate(
     """One video with its record for each request, skipping as `skip` says (default: the shipped policy).
 
     Give `requests`, or the fields of a single one, and a SkipConfig, or how to skip as keywords beside them:
-    `generate(pipe, prompt="…", seed=7, tolerance=0.1)`, `generate(pipe, requests, quality="high")`. Up to `batch_size` neighbours
-    that differ only in prompts, image and seed run as one batch, still with one decision for each. `on_step(
-    step, num_steps, computed)` is called after each step, `on_latents(step, latents)` with what it left, `on_video`
-    after each video. Each video uses one CPU
+    `generate(pipe, prompt="…", seed=7, tolerance=0.1)`, `generate(pipe, requests, quality="high")`.
+
+    Up to `batch_size` neighbours that differ only in prompts, image and seed run as one batch, still with one decision
+    for each. `on_step(step, num_steps, computed)` is called after each step, `on_latents(step, latents)` with what it
+    left, `on_video` after each video. Each video uses one CPU
     generator with its own seed for everything random in it, so the batch size changes nothing but rounding. A record's
     seconds are its share of the batch's. With `measure` False a record lacks what is measured on the frames, until
     `with_measures` adds it. Raises ConfigError for a request that can't be met.

@@ -103,7 +103,9 @@ def _not_used(request: GenerationConfig, skip: SkipConfig, trace: StepTrace, lef
     """What was asked for and could have no effect on this run."""
     unused = []
     if request.guidance_scale <= 1 and request.negative_prompt:
-        unused.append("negative_prompt: without guidance (a guidance_scale of 1 or less) there is nothing to keep away from")
+        unused.append(
+            "negative_prompt: without guidance (a guidance_scale of 1 or less) there is nothing to keep away from"
+        )
     if skip.guidance_tolerance and trace.rows_per_prediction < 2:
         unused.append("guidance_tolerance: the network is not called with both guidance halves at once")
     if left and not left["threshold"]:

@@ -73,9 +73,9 @@ def early_exit(
     if not 0 <= threshold <= 1:
         raise ConfigError(f"the exit threshold must be between 0 and 1, got {threshold}")
     if getattr(unet, "_compiled_call_impl", None) is not None:
-        raise ConfigError("early exit replaces blocks of the UNet, which --compile has frozen: leave one of them out")
+        raise ConfigError("early exit replaces blocks of the UNet, which `compile` has frozen: leave one of them out")
     if any(hasattr(module, "_hf_hook") for module in unet.modules()):
-        raise ConfigError("early exit replaces blocks of the UNet, which --offload moves about: leave one of them out")
+        raise ConfigError("early exit replaces blocks of the UNet, which `offload` moves about: leave one of them out")
     trace = ExitTrace(len(heads.heads), threshold, maps=[] if keep_maps else None)
     if threshold == 0 and choose is None:
         yield trace

@@ -132,7 +132,7 @@ def _i3d_file() -> Path:
         return Path(hf_hub_download(source, file))
     except Exception as error:  # the network can fail in any library below
         raise ModelError(
-            f"can't fetch {file} of '{source}': {_first_line(error)}; with a copy of the file give --extractor i3d:FILE"
+            f"can't fetch {file} of '{source}': {_first_line(error)}; with a copy of the file give `extractor=i3d:FILE`"
         ) from None
 
 

@@ -96,7 +96,7 @@ def learned_similarity(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> f
     Raises ConfigError without them.
     """
     if not importlib.util.find_spec("torchvision"):
-        raise ConfigError("LPIPS needs torchvision: pip install 'videoada[lpips]', or leave lpips out of --metrics")
+        raise ConfigError("LPIPS needs torchvision: pip install 'videoada[lpips]', or leave lpips out of `metrics`")
     from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
 
     p_FCHW, t_FCHW = (torch.from_numpy(v.copy()).permute(0, 3, 1, 2).float() / 255 for v in (preds, target))

@@ -38,9 +38,9 @@ def check_request(pipe: Any, request: GenerationConfig) -> None:
             f"{name} draws from text alone; leave the image out, or use an image-to-video model such as tiny-i2v"
         )
     if request.image is None and "image" in parameters:
-        raise ConfigError(f"{name} draws from an image and a prompt; give --image FILE")
+        raise ConfigError(f"{name} draws from an image and a prompt; give `image=FILE`")
     if request.target_fps is not None and "target_fps" not in parameters:
-        raise ConfigError(f"{name} has no target-fps; it is a condition of I2VGen-XL")
+        raise ConfigError(f"{name} has no `target_fps`; it is a condition of I2VGen-XL")
     factor = getattr(pipe, "vae_scale_factor", 8)
     for side, value in (("height", request.height), ("width", request.width)):
         if value is not None and value % factor:
@@ -103,7 +103,7 @@ def draw_batch(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Video
                 stack.enter_context(_decoding_in_chunks(pipe, request.decode_chunk_size))
         output = pipe(**options)
     if not all(np.isfinite(frames).all() for frames in output.frames):
-        raise ConfigError("the frames are not numbers (NaN): lower --guidance-scale, or take another --dtype")
+        raise ConfigError("the frames are not numbers (NaN): lower `guidance_scale`, or take another `dtype`")
     return [Video.from_float(frames, request.fps) for frames in output.frames], time.perf_counter() - began
 
 
@@ -137,10 +137,10 @@ def _memory_errors(pipe: Any, request: GenerationConfig) -> Iterator[None]:
         on_gpu = pipe._execution_device.type == "cuda"
         denoiser, vae = (getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)), getattr(pipe, "vae", None)
         advice = [
-            *(["--offload model (or sequential)"] if on_gpu and not hasattr(denoiser, "_hf_hook") else []),
-            *(["--decode-chunk-size 1"] if (request.decode_chunk_size or 2) > 1 else []),
-            *(["--vae-slicing", "--vae-tiling"] if not getattr(vae, "use_tiling", False) else []),
-            *(["--dtype float16"] if on_gpu and getattr(denoiser, "dtype", None) == torch.float32 else []),
-            "a smaller --batch-size, fewer --num-frames or a smaller --height and --width",
+            *(["`offload=model` (or sequential)"] if on_gpu and not hasattr(denoiser, "_hf_hook") else []),
+            *(["`decode_chunk_size=1`"] if (request.decode_chunk_size or 2) > 1 else []),
+            *(["`vae_slicing`", "`vae_tiling`"] if not getattr(vae, "use_tiling", False) else []),
+            *(["`dtype=float16`"] if on_gpu and getattr(denoiser, "dtype", None) == torch.float32 else []),
+            "a smaller `batch_size`, fewer `num_frames` or a smaller `height` and `width`",
         ]
         raise ResourceError(f"memory ran out while drawing; what needs less: {', '.join(advice)}") from None

@@ -38,11 +38,11 @@ KNOWN = {
         ),
         KnownModel(
             "modelscope-t2v", "text to video", "ali-vilab/text-to-video-ms-1.7b", "CC-BY-NC-4.0",
-            needs="8 GB of download, half of it with --variant fp16; a GPU to be quick", size="256×256, 16 frames",
+            needs="8 GB of download, half of it with variant fp16; a GPU to be quick", size="256×256, 16 frames",
         ),
         KnownModel(
             "i2vgen-xl", "image to video", "ali-vilab/i2vgen-xl", "MIT",
-            needs="10 GB of download, half of it with --variant fp16; a GPU to be quick", size="704×1280, 16 frames",
+            needs="10 GB of download, half of it with variant fp16; a GPU to be quick", size="704×1280, 16 frames",
         ),
     )
 }  # fmt: skip

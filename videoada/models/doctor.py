@@ -31,7 +31,7 @@ OPTIONAL = {
     "decord": "fast random access when data sets are read; PyAV does it without: pip install decord",
     "ray": "rendering on many machines: pip install 'videoada[ray]'",
     "torchvision": "the LPIPS metric: pip install 'videoada[lpips]'",
-    "torchao": "--quantize int8: pip install 'videoada[quantize]'",
+    "torchao": "8-bit weights (quantize): pip install 'videoada[quantize]'",
 }
 
 

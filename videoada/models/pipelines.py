@@ -61,8 +61,8 @@ def load_pipeline(model: str = DEFAULT_MODEL, options: LoadConfig | None = None,
     except Exception as error:  # a broken folder can break the loaders anywhere
         if ran_out_of_memory(error):
             raise ResourceError(
-                f"'{model}' does not fit into memory; what needs less: --offload model or sequential (on a GPU), "
-                "--dtype float16, --quantize int8"
+                f"'{model}' does not fit into memory; what needs less: `offload=model` or sequential (on a GPU), "
+                "`dtype=float16`, `quantize=int8`"
             ) from None
         first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         raise ModelError(f"can't load '{model}': {first}") from None
@@ -82,7 +82,7 @@ def resolve_device(device: str = "auto", dtype: str = "auto") -> tuple[Any, Any]
         raise ConfigError(f"unknown device '{device}'; use auto, cpu, cuda or cuda:N") from None
     if torch_device.type == "cuda" and (torch_device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
-            f"device '{device}' is not there: torch sees {torch.cuda.device_count()} CUDA devices; use --device cpu"
+            f"device '{device}' is not there: torch sees {torch.cuda.device_count()} CUDA devices; use `device=cpu`"
         )
     if dtype == "auto":
         dtype = "float16" if torch_device.type == "cuda" else "float32"

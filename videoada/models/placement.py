@@ -14,12 +14,12 @@ from videoada.errors import ConfigError
 def check_placement(options: LoadConfig, device_type: str) -> None:
     """Raises ConfigError for options that this machine, or their combination, can't have; before anything is read."""
     if options.offload == "sequential" and device_type == "cpu":
-        raise ConfigError("--offload sequential needs a GPU to bring layers to; use --offload model or none on a CPU")
+        raise ConfigError("`offload=sequential` needs a GPU to bring layers to; use `offload=model` or none on a CPU")
     if options.quantize != "none":
         if importlib.util.find_spec("torchao") is None:
-            raise ConfigError("--quantize int8 needs torchao: pip install 'videoada[quantize]'")
+            raise ConfigError("`quantize=int8` needs torchao: pip install 'videoada[quantize]'")
         if options.offload == "sequential":
-            raise ConfigError("--quantize int8 can't be offloaded layer by layer; use --offload model or none")
+            raise ConfigError("`quantize=int8` can't be offloaded layer by layer; use `offload=model` or none")
 
 
 def quantization(options: LoadConfig) -> Any:

@@ -79,13 +79,13 @@ def _snapshot(source: str, revision: str | None, variant: str | None) -> Path:
     except errors.LocalEntryNotFoundError:
         raise ModelError(
             f"the hub can't be reached and {sought} is not in the cache; copy the model's folder here and give its "
-            f"path to --model, {here}"
+            f"path as `model`, {here}"
         ) from None
     except errors.EntryNotFoundError:
         raise ModelError(f"'{source}' is no diffusers model: it has no model_index.json") from None
     except Exception as error:  # the network can fail in any library below
         raise ModelError(
-            f"can't fetch {sought}: {_first_line(error)}; copy the model's folder here and give its path to --model, "
+            f"can't fetch {sought}: {_first_line(error)}; copy the model's folder here and give its path as `model`, "
             f"{here}"
         ) from None
     import diffusers
@@ -150,7 +150,7 @@ def _check_part(folder: Path, part: str, variant: str | None) -> None:
         names = " or ".join(sorted(str(v) for v in variants if v)) or "no variant"
         raise ModelError(
             f"{where} has weights of {names} only"
-            + (f"; give --variant {min(variants, key=str)}" if not variant else "")
+            + (f"; give `variant={min(variants, key=str)}`" if not variant else "")
         )
     if unsafe := sorted(n for n in files if n.endswith(UNSAFE)):
         raise ModelError(

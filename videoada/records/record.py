@@ -56,8 +56,8 @@ COHERENCE = ("failed", "passed")
 class RunRecord(BaseModel):
     """One video's run: what was asked for (`request`, `skip`, `load`), by which model, and what happened.
 
-    With the model's name and weights the first three repeat the run. `load` is None where the pipeline was not loaded by
-    `load_pipeline`, or where a record of schema 1 does not tell. `computed` and `signal` have one entry for each
+    With the model's name and weights the first three repeat the run. `load` is None where the pipeline was not loaded
+    by `load_pipeline`, or where a record of schema 1 does not tell. `computed` and `signal` have one entry for each
     scheduler step that ran; seconds are wall-clock. Records of schema 1 are read as if they had been written so.
     """
 

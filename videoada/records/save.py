@@ -27,7 +27,9 @@ def save_run(
     began = time.perf_counter()
     with written_aside(record_path(path)) as record_aside, written_aside(path) as aside:
         video.encode(aside, metadata_of(record) if metadata else None)
-        record = with_seconds(record, load=load_seconds or record.seconds.get("load", 0.0), write=time.perf_counter() - began)
+        record = with_seconds(
+            record, load=load_seconds or record.seconds.get("load", 0.0), write=time.perf_counter() - began
+        )
         record_aside.write_text(record.to_json(indent=2) + "\n", encoding="utf-8")
     return record
 

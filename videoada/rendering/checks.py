@@ -30,7 +30,6 @@ def check_jobs(settings: RunSettings, jobs: Sequence[Job], source: str | Path) -
 
 def _check_images(settings: RunSettings, jobs: Sequence[Job], source: str | Path) -> None:
     """The model must be there, and the rows name images if it draws from them. Raises ModelError, PromptError."""
-    from videoada.errors import PromptError
     from videoada.models.sources import find_folder
     from videoada.rendering.folder import read_json
 
@@ -44,7 +43,7 @@ def _check_images(settings: RunSettings, jobs: Sequence[Job], source: str | Path
                 f"names an image, and {settings.model} draws from text; use an image-to-video model")  # fmt: skip
             raise PromptError(f"{source}, line {job.line} {problem}")
         if takes is False and job.request.target_fps is not None:
-            raise PromptError(f"{source}, line {job.line}: target-fps is a condition of image-to-video models")
+            raise PromptError(f"{source}, line {job.line}: `target_fps` is a condition of image-to-video models")
 
 
 def _check_parts(settings: RunSettings, jobs: Sequence[Job]) -> None:
@@ -53,7 +52,6 @@ def _check_parts(settings: RunSettings, jobs: Sequence[Job]) -> None:
     policies = {job.request.step_policy for job in jobs} - {None}
     if not heads and not policies:
         return
-    from videoada.config.settings import SHIPPED
     from videoada.learned.parts import EXIT_HEADS, STEP_POLICY
 
     for path in heads:

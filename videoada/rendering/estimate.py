@@ -15,7 +15,7 @@ from videoada.rendering.session import Plan, Say
 
 
 def estimate_plan(plan: Plan, on_message: Say | None = None) -> dict[str, Any]:
-    """Videos there and missing, batches, and where some are missing the seconds, predictions and rows that they take."""
+    """Videos that are there and missing, in batches; what those missing take in seconds, predictions and rows."""
     waiting: list[Job] = plan.jobs
     records: list[dict[str, Any]] = []
     with output_errors(f"can't read {str(plan.out)[:200]}"):
@@ -34,7 +34,9 @@ def estimate_plan(plan: Plan, on_message: Say | None = None) -> dict[str, Any]:
             if on_message:
                 on_message("generating one video to measure …")
             worker = plan.worker()
-            [(_, record)] = generate(load_pipeline(worker.model, worker.loading), [waiting[0].request], skip=waiting[0].skip)
+            [(_, record)] = generate(
+                load_pipeline(worker.model, worker.loading), [waiting[0].request], skip=waiting[0].skip
+            )
             records = [record.model_dump(mode="json")]
         found |= estimate(len(waiting), records, plan.workers or 1)
     return found

@@ -59,11 +59,11 @@ class RenderFolder:
         with self.holding(SETTINGS):
             kept = read_json(self.path / SETTINGS)
             other = sorted(name for name in kept.keys() | settings.keys() if kept.get(name) != settings.get(name))
-            told = ", ".join(f"{n.replace('_', '-')} {_short(kept.get(n))}" for n in other[:4])
+            told = ", ".join(f"{n} {_short(kept.get(n))}" for n in other[:4])
             if kept and other and not overwrite and any(self.records(whole=False)):
                 raise ConfigError(
                     f"{self.path} holds videos of other settings ({told}): name another folder, repeat its settings, "
-                    "or give --overwrite"
+                    "or give `overwrite`"
                 )
             if kept and other and keep and not self.locks.alone():
                 raise ConfigError(
@@ -81,7 +81,7 @@ class RenderFolder:
             if found is False and not overwrite:
                 raise ConfigError(
                     f"{self.record_of(job)} is of another prompt or other settings than line {job.line} asks for: name "
-                    "another folder, repeat its settings, or give --overwrite"
+                    "another folder, repeat its settings, or give `overwrite`"
                 )
             if not found:
                 waiting.append(job)

@@ -93,7 +93,7 @@ def plan_jobs(
 def shard(jobs: Sequence[Job], index: int, count: int) -> list[Job]:
     """Part `index` of `count`, from 1: every count-th job. Raises ConfigError for a part that there is not."""
     if not 1 <= index <= count:
-        raise ConfigError(f"--shard {index}/{count}: the first part is 1/{count}, the last {count}/{count}")
+        raise ConfigError(f"`shard={index}/{count}`: the first part is 1/{count}, the last {count}/{count}")
     return list(jobs[index - 1 :: count])
 
 
@@ -125,7 +125,7 @@ def _common(settings: RunSettings, own: dict[str, Any], format: str) -> _Common:
     fields = row.requests()[0].model_dump(exclude=PER_VIDEO)
     skip = row.skip()
     if skip.batch_decision != "prompt":
-        raise ConfigError("with batch-decision, who is drawn together would change the videos; leave it out")
+        raise ConfigError("with `batch_decision`, who is generated together would change the videos; leave it out")
     if skip.mask and len(skip.mask) != row.most_steps:
         raise ConfigError(f"the mask has {len(skip.mask)} entries but the run has {row.most_steps} steps")
     for side in ("height", "width"):

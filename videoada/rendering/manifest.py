@@ -28,7 +28,9 @@ def index(folder: RenderFolder, naming: str = "id") -> list[dict[str, Any]]:
     takes the ending of whatever is listed first.
     """
     with folder.holding(MANIFEST):  # so that the last listing is the latest
-        rows = [{"file": file} | {name: value_in(record, name) for name in COLUMNS} for file, record in folder.records()]
+        rows = [
+            {"file": file} | {name: value_in(record, name) for name in COLUMNS} for file, record in folder.records()
+        ]
         folder.put(MANIFEST, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         if naming == "vbench":
             prompts = {str(row["file"]): row["prompt"] for row in rows}
@@ -45,7 +47,7 @@ def check_links(folder: Path) -> None:
             return
         if not (folder / LINKS).is_dir() or not all(map(_is_ours, (folder / LINKS).iterdir())):
             raise ConfigError(
-                f"{folder / LINKS} holds other files, and --naming vbench keeps it for links to the videos: move them"
+                f"{folder / LINKS} holds other files, and `naming=vbench` keeps it for links to the videos: move them"
             )
 
 

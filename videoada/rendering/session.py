@@ -92,7 +92,9 @@ def plan_render(
     settings.skip()
     rows = read_rows(prompts, images)[:limit]
     ending = "" if format == "frames" else f".{format}"
-    jobs = plan_jobs(rows, settings, source=prompts, samples_per_prompt=samples_per_prompt, naming=naming, format=ending)
+    jobs = plan_jobs(
+        rows, settings, source=prompts, samples_per_prompt=samples_per_prompt, naming=naming, format=ending
+    )
     if shard_text:
         jobs = part_of(jobs, *read_shard(shard_text))
     check_jobs(settings, jobs, prompts)

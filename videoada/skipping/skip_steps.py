@@ -35,10 +35,10 @@ def skip_steps(
     """Skip denoiser calls of every generation inside the `with`; yields the trace of the latest one.
 
     `policy` is a name (`none`, `every-n`, `mask`, `third-order`, `third-order-release`, `error-controlled`) with its
-    fields as keywords (`tolerance=0.05`, `max_skip_steps=8`, …, or `quality="high"`), a SkipConfig, or an object of your own that follows
-    the protocol `videoada.Policy`; left out, what SkipConfig makes of the fields. Any diffusers pipeline with one
-    denoiser and a scheduler that calls it once a step will do. `on_step` is called after each step, `on_latents` with
-    the latents that it left.
+    fields as keywords (`tolerance=0.05`, `max_skip_steps=8`, …, or `quality="high"`), a SkipConfig, or an object of
+    your own that follows the protocol `videoada.Policy`; left out, what SkipConfig makes of the fields. Any diffusers
+    pipeline with one denoiser and a scheduler that calls it once a step will do. `on_step` is called after each step,
+    `on_latents` with the latents that it left.
 
     Raises ConfigError for settings that do not fit, also for a scheduler that calls the network more than once a step,
     and ModelError for a pipeline without a denoiser. When the block is left, also by an exception, the pipeline is as

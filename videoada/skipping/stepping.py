@@ -157,7 +157,7 @@ class Stepping:
             if self.config.predictor != "hold-output" or self.config.corrector or looks:
                 raise ConfigError(
                     "this model's output has not the latents' shape, so all that works is "
-                    "--policy third-order --predictor hold-output --no-corrector, or every-n with the same"
+                    "`policy=third-order` with `predictor=hold-output` and `corrector=False`, or every-n with the same"
                 )
             return model_output, sample
         outputs, level = self._flat(model_output), self.levels[self.step]

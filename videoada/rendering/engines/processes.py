@@ -79,7 +79,7 @@ class Processes:
         if self.deaths > MOST_DEATHS:
             raise ResourceError(
                 f"{self.deaths} worker processes died one after the other while loading the model ({how}); memory may "
-                "be short: fewer --workers"
+                "be short: fewer `workers`"
             )
         self.crew[i] = _Process(self.context, self.plans[i])
         return [Outcome(name, "lost", f"its worker process died ({how})") for name in process.jobs]

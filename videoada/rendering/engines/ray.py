@@ -65,7 +65,7 @@ class OnRay:
         try:
             import ray
         except ImportError:
-            raise ConfigError("--engine ray needs Ray: pip install 'videoada[ray]'") from None
+            raise ConfigError("`engine=ray` needs Ray: pip install 'videoada[ray]'") from None
         self.ray, self.own = ray, not ray.is_initialized()
         if self.own:
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
