@@ -94,7 +94,7 @@ def test_benchmarks_and_reports_take_exits_and_step_counts(pipe, tmp_path):
     [cell] = benchmark(pipe, [request], [method], tmp_path / "cells", reference_steps=None)
     assert (cell.predictions, cell.rows) == (4, 0.8)
     longer = request.model_copy(update={"num_inference_steps": 8})  # not the full run that the policy was trained for
-    with pytest.raises(ConfigError, match="give --steps 5"):
+    with pytest.raises(ConfigError, match="give `num_inference_steps=5`"):
         benchmark(pipe, [longer], [method], tmp_path / "others", reference_steps=None)
     [(video, record)] = videoada.generate(pipe, [request.model_copy(update={"step_policy": policy})], skip=skip)
     assert cell.macs == pytest.approx(0.8 * record.early_exit["macs"], abs=1e-3)

@@ -53,7 +53,7 @@ def test_several_videos_take_the_following_seeds(tmp_path, capsys):
         str(tmp_path / "v.mkv"),
     )
     assert (code, err) == (0, "")
-    assert [json.loads(line)["seed"] for line in out.splitlines()] == [3, 4]
+    assert [json.loads(line)["request"]["seed"] for line in out.splitlines()] == [3, 4]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["v-000.json", "v-000.mkv", "v-001.json", "v-001.mkv"]
     run(capsys, *QUICK, "--policy", "none", "--seed", "4", "--output", str(tmp_path / "w.mkv"))
     assert (Video.read(tmp_path / "w.mkv").frames == Video.read(tmp_path / "v-001.mkv").frames).all()
@@ -85,12 +85,12 @@ def test_what_is_no_mask(text):
     ("args", "part"),
     [
         (["--prompt", " "], "prompt is empty"),
-        (["--steps", "0"], "num-inference-steps"),
+        (["--steps", "0"], "--steps: "),
         (["--threshold", "-1"], "threshold"),
         (["--threshold", "nan"], "threshold"),
         (["--threshold", "many"], "threshold"),
         (["--policy", "third-orde"], "did you mean 'third-order'"),
-        (["--policy", "every-n", "--threshold", "0.1"], "no threshold"),
+        (["--policy", "every-n", "--threshold", "0.1"], "has no --threshold"),
         (["--policy", "mask", "--mask", "110"], "3 entries but the run has 6"),
         (["--predictor", "guess"], "unknown predictor"),
         (["--scheduler", "pndm"], "more than once a step"),

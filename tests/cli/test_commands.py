@@ -82,7 +82,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"b{i}: &b{i} [*a,*a,*a,*a,*a,*a,
         ("? [a, b]\n: 1", "can't read"),
         ("threshold: .nan", "threshold"),
         ("threshold: -0.1", "threshold"),
-        ("policy: every-n\nthreshold: 0.1", "no threshold"),
+        ("policy: every-n\nthreshold: 0.1", "has no --threshold"),
         ("prompt: 5", "prompt"),
         ("seed: 99999999999999999999", "seed"),
     ],
@@ -136,7 +136,7 @@ def test_a_record_inside_the_video_draws_it_again(name, tmp_path, capsys):
     assert code == 0, err
     assert (Video.read(tmp_path / name).frames == Video.read(tmp_path / f"again_{name}").frames).all()
     again = RunRecord.model_validate_json(read_metadata(tmp_path / f"again_{name}"))
-    same = {"prompt", "seed", "computed", "signal", "policy", "predictor", "model"}
+    same = {"computed", "signal", "skip", "model"}
     assert again.model_dump(include=same) == found.model_dump(include=same)
     code, out, _ = run(capsys, "inspect", str(tmp_path / name), "--steps")
     assert code == 0
@@ -150,7 +150,7 @@ def test_metadata_can_be_left_out(tmp_path, capsys):
     assert read_metadata(tmp_path / "a.mp4") is None
     code, out, _ = run(capsys, "inspect", str(tmp_path / "a.mp4"), "--json")  # found beside it
     assert code == 0
-    assert json.loads(out)["seed"] == 3
+    assert json.loads(out)["request"]["seed"] == 3
     (tmp_path / "a.json").unlink()
     code, _, err = run(capsys, "inspect", str(tmp_path / "a.mp4"))
     assert code == 2
@@ -165,7 +165,7 @@ def test_flags_win_over_a_record(tmp_path, capsys):
     )  # fmt: skip
     assert code == 0, err
     record = json.loads(out)
-    assert (record["seed"], record["policy"]["name"], record["num_inference_steps"]) == (9, "every-n", 6)
+    assert (record["request"]["seed"], record["skip"]["policy"], record["num_inference_steps"]) == (9, "every-n", 6)
     changed = json.loads((tmp_path / "a.json").read_text())
     changed["model"]["weights_sha256"] = "0" * 64
     (tmp_path / "a.json").write_text(json.dumps(changed))

@@ -35,10 +35,10 @@ def test_quality_levels_are_ordered_and_balanced_is_the_default():
     [
         ({"quality": "best"}, "unknown quality 'best'; choose from"),
         ({"quality": "fastt"}, "did you mean 'fast'"),
-        ({"quality": "fast", "tolerance": 0.1}, "quality and tolerance say the same thing"),
-        ({"quality": "fast", "target_psnr": 30}, "quality and target-psnr say the same thing"),
-        ({"threshold": 0.1, "target_psnr": 30}, "target-psnr and threshold say the same thing"),
-        ({"quality": "fast", "policy": "third-order"}, "has no tolerance"),
+        ({"quality": "fast", "tolerance": 0.1}, "`quality` and `tolerance` say the same thing"),
+        ({"quality": "fast", "target_psnr": 30}, "`quality` and `target_psnr` say the same thing"),
+        ({"threshold": 0.1, "target_psnr": 30}, "`target_psnr` and `threshold` say the same thing"),
+        ({"quality": "fast", "policy": "third-order"}, "has no `tolerance`"),
         ({"target_psnr": 36, "model": "my/model"}, "there is no calibration for 'my/model'"),
         ({"target_psnr": 36, "calibration": {"curve": 3}}, "holds no calibration"),
         ({"target_psnr": 36, "calibration": {}}, "holds no calibration"),
@@ -139,7 +139,7 @@ def test_the_command_writes_a_configuration_that_generate_takes(tmp_path, capsys
                          "--output", str(tmp_path / "a.mkv"))  # fmt: skip
     assert code == 0, err
     record = json.loads(out)
-    assert record["policy"]["tolerance"] == settings["tolerance"]
+    assert record["skip"]["tolerance"] == settings["tolerance"]
     assert record["num_inference_steps"] == 14
     best = max(point["psnr"] for point in settings["calibration"]["curve"])
     code, out, err = run(capsys, "generate", "--config", str(config), "--prompt", PROMPT, "--target-psnr",

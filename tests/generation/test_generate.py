@@ -45,9 +45,13 @@ def test_the_record_says_what_ran(pipe):
     assert (record.unet_rows, record.unet_rows_full) == (2 * record.num_predictions, 16)
     assert record.model.embedded
     assert len(record.model.weights_sha256) == 64
-    assert record.policy == {
-        "name": "third-order", "threshold": 3.0, "max_skip_steps": 4, "warmup_steps": 3, "final_steps": 1
+    assert record.skip == videoada.SkipConfig(threshold=3.0)
+    assert record.skip.model_dump(exclude_none=True) == {
+        "policy": "third-order", "threshold": 3.0, "max_skip_steps": 4, "warmup_steps": 3, "final_steps": 1,
+        "predictor": "hold", "corrector": False, "batch_decision": "prompt",
     }  # fmt: skip
+    assert record.request == videoada.GenerationConfig(prompt=PROMPTS[2], seed=5, **SMALL)
+    assert (record.schema_version, record.load) == (2, videoada.LoadConfig(device="cpu"))
     assert set(record.seconds) == {"load", "encode", "denoise", "decode", "write", "total"}
     assert any("nothing, else" in w for w in record.warnings)
     assert any("little to skip" in w for w in record.warnings)
@@ -77,11 +81,11 @@ def test_words_that_the_embedded_model_never_saw(pipe):
     ("fields", "part"),
     [
         ({"prompt": "  "}, "empty"),
-        ({"prompt": "x", "num_inference_steps": 0}, "num-inference-steps"),
+        ({"prompt": "x", "num_inference_steps": 0}, "`num_inference_steps`"),
         ({"prompt": "x", "height": 60}, "multiple of 8"),
         ({"prompt": "x", "scheduler": "ddmi"}, "did you mean 'ddim'"),
         ({"prompt": "x", "seed": -1}, "seed"),
-        ({"prompt": "x", "guidance_scale": float("inf")}, "guidance-scale"),
+        ({"prompt": "x", "guidance_scale": float("inf")}, "`guidance_scale`"),
         ({"prompt": "x", "colour": "red"}, "unknown key 'colour'"),
     ],
 )
@@ -105,7 +109,7 @@ def test_a_folder_that_is_no_model(tmp_path):
 
 
 def test_missing_cuda_is_one_clear_line():
-    with pytest.raises(ConfigError, match="--device cpu"):
+    with pytest.raises(ConfigError, match="`device=cpu`"):
         videoada.load_pipeline("tiny-t2v", device="cuda:99")
     with pytest.raises(ConfigError, match="unknown device"):
         videoada.load_pipeline("tiny-t2v", device="warp")

@@ -90,7 +90,7 @@ def test_each_prompt_runs_with_its_own_number(pipe, tmp_path, monkeypatch):
     monkeypatch.setattr("videoada.learned.step_policy.choose_steps", lambda pipe, prompts, path: [5, 3, 5])
     drawn = videoada.generate(pipe, requests, skip=skip, batch_size=3)
     assert [record.num_inference_steps for _, record in drawn] == [5, 3, 5]
-    assert [record.prompt for _, record in drawn] == list(PROMPTS[:3])
+    assert [record.request.prompt for _, record in drawn] == list(PROMPTS[:3])
     alone = requests[1].model_copy(update={"step_policy": None, "num_inference_steps": 3})
     [(video, record)] = videoada.generate(pipe, [alone], skip=skip)
     assert video.sha256() == drawn[1][0].sha256()
@@ -132,11 +132,11 @@ def test_by_the_command_line(pipe, tmp_path, capsys):
 
 
 def test_settings():
-    with pytest.raises(ConfigError, match="give it with --steps auto"):
+    with pytest.raises(ConfigError, match="`step_policy` with `steps=auto`"):
         RunSettings(prompt="x", steps=9, step_policy="p").requests()
     assert RunSettings(prompt="x", steps="auto").requests()[0].num_inference_steps == 50
     assert RunSettings(prompt="x", steps="12").requests()[0].num_inference_steps == 12
-    with pytest.raises(ConfigError, match="without --early-exit"):
+    with pytest.raises(ConfigError, match="without `early_exit`"):
         RunSettings(prompt="x", early_exit=True, target_psnr=40).skip()
 
 

@@ -72,7 +72,7 @@ def test_none_is_plain_diffusers_bit_for_bit(i2v, which):
     [(video, record)] = videoada.generate(i2v, [request], skip=FULL)
     assert (video.frames == uint8(plain(i2v, request.prompt, IMAGES[which], request.seed)[0])).all()
     assert record.num_predictions == 6
-    assert record.image == "in memory"
+    assert record.request.image == f"sha256:{record.image_sha256}"
 
 
 def test_the_same_seed_twice_is_the_same_video_and_the_pipeline_is_left_as_it_was(i2v):
@@ -136,10 +136,10 @@ def test_sizes_left_out_are_the_models_own(i2v):
     [
         ("i2vgen-xl", {}, "--image"),
         ("modelscope-t2v", {"image": IMAGES[0]}, "draws from text alone"),
-        ("modelscope-t2v", {"target_fps": 8}, "no target-fps"),
+        ("modelscope-t2v", {"target_fps": 8}, "no `target_fps`"),
         ("i2vgen-xl", {"image": 5}, "path or a PIL image"),
-        ("i2vgen-xl", {"image": IMAGES[0], "target_fps": 0}, "target-fps"),
-        ("i2vgen-xl", {"image": IMAGES[0], "decode_chunk_size": 0}, "decode-chunk-size"),
+        ("i2vgen-xl", {"image": IMAGES[0], "target_fps": 0}, "target_fps"),
+        ("i2vgen-xl", {"image": IMAGES[0], "decode_chunk_size": 0}, "decode_chunk_size"),
     ],
 )
 def test_requests_that_do_not_fit_the_model(name, fields, part):

@@ -90,11 +90,11 @@ def test_overrides(tmp_path):
         ("p.txt", f"{A}\nx\0y\n", "line 2: the prompt holds a NUL"),
         ("p.doc", A, "can't tell the form"),
         ("p.csv", f"{A}\n{B}\n", "line 1: a CSV file begins with the names"),
-        ("p.csv", f'prompt,seed\n"{A}\n, more",x\n', "line 2: seed: 'x' is no number"),
-        ("p.csv", f'prompt,seed\n"{A}\nmore",1\n{B},1.5\n', "line 4: seed"),
+        ("p.csv", f'prompt,seed\n"{A}\n, more",x\n', "line 2: --seed: 'x' is no number"),
+        ("p.csv", f'prompt,seed\n"{A}\nmore",1\n{B},1.5\n', "line 4: --seed"),
         ("p.csv", f"prompt,seed\n{A},1,2\n", "line 2: it has more cells"),
         ("p.csv", f"prompt,sed\n{A},1\n", "did you mean 'seed'"),
-        ("p.csv", f"prompt,steps\n{A},0\n", "line 2: num-inference-steps"),
+        ("p.csv", f"prompt,steps\n{A},0\n", "line 2: --steps: "),
         ("p.csv", f"prompt,size\n{A},big\n", "line 2: size: give it as WIDTHxHEIGHT"),
         ("p.csv", f"prompt,quality\n{A},best\n", "line 2: unknown quality"),
         ("p.csv", f"prompt,image\n{A},no.png\n", "line 2: the image .*no.png does not exist"),
@@ -103,13 +103,13 @@ def test_overrides(tmp_path):
         ("p.csv", f"prompt,id\n{A},{'a/' * 600}b\n", "line 2: the id .* is too long for a path"),
         ("p.csv", f"prompt,id\n{A},e\u0301\n{B},\u00e9\n", "line 3: its video would be named"),
         ("p.csv", f"prompt,height\n{A},101\n", "line 2: height 101 is not a multiple of 8"),
-        ("p.csv", f"prompt,target_fps\n{A},8\n", "line 2: target-fps is a condition of image-to-video"),
-        ("p.jsonl", f'"{A}"\n{{"prompt": 3}}\n', "line 2: prompt: '3' is no text"),
+        ("p.csv", f"prompt,target_fps\n{A},8\n", "line 2: --target-fps is a condition of image-to-video"),
+        ("p.jsonl", f'"{A}"\n{{"prompt": 3}}\n', "line 2: --prompt: '3' is no text"),
         ("p.jsonl", f'"{A}"\n\n{{\n', "line 3"),
         ("p.jsonl", '{"seed": 3}', "line 1: it has no prompt"),
         ("p.jsonl", '{"prompt": " "}', "line 1: the prompt is empty"),
         ("p.jsonl", '{"prompt": "x", "seed": true}', "no whole number"),
-        ("p.jsonl", '{"prompt": "x", "seed": 1e400}', "line 1: seed"),
+        ("p.jsonl", '{"prompt": "x", "seed": 1e400}', "line 1: --seed"),
         ("p.json", '{"prompt": "x"}', "holds a list"),
         ("p.json", '[\n {"prompt": "x"},\n {"prompt": ""}\n]', "line 3: the prompt is empty"),
         ("p.json", '[\n {"prompt": "x"},\n {"prompt"\n]', "line 4"),
@@ -254,7 +254,7 @@ def test_columns_without_a_name_are_left_unread(tmp_path):
 
 
 def test_whole_batch_rules_are_refused(tmp_path):
-    with pytest.raises(PromptError, match="who is drawn together would change the videos"):
+    with pytest.raises(PromptError, match="who is generated together would change the videos"):
         jobs_of(write(tmp_path, "p.txt", A), RunSettings(batch_decision="mean"))
 
 

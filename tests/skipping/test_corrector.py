@@ -121,8 +121,8 @@ def test_steps_taken_again_with_the_same_outputs_are_the_same_steps(pipe, name):
 
 def test_the_default_is_error_controlled_with_the_corrector(pipe):
     [(_, record)] = videoada.generate(pipe, prompt=PROMPTS[0], seed=3, num_inference_steps=20, num_frames=2)
-    assert record.policy["name"] == "error-controlled"
-    assert record.predictor == {"name": "linear", "corrector": True}
+    assert record.skip == SkipConfig()
+    assert (record.skip.policy, record.skip.predictor, record.skip.corrector) == ("error-controlled", "linear", True)
     assert 4 < record.num_predictions < 20
     assert record.signal[3] is not None
 

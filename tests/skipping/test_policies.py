@@ -140,7 +140,7 @@ def test_release_rule_works_in_the_latents_dtype():
         ({"policy": "mask", "mask": (0, 1)}, "must begin with 1"),
         ({"threshold": -1}, "threshold"),
         ({"threshold": float("nan")}, "threshold"),
-        ({"max_skip_steps": 0}, "max-skip-steps"),
+        ({"max_skip_steps": 0}, "max_skip_steps"),
         ({"policy": "every-n", "every": 0}, "every"),
         ({"policy": "third-order-release", "predictor": "hold"}, "implies"),
         ({"policy": "every-n", "batch_decision": "mean"}, "has no rule"),

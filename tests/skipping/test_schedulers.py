@@ -34,7 +34,7 @@ def test_none_is_plain_diffusers(pipe, name):
         skip=SkipConfig(policy="none"),
     )
     assert (video.frames == uint8(plain[0])).all()
-    assert record.scheduler == name
+    assert record.request.scheduler == name
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)

@@ -22,7 +22,7 @@ from videoada.errors import ConfigError
 
 FULL_STEPS = 50  # of the run that a step policy's choices are measured against
 SHIPPED = "shipped"
-# Where settings stand in help: those of one video, of a model and where it lives, of what is skipped.
+# Where settings stand in help: those of a video, of what is skipped, of how the model is loaded.
 VIDEO, SKIPPING, MODEL = "Video", "Skipping", "Model and memory"
 
 
@@ -48,6 +48,9 @@ class RunSettings(FrozenConfig):
     image: str | None = _setting(
         None, "The first frame, for image-to-video models: a PNG, JPEG or WebP file.", VIDEO
     )  # fmt: skip
+    model: str = _setting(
+        DEFAULT_MODEL, "A name that `videoada models` lists, a diffusers folder, or a hub id.", VIDEO, column=False
+    )
     steps: int | Literal["auto"] = _setting(
         50, "Scheduler steps of the full run; auto: as many as each prompt is worth.", VIDEO
     )
@@ -118,9 +121,6 @@ class RunSettings(FrozenConfig):
         None, "A file of `videoada train exits`.", SKIPPING, shown="those shipped for the model"
     )
 
-    model: str = _setting(
-        DEFAULT_MODEL, "A name that `videoada models` lists, a diffusers folder, or a hub id.", MODEL, column=False
-    )
     revision: str | None = _setting(
         None, "Branch, tag or commit of a hub id.", MODEL, shown="the newest", column=False
     )  # fmt: skip
