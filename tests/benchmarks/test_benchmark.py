@@ -10,7 +10,7 @@ from conftest import PROMPTS
 
 import videoada
 from videoada import GenerationConfig, SkipConfig
-from videoada.benchmarks.timing import in_turn
+from videoada.benchmarks.timing import in_turn, time_pairs
 
 
 def test_runs_take_turns_and_only_their_own_time_counts():
@@ -73,7 +73,7 @@ def test_a_pair_counts_as_a_run_alone_does_and_leaves_the_pipeline_as_it_was(pip
     request = GenerationConfig(prompt=PROMPTS[0], seed=3, num_inference_steps=16, num_frames=2)
     skip = SkipConfig(threshold=1.0)
     kinds = type(pipe.unet), type(pipe.scheduler)
-    result = videoada.time_pairs(pipe, [request], skip=skip, pairs=2)
+    result = time_pairs(pipe, [request], skip=skip, pairs=2)
     [(_, record)] = videoada.generate(pipe, [request], skip=skip)
     assert result.predictions == record.num_predictions < 16
     assert 0 < result.policy_share < 1

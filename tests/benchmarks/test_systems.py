@@ -16,12 +16,12 @@ import videoada
 from videoada.benchmarks.benchmark import benchmark, digest
 from videoada.benchmarks.methods import Method
 from videoada.benchmarks.timing import time_pairs
-from videoada.cli.generate import different
 from videoada.config.prompts import read_rows
 from videoada.config.run import SkipConfig
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, ModelError
 from videoada.evaluation.report import write_report
+from videoada.generation.record import differs
 from videoada.learned.early_exit import find_heads
 from videoada.learned.exit_heads import ExitHeads
 from videoada.learned.parts import EXIT_HEADS, STEP_POLICY, trained_for
@@ -146,9 +146,8 @@ def test_heads_that_were_replaced_are_others(pipe, tmp_path):
             first = record
     assert thresholds == [0.25, 0.75]
     assert hashes[0] != hashes[1]
-    weights = record.model.weights_sha256
-    assert different(first, weights, None, record.early_exit["heads_sha256"])
-    assert not different(record, weights, None, record.early_exit["heads_sha256"])
+    assert differs(first, pipe, None, record.skip)
+    assert not differs(record, pipe, None, record.skip)
 
 
 def test_a_run_that_never_left_says_so(pipe, tmp_path):
@@ -230,7 +229,7 @@ def test_rendering_takes_a_switch_that_says_no(tmp_path, capsys):
 def test_no_exits_where_the_network_is_moved_about(tmp_path):
     pipe = videoada.load_pipeline("tiny-t2v", device="cpu", offload="model")
     heads = ExitHeads.for_unet(pipe.unet)
-    with pytest.raises(ConfigError, match="--offload"), videoada.early_exit(pipe, 0.5, heads):
+    with pytest.raises(ConfigError, match="`offload`"), videoada.early_exit(pipe, 0.5, heads):
         pass
 
 

@@ -214,7 +214,7 @@ def test_cached_statistics_give_the_same_numbers(folders, tmp_path):
             ["--generated", "{skipped}", "--reference", "{full}", "--protocol", "fvd2048_16"],
             "did you mean 'fvd2048_16f'",
         ),
-        (["--generated", "{skipped}", "--protocol", "fvd2048_16f", "--stride", "2"], "fixes stride"),
+        (["--generated", "{skipped}", "--protocol", "fvd2048_16f", "--stride", "2"], "fixes --stride"),
         (["--generated", "{skipped}", "--reference", "{full}", "--extractor", "i3"], "unknown extractor"),
         (
             ["--generated", "{skipped}", "--reference", "{full}", "--num-frames", "17"],
@@ -223,7 +223,7 @@ def test_cached_statistics_give_the_same_numbers(folders, tmp_path):
         (["--generated", "{skipped}", "--output", "x.txt"], "must end in .json"),
         (["--generated", "{skipped}", "--report", "{tmp}/none/x.html"], "make its folder first"),
         (["--generated", "{skipped}", "--bad-videos", "maybe"], "bad-videos"),
-        (["--generated", "{skipped}", "--reference", "{full}", "--clips-per-video", "4"], "needs num-frames"),
+        (["--generated", "{skipped}", "--reference", "{full}", "--clips-per-video", "4"], "needs --num-frames"),
         (
             ["--generated", "{skipped}", "--reference", "{full}", "--num-frames", "16", "--clips-per-video", "2"],
             "no room for 2 different clips",

@@ -202,7 +202,7 @@ def test_a_damaged_folder_is_one_line(folders, tmp_path, capsys, damage, part):
         (["--revision", "../.."], "no name of a branch"),
         (["--image", "nowhere.png"], "does not exist"),
         (["--decode-chunk-size", "0"], "decode-chunk-size"),
-        (["--target-fps", "8"], "no target-fps"),
+        (["--target-fps", "8"], "no --target-fps"),
         (["--image", __file__], "no PNG, JPEG or WebP"),
     ],
 )

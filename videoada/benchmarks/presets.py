@@ -210,7 +210,7 @@ def check_settings(name: str, given: Mapping[str, Any]) -> None:
         raise ConfigError("`steps=auto` is for timing; the preset systems has a step policy among its methods")
     parts = {"exit_heads", "step_policy"}
     if name != "systems" and parts & set(given):
-        raise ConfigError("`exit_heads` and `step_policy` are for timing and the preset systems")
+        raise ConfigError("`exit_heads` and `step_policy` are for timing and `preset=systems`")
     methods_own = {"scheduler", "quality", "target_psnr", *SKIP_FIELDS} - parts
     if used := [each for each in given if each in methods_own]:
         raise ConfigError(f"`{used[0]}` is for timing; a preset names its own methods")

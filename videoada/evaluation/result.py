@@ -76,6 +76,14 @@ class EvaluationResult(BaseModel):
     versions: dict[str, str] = Field(default_factory=package_versions)
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
+    @model_validator(mode="after")
+    def _numbers(self) -> Self:
+        for name, row in self.metrics.items():
+            for part in ("value", "standard_error", "worst"):
+                if not isinstance(row.get(part), (int, float, type(None))):
+                    raise ValueError(f"the {part} of {name[:40]} is no number")
+        return self
+
     @classmethod
     def from_file(cls, path: str | Path) -> EvaluationResult:
         """Raises OutputError for what is no result of `videoada evaluate`."""
