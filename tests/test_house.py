@@ -123,4 +123,4 @@ def test_what_is_generated_is_fresh():
     readme = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
     assert write_reference.with_flags(readme) == readme
     assert write_reference.with_benchmarks(readme) == readme
-    assert (PACKAGE / "run-record.schema.json").read_text(encoding="utf-8") == write_reference.schema()
+    assert (PACKAGE / "records" / "run-record.schema.json").read_text(encoding="utf-8") == write_reference.schema()

@@ -22,9 +22,9 @@ DEFAULT_PROMPT = "a red circle moving right on a black background"
 EXAMPLES = """
 Examples:
 
-  videoada benchmark --prompts samples/prompts.txt --pairs 9
+  videoada benchmark --prompts prompts.txt --pairs 9
 
-  videoada benchmark --preset frontier --prompts samples/prompts.txt --output runs/frontier
+  videoada benchmark --preset frontier --prompts prompts.txt --output runs/frontier
 
   videoada benchmark --preset paper-ablation --model i2vgen-xl --prompts prompts.jsonl --reference-steps 0
 """

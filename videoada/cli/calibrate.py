@@ -13,7 +13,7 @@ from videoada.cli.app import app
 EXAMPLES = """
 Examples:
 
-  videoada calibrate --model tiny-t2v --prompts samples/prompts.txt --limit 9 --target-psnr 40 --output mine.yaml
+  videoada calibrate --model tiny-t2v --prompts prompts.txt --limit 9 --target-psnr 40 --output mine.yaml
 
   videoada generate --config mine.yaml --prompt "a red circle moving right on a black background"
 

@@ -33,7 +33,7 @@ Examples:
 
   videoada generate --prompt "…" --num-videos 8 --batch-size 4 --output frames/clip
 
-  videoada generate --config configs/example.yaml --seed 5
+  videoada generate --config example --seed 5
 
   videoada generate --from-record clip.mp4 --output again.mkv
 """
@@ -91,7 +91,8 @@ def generate(
     channels_last: opt.ChannelsLast = False,
     quantize: opt.Quantize = None,
     config: Annotated[
-        Path | None, typer.Option(help="A YAML file with any of the options above; flags win over it.")
+        Path | None,
+        typer.Option(help="A YAML file with any of the options above, or a shipped one's name: example; flags win."),
     ] = None,
     from_record: Annotated[
         Path | None, typer.Option(help="Repeat the run of this record, or of the video that holds it; flags win.")

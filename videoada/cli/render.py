@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 Examples:
 
-  videoada render samples/prompts.txt --out out/ --limit 4
+  videoada render prompts.txt --out out/ --limit 4
 
   videoada render prompts.csv --out out/ --model modelscope-t2v --batch-size 4 --quality high
 
@@ -121,7 +121,8 @@ def render(
     channels_last: opt.ChannelsLast = False,
     quantize: opt.Quantize = None,
     config: Annotated[
-        Path | None, typer.Option(help="A YAML file with any setting of `videoada generate`; flags win over it.")
+        Path | None,
+        typer.Option(help="A YAML file with any setting of `videoada generate`, or a shipped one's name; flags win."),
     ] = None,
     no_metadata: Annotated[
         bool, typer.Option("--no-metadata", help="Keep the run records out of the video files.")

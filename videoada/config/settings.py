@@ -12,7 +12,7 @@ from videoada.config.frozen import FrozenConfig
 from videoada.config.mask import read_mask
 from videoada.config.quality import quality_fields, target_fields
 from videoada.config.run import DEFAULT_MODEL, EXIT_FIELDS, GenerationConfig, LoadConfig, SchedulerName, SkipConfig
-from videoada.config.yamlfile import read_yaml
+from videoada.config.shipped import read_configuration
 from videoada.errors import ConfigError
 
 
@@ -147,5 +147,8 @@ WAY_FIELDS = tuple(name for name in SKIP_FIELDS if name not in EXIT_FIELDS)  # o
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """The keys and values of a YAML file, keys with underscores. Raises ConfigError for what is no such file."""
-    return {key.replace("-", "_"): value for key, value in read_yaml(path).items()}
+    """The keys and values of a YAML file or of a shipped configuration (`example`), keys with underscores.
+
+    Raises ConfigError for what is neither.
+    """
+    return {key.replace("-", "_"): value for key, value in read_configuration(path).items()}
