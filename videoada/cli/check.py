@@ -15,9 +15,7 @@ from videoada.errors import OutputError
 SHOWN = ("freeze_share", "return_share", "luma_flicker", "cut_share", "warping_error", "flow_magnitude")
 
 
-@app.command(
-    epilog="Examples:\n\n  videoada check clip.mp4\n\n  videoada check out/ --config limits.yaml --json"
-)
+@app.command(epilog="Examples:\n\n  videoada check clip.mp4\n\n  videoada check out/ --config coherence --json")
 def check(
     videos: Annotated[list[Path], typer.Argument(help="Video files, folders of PNG frames, or folders of videos.")],
     config: Annotated[

@@ -1,4 +1,4 @@
-"""What `--quality` and `--target-psnr` stand for: a policy, a predictor and a tolerance, from the data files of this room."""
+"""What `--quality` and `--target-psnr` stand for: a policy, a predictor and a tolerance, from files that ship."""
 
 from __future__ import annotations
 
