@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint wheel bench clean
 
 demo: $(READY)
 	$(BIN)/videoada generate --prompt "a red circle moving right on a black background" --seed 7 --output demo.mp4
@@ -22,6 +22,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_house.py -k downwards
+
+# Builds the wheel, installs it alone outside the checkout and runs every command that a user begins with.
+wheel:
+	PYTHON=$(PYTHON) scripts/check_wheel.sh
 
 # Goes on where an earlier one stopped: remove samples/results/frontier to measure everything anew, which takes hours.
 RESULTS := samples/results

@@ -138,4 +138,4 @@ def with_flags(readme: str) -> str:
 if __name__ == "__main__":
     readme = ROOT / "README.md"
     readme.write_text(with_benchmarks(with_flags(readme.read_text(encoding="utf-8"))), encoding="utf-8")
-    (ROOT / "videoada" / "run-record.schema.json").write_text(schema(), encoding="utf-8")
+    (ROOT / "videoada" / "records" / "run-record.schema.json").write_text(schema(), encoding="utf-8")

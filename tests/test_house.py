@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -105,6 +106,18 @@ def test_generate_is_the_function_whatever_was_imported_first():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.parametrize("path", MODULES, ids=inside)
+def test_no_text_names_a_file_that_a_wheel_does_not_hold(path):
+    """Messages and help; docstrings, which speak to readers of the code, may."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {id(n.body[0].value) for n in ast.walk(tree) if isinstance(n, documented) and ast.get_docstring(n)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            found = re.search(r"\b(configs|samples|scripts|tests)/", node.value)
+            assert not found, f"{inside(path)}:{node.lineno} names a file of {found.group()}"
+
+
 def test_public_names_are_all_there():
     for name in videoada.__all__:
         assert getattr(videoada, name).__doc__
@@ -123,4 +136,4 @@ def test_what_is_generated_is_fresh():
     readme = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
     assert write_reference.with_flags(readme) == readme
     assert write_reference.with_benchmarks(readme) == readme
-    assert (PACKAGE / "run-record.schema.json").read_text(encoding="utf-8") == write_reference.schema()
+    assert (PACKAGE / "records" / "run-record.schema.json").read_text(encoding="utf-8") == write_reference.schema()

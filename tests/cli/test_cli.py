@@ -11,6 +11,7 @@ import time
 
 import pytest
 from commandline import PROMPT, QUICK, run
+from processes import heed_interrupts
 
 from videoada.config.mask import read_mask
 from videoada.errors import ConfigError
@@ -140,7 +141,7 @@ def test_ctrl_c_leaves_no_partial_file(moment, tmp_path):
             sys.executable, "-X", "importtime" if moment == "importing" else "utf8", "-m", "videoada",
             "generate", "--prompt", PROMPT, "--steps", "900", "--output", "clip.mp4",
         ],
-        cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts,
     )  # fmt: skip
     if moment == "importing":
         while "typer" not in process.stderr.readline():

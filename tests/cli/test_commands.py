@@ -22,7 +22,7 @@ from videoada.media.video import Video, read_metadata
 from videoada.models.catalogue import ASSETS, KNOWN
 from videoada.records.record import RunRecord
 
-SCHEMA = json.loads((Path(videoada.__file__).parent / "run-record.schema.json").read_text())
+SCHEMA = json.loads((Path(videoada.__file__).parent / "records" / "run-record.schema.json").read_text())
 
 
 # ---- configuration ----

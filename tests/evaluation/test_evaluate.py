@@ -393,13 +393,3 @@ def test_check_takes_limits_and_names_what_it_can_not_read(tmp_path):
     (tmp_path / "limits.yaml").write_text("max_fun: 0\n")
     assert "unknown key" in run("check", tmp_path / "clean.mkv", "--config", tmp_path / "limits.yaml", code=2).stderr
     assert run("check", "nowhere.mp4", code=2).stderr.count("\n") == 1
-
-
-def test_the_shipped_limits_are_the_defaults():
-    from pathlib import Path
-
-    from videoada.config.settings import read_settings
-    from videoada.metrics import CoherenceLimits
-
-    file = Path(videoada.__file__).parent.parent / "configs" / "coherence.yaml"
-    assert CoherenceLimits(**read_settings(file)) == CoherenceLimits()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from commandline import run
 from PIL import Image
+from processes import heed_interrupts
 from prompt_files import OWN, PROMPTS, ROOT, here, names
 
 import videoada.rendering.engines.processes
@@ -261,6 +262,7 @@ def test_ctrl_c_leaves_whole_videos(prompt_file, tmp_path, flags):
         [sys.executable, "-m", "videoada", "render", str(prompt_file), "--out", str(out), "--steps", "9",
          "--format", "mkv", *flags],
         env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=heed_interrupts,
     )  # fmt: skip
     while run.poll() is None and not list(out.glob("*.json")):
         time.sleep(0.05)

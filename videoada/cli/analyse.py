@@ -12,9 +12,9 @@ from videoada.cli.app import app
 EXAMPLES = """
 Examples:
 
-  videoada analyse --prompts samples/prompts.txt --limit 8 --output runs/analysis
+  videoada analyse --prompts prompts.txt --limit 8 --output runs/analysis
 
-  videoada analyse --model tiny-i2v --prompts samples/prompts_i2v.jsonl --limit 2 --steps 20
+  videoada analyse --model tiny-i2v --prompts prompts_i2v.jsonl --limit 2 --steps 20
 """
 
 

@@ -15,13 +15,12 @@ from videoada.errors import OutputError
 SHOWN = ("freeze_share", "return_share", "luma_flicker", "cut_share", "warping_error", "flow_magnitude")
 
 
-@app.command(
-    epilog="Examples:\n\n  videoada check clip.mp4\n\n  videoada check out/ --config configs/coherence.yaml --json"
-)
+@app.command(epilog="Examples:\n\n  videoada check clip.mp4\n\n  videoada check out/ --config coherence --json")
 def check(
     videos: Annotated[list[Path], typer.Argument(help="Video files, folders of PNG frames, or folders of videos.")],
     config: Annotated[
-        Path | None, typer.Option(help="A YAML file with limits, as configs/coherence.yaml.", show_default=False)
+        Path | None,
+        typer.Option(help="A YAML file with limits; coherence: the one shipped, the defaults.", show_default=False),
     ] = None,
     frame_model: Annotated[
         str | None,

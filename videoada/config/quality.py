@@ -1,10 +1,9 @@
-"""What `--quality` and `--target-psnr` stand for: a policy, a predictor and a tolerance, from configs/."""
+"""What `--quality` and `--target-psnr` stand for: a policy, a predictor and a tolerance, from files that ship."""
 
 from __future__ import annotations
 
 import functools
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from videoada.config.frozen import FrozenConfig, one_of
-from videoada.config.yamlfile import read_yaml
+from videoada.config.shipped import LEVELS, read_shipped, shipped_names
 from videoada.errors import ConfigError
 
 QUALITIES = ("near-lossless", "high", "balanced", "fast")
@@ -87,8 +86,8 @@ def _mean(block: Sequence[tuple[float, float]]) -> float:
 
 
 @functools.cache
-def _qualities(path: Path) -> dict[str, Any]:
-    return read_yaml(path)  # once: a prompt file may name a level in each of its rows
+def _qualities() -> dict[str, Any]:
+    return read_shipped(LEVELS)  # once: a prompt file may name a level in each of its rows
 
 
 def quality_fields(name: str) -> dict[str, Any]:
@@ -97,10 +96,7 @@ def quality_fields(name: str) -> dict[str, Any]:
         one_of("quality", name, QUALITIES)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    fields = _qualities(configs_folder() / "quality.yaml").get(name)
-    if not isinstance(fields, dict):
-        raise ConfigError(f"{configs_folder() / 'quality.yaml'} does not say what '{name}' stands for")
-    return dict(fields)
+    return dict(_qualities()[name])
 
 
 def target_fields(
@@ -112,13 +108,13 @@ def target_fields(
     Raises ConfigError where there is none, or only one of another model, scheduler or number of steps.
     """
     if calibration is None:
-        path = configs_folder() / f"calibrated-{Path(model).name}.yaml"
-        if not path.is_file():
+        shipped = f"calibrated-{Path(model).name}"
+        if shipped not in shipped_names():
             raise ConfigError(
                 f"there is no calibration for '{model}': make one with `videoada calibrate --model {model} --prompts "
                 f"FILE --target-psnr {target_psnr:g}`, and give it as `config`"
             )
-        calibration = read_yaml(path).get("calibration")
+        calibration = read_shipped(shipped).get("calibration")
     found = read_calibration(calibration)
     wanted = Path(model).name, scheduler, num_inference_steps
     if (measured := (Path(found.model).name, found.scheduler, found.num_inference_steps)) != wanted:
@@ -138,9 +134,3 @@ def read_calibration(values: Any) -> Calibration:
         return Calibration.model_validate(dict(values))
     except (ConfigError, ValidationError) as error:
         raise ConfigError(f"the configuration holds no calibration: {str(error).splitlines()[0]}") from None
-
-
-def configs_folder() -> Path:
-    """configs/ of the checkout, or where an installed wheel puts it."""
-    beside = Path(__file__).parent.parent.parent / "configs"
-    return beside if (beside / "quality.yaml").is_file() else Path(sys.prefix) / "share" / "videoada" / "configs"

@@ -17,7 +17,7 @@ from videoada.config.frozen import FrozenConfig
 from videoada.config.goals import GOALS, SKIP_FIELDS, WAY_FIELDS, make_skip
 from videoada.config.mask import read_mask
 from videoada.config.run import DEFAULT_MODEL, GenerationConfig, LoadConfig, SchedulerName, SkipConfig
-from videoada.config.yamlfile import read_yaml
+from videoada.config.shipped import read_configuration
 from videoada.errors import ConfigError
 
 FULL_STEPS = 50  # of the run that a step policy's choices are measured against
@@ -231,5 +231,8 @@ def merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """The keys and values of a YAML file, keys with underscores. Raises ConfigError for what is no such file."""
-    return {key.replace("-", "_"): value for key, value in read_yaml(path).items()}
+    """The keys and values of a YAML file or of a shipped configuration (`example`), keys with underscores.
+
+    Raises ConfigError for what is neither.
+    """
+    return {key.replace("-", "_"): value for key, value in read_configuration(path).items()}

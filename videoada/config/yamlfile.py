@@ -34,14 +34,23 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         if path.is_file() and path.stat().st_size > MOST_BYTES:
             raise ConfigError(f"{path} is too large for a configuration ({path.stat().st_size} bytes)")
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)  # a SafeLoader
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"can't read the configuration {path}: {error.strerror}") from None
+    except ValueError as error:  # bytes that are no UTF-8, or a name that no file can have
+        raise ConfigError(f"can't read the configuration {path}: {' '.join(str(error).split())[:200]}") from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, name: str) -> dict[str, Any]:
+    """The keys and values of a YAML text; `name` is the file's, for messages. Raises ConfigError for no such text."""
+    try:
+        values = yaml.load(text, Loader=_PlainLoader)  # a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError, MemoryError) as error:
-        text = str(error) if not isinstance(error, RecursionError) else "it is nested too deeply"
-        raise ConfigError(f"can't read the configuration {path}: {' '.join(text.split())[:200]}") from None
+        why = str(error) if not isinstance(error, RecursionError) else "it is nested too deeply"
+        raise ConfigError(f"can't read the configuration {name}: {' '.join(why.split())[:200]}") from None
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ConfigError(f"{path} must hold 'key: value' lines, as `videoada generate --print-config` prints them")
+        raise ConfigError(f"{name} must hold 'key: value' lines, as `videoada generate --print-config` prints them")
     return values

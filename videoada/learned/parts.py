@@ -86,11 +86,10 @@ def check_trained_for(about: dict[str, Any], module: nn.Module, weights_sha256: 
 
 @dataclass(frozen=True)
 class TrainedPart:
-    """A kind of part that ships for the embedded models and is trained for others: where it lies, who makes it."""
+    """A kind of part that ships for the embedded models and is trained for others and where it lies."""
 
     kind: str  # in messages: "exit heads are"
     folder: str  # of the package's assets
-    script: str
     option: str  # that names a file of one's own
     kept: WeakKeyDictionary[Any, dict[str, Any]] = field(default_factory=WeakKeyDictionary)
 
@@ -100,8 +99,8 @@ class TrainedPart:
         found = Path(path) if path is not None else ASSETS / self.folder / f"{name}.safetensors"
         if path is None and not (named and found.is_file()):
             raise ModelError(
-                f"no {self.kind} shipped for '{name}': train with `python {self.script} all --model {name} "
-                f"--prompts FILE --out FILE.safetensors`, and name the file with {self.option}"
+                f"no {self.kind} shipped for '{name}': train as the README says under 'Two learned "
+                f"parts', and name the file with {self.option}"
             )
         if not found.is_file():
             raise ModelError(f"{self.option}: there is no file {str(path)[:200]}")
@@ -125,5 +124,5 @@ class TrainedPart:
             raise ModelError(f"can't read {path}: {error.strerror}") from None
 
 
-EXIT_HEADS = TrainedPart("exit heads are", "early_exit", "scripts/train_early_exit.py", "--exit-heads")
-STEP_POLICY = TrainedPart("step policy is", "step_count", "scripts/train_step_count.py", "--step-policy")
+EXIT_HEADS = TrainedPart("exit heads are", "early_exit", "--exit-heads")
+STEP_POLICY = TrainedPart("step policy is", "step_count", "--step-policy")

@@ -43,7 +43,7 @@ class Processes:
 
     def outcomes(self, wait: bool) -> list[Outcome]:
         found: list[Outcome] = []
-        self._read(found, 0.0 if found or not wait else LONGEST_WAIT)
+        self._read(found, LONGEST_WAIT if wait else 0.0)
         return found
 
     def close(self, kill: bool = False) -> None:
