@@ -22,7 +22,7 @@ Revision = Annotated[str | None, option("Branch, tag or commit of a hub id.", "t
 Variant = Annotated[str | None, option("Weights of this variant, for example fp16.")]
 Steps = Annotated[str | None, option("Scheduler steps of the full run; auto: as many as each prompt is worth.", "50")]
 StepPolicy = Annotated[
-    str | None, option("With --steps auto: a file of scripts/train_step_count.py.", "the one shipped for the model")
+    str | None, option("With --steps auto: a file of `videoada train steps`.", "the one shipped for the model")
 ]
 GuidanceScale = Annotated[float | None, option("Classifier-free guidance; 1 turns it off.", "9.0")]
 NumFrames = Annotated[int | None, option("Frames of the video.", "16")]
@@ -73,7 +73,7 @@ ExitThreshold = Annotated[
     float | None,
     option("Leave below this uncertainty, 0 to 1; 0 leaves nowhere.", "what the heads were tuned to"),
 ]
-ExitHeads = Annotated[str | None, option("A file of scripts/train_early_exit.py.", "those shipped for the model")]
+ExitHeads = Annotated[str | None, option("A file of `videoada train exits`.", "those shipped for the model")]
 Device = Annotated[str | None, option("auto, cpu, cuda or cuda:N.", "auto")]
 Dtype = Annotated[str | None, option("auto, float32, float16 or bfloat16.", "auto")]
 Offload = Annotated[

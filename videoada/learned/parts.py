@@ -90,7 +90,7 @@ class TrainedPart:
 
     kind: str  # in messages: "exit heads are"
     folder: str  # of the package's assets
-    script: str
+    command: str  # that trains one
     option: str  # that names a file of one's own
     kept: WeakKeyDictionary[Any, dict[str, Any]] = field(default_factory=WeakKeyDictionary)
 
@@ -100,7 +100,7 @@ class TrainedPart:
         found = Path(path) if path is not None else ASSETS / self.folder / f"{name}.safetensors"
         if path is None and not (named and found.is_file()):
             raise ModelError(
-                f"no {self.kind} shipped for '{name}': train with `python {self.script} all --model {name} "
+                f"no {self.kind} shipped for '{name}': train with `{self.command} all --model {name} "
                 f"--prompts FILE --out FILE.safetensors`, and name the file with {self.option}"
             )
         if not found.is_file():
@@ -125,5 +125,5 @@ class TrainedPart:
             raise ModelError(f"can't read {path}: {error.strerror}") from None
 
 
-EXIT_HEADS = TrainedPart("exit heads are", "early_exit", "scripts/train_early_exit.py", "--exit-heads")
-STEP_POLICY = TrainedPart("step policy is", "step_count", "scripts/train_step_count.py", "--step-policy")
+EXIT_HEADS = TrainedPart("exit heads are", "early_exit", "videoada train exits", "--exit-heads")
+STEP_POLICY = TrainedPart("step policy is", "step_count", "videoada train steps", "--step-policy")

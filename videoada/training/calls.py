@@ -7,44 +7,50 @@ those of the prompts.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
-from training_videos import captioned, encoded, noised_calls
 
 from videoada.config.run import GenerationConfig
+from videoada.errors import ConfigError, ModelError
 from videoada.models.call import draw_batch
 from videoada.models.pipelines import scheduler_of
 from videoada.skipping.skip_steps import skip_steps
+from videoada.training.config import ExitTraining
 from videoada.training.exit_losses import Features, joined, watched
+from videoada.training.run import read_tensors
+from videoada.training.videos import captioned, encoded, noised_calls
 
 
-def collect_videos(pipe: Any, batch: list[GenerationConfig], first: int, args: argparse.Namespace) -> dict[str, Tensor]:
-    """The same of videos under noise, one noise for each."""
+def collect_videos(
+    pipe: Any, batch: list[GenerationConfig], first: int, folder: Path, config: ExitTraining
+) -> dict[str, Tensor]:
+    """The tensors of a file, of a folder's videos under noise, one noise for each stretch.
+
+    Raises ModelError for an image-to-video model.
+    """
     if hasattr(pipe, "image_encoder"):
-        raise SystemExit("a folder of videos teaches text-to-video models only; give a prompt file")
-    paths = {(request.prompt, request.seed): path for path, request in captioned(args.prompts)}
+        raise ModelError("a folder of videos teaches text-to-video models only; give a prompt file")
+    paths = {(request.prompt, request.seed): path for path, request in captioned(folder)}
     latents = torch.stack([encoded(pipe, paths[r.prompt, r.seed], r.num_frames) for r in batch])
     with scheduler_of(pipe, "ddim"):
-        pipe.scheduler.set_timesteps(args.steps)
+        pipe.scheduler.set_timesteps(config.steps)
         timesteps = [int(t) for t in pipe.scheduler.timesteps]
     kept = {
         window: noised_calls(pipe, latents, [r.prompt for r in batch], [timesteps[i] for i in steps], first + window)
-        for window, steps in enumerate(windows(first, args))
+        for window, steps in enumerate(windows(first, config))
     }
     parts = [(w, t, f) for w, found in kept.items() for t, f in found]
     return as_tensors(parts, latents.transpose(1, 2).flatten(1).half().cpu())
 
 
-def collect_batch(pipe: Any, batch: list[GenerationConfig], first: int, args: argparse.Namespace) -> dict[str, Tensor]:
-    """What the exits see at some stretches of the run, what the network answered, and the final latents."""
+def collect_batch(pipe: Any, batch: list[GenerationConfig], first: int, config: ExitTraining) -> dict[str, Tensor]:
+    """The tensors of a file, of a full run of the batch: its `first` prompt's index says which stretches are kept."""
     kept: list[tuple[int, int, Features]] = []
-    stretches, final = windows(first, args), torch.empty(0)
+    stretches, final = windows(first, config), torch.empty(0)
 
     def on_latents(step: int, latents: Tensor) -> None:
         nonlocal final
@@ -58,11 +64,11 @@ def collect_batch(pipe: Any, batch: list[GenerationConfig], first: int, args: ar
     return as_tensors(sorted(kept, key=lambda part: part[0]), final)
 
 
-def windows(first: int, args: argparse.Namespace) -> list[range]:
-    """Stretches of `--window` steps, as many as make `--keep` of the run; the first steps as often as the others."""
-    rng, length = np.random.default_rng(first), min(args.window, args.steps)
-    starts = rng.integers(-length // 2, args.steps - length // 2, max(1, round(args.keep * args.steps / length)))
-    return [range(start, start + length) for start in starts.clip(0, args.steps - length)]
+def windows(first: int, config: ExitTraining) -> list[range]:
+    """Stretches of `window` steps, as many as make `keep` of the run; the first steps as often as the others."""
+    rng, length = np.random.default_rng(first), min(config.window, config.steps)
+    starts = rng.integers(-length // 2, config.steps - length // 2, max(1, round(config.keep * config.steps / length)))
+    return [range(start, start + length) for start in starts.clip(0, config.steps - length)]
 
 
 def as_tensors(parts: list[tuple[int, int, Features]], final: Tensor) -> dict[str, Tensor]:
@@ -75,32 +81,37 @@ def as_tensors(parts: list[tuple[int, int, Features]], final: Tensor) -> dict[st
 
 
 class Calls:
-    """All that was kept, mapped from its files and read where it is needed; `pairs` gives some of it."""
+    """All that was kept, mapped from its files and read where it is needed; `pairs` gives some of it.
+
+    Raises ConfigError where the run's folder holds nothing of it, ModelError for a file that can't be read.
+    """
 
     def __init__(self, run: Path):
-        self.parts = [load_file(path) for path in sorted(run.glob("calls-*.safetensors"))]
+        self.parts = [read_tensors(path) for path in sorted(run.glob("calls-*.safetensors"))]
         if not self.parts:
-            raise SystemExit(f"{run} holds no calls; run `collect` first")
+            raise ConfigError(f"{run} holds no calls; run the stage collect first")
 
     def pairs(self, count: int, rng: torch.Generator) -> tuple[Features, Features, Tensor]:
         """Calls of as many prompts, both guidance halves; earlier ones of the same stretches; timesteps between."""
-        now, since, between = [], [], []
+        now: list[Features] = []
+        since: list[Features] = []
+        between = []
         for _ in range(count):
             part = self.parts[_pick(len(self.parts), rng)]
             prompts = part["output"].shape[1] // 2
             window, prompt = part["window"][_pick(len(part["window"]), rng)], _pick(prompts, rng)
-            places = (part["window"] == window).nonzero()[:, 0]
-            later = 1 + _pick(len(places) - 1, rng)
+            indices = (part["window"] == window).nonzero()[:, 0]
+            later = 1 + _pick(len(indices) - 1, rng)
             earlier = _pick(later, rng)
-            for of, place in ((now, places[later]), (since, places[earlier])):
-                of.append(self._features(part, int(place), [prompt, prompt + prompts]))
-            between.append(float(part["timestep"][places[earlier]] - part["timestep"][places[later]]))
+            for of, index in ((now, indices[later]), (since, indices[earlier])):
+                of.append(self._features(part, int(index), [prompt, prompt + prompts]))
+            between.append(float(part["timestep"][indices[earlier]] - part["timestep"][indices[later]]))
         return *(_halves_together(found, count) for found in (now, since)), torch.tensor(between).repeat(2)
 
     def _features(self, part: dict[str, Tensor], call: int, rows: list[int]) -> Features:
         deep = [part[name][call] for name in sorted(n for n in part if n.startswith("deep_"))]
-        whole = Features(deep, part["fine"][call], part["time"][call], part["output"][call])
-        return whole.rows(rows).to(torch.float32)
+        of_batch = Features(deep, part["fine"][call], part["time"][call], part["output"][call])
+        return of_batch.rows(rows).to(torch.float32)
 
 
 def _pick(count: int, rng: torch.Generator) -> int:

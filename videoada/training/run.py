@@ -1,4 +1,4 @@
-"""What the training scripts share: checkpoints to go on from, processes that share a batch, the clips."""
+"""A run of training: its folder, a checkpoint that it continues from, the requests to learn from and to judge on."""
 
 from __future__ import annotations
 
@@ -8,25 +8,31 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from videoada.shapes import Scene, random_scene
+from videoada.config.frozen import one_of
+from videoada.config.run import GenerationConfig
+from videoada.errors import ConfigError, ModelError, PromptError
+from videoada.files import results_folder
 
-SIZE, FRAMES, MAX_TOKENS = 64, 16, 40
+Progress = Callable[[str], None]  # is given a line, whenever there is something to say
+Identity = tuple[str, int, str | None]
 
 
 class Training:
-    """A module, its AdamW, its moving average and a log, saved together as safetensors and found again by name."""
+    """A module, its AdamW, its moving average and a log, saved together as safetensors and found again by name.
+
+    With `torch.distributed` initialised, processes average their gradients and the first alone writes.
+    """
 
     def __init__(
         self, run: Path, stage: str, model: nn.Module, lr: float, ema_decay: float, seed: int,
-        weight_decay: float = 0.01,
+        weight_decay: float = 0.01, on_progress: Progress | None = None,
     ):  # fmt: skip
         self.file, self.log_file = run / f"{stage}.safetensors", run / f"{stage}.jsonl"
         self.model, self.ema_decay, self.step, self.peak_lr = model, ema_decay, 0, lr
@@ -37,13 +43,13 @@ class Training:
         self.seed, self.rank, self.world = seed, 0, 1
         if dist.is_initialized():
             self.rank, self.world = dist.get_rank(), dist.get_world_size()
-        self.saved_at = time.monotonic()
+        self.saved_at, self.on_progress = time.monotonic(), on_progress
         if self.file.exists():
-            self._load(load_file(self.file))
+            self._load(read_tensors(self.file))
 
     @property
     def rng(self) -> torch.Generator:
-        """The randomness of this step in this process: a resumed run draws what an uninterrupted one would have."""
+        """The randomness of this step in this process: a continued run gets what an uninterrupted one would have."""
         return torch.Generator().manual_seed(self.seed * 10**9 + self.step * 64 + self.rank)
 
     def update(self, loss: Tensor, progress: float, warmup: int = 50) -> None:
@@ -74,14 +80,17 @@ class Training:
             torch._foreach_lerp_([self.ema[n] for n in names], [state[n] for n in names], 1 - decay)
 
     def log(self, **values: object) -> None:
+        """A JSON line in the run's folder and to `on_progress`."""
         if self.rank:
             return
         line = json.dumps({"step": self.step, **values})
-        print(self.file.stem, line, flush=True)
+        if self.on_progress:
+            self.on_progress(f"{self.file.stem} {line}")
         with self.log_file.open("a") as file:
             file.write(line + "\n")
 
     def save(self, every_seconds: float = 0) -> None:
+        """Write the checkpoint, unless the last one is younger than `every_seconds`."""
         if self.rank or time.monotonic() - self.saved_at < every_seconds:
             return
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
@@ -108,20 +117,44 @@ class Training:
         self.step = int(tensors["step"])
 
 
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file of the run. Raises ModelError where it can't be read."""
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"can't read {path}: {' '.join(str(error).split())[:200]}") from None
+
+
+def stages_of(stage: str, all_stages: tuple[str, ...], more: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The stages to run, in order: those of `all`, or the one. Raises ConfigError for another name."""
+    try:
+        one_of("stage", stage, ("all", *all_stages, *more))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return all_stages if stage == "all" else (stage,)
+
+
 def same_run(run: Path, **about: object) -> None:
-    """Make the run's folder, or leave with a line where it is of something else: what it holds is gone on from."""
-    run.mkdir(parents=True, exist_ok=True)
+    """Make the run's folder and note in it what it is about. Raises ConfigError where it is about something else: a
+    run continues what its folder holds."""
+    results_folder(run)
     path, now = run / "about.json", json.loads(json.dumps(about, default=str))
-    before = json.loads(path.read_text()) if path.is_file() else now
+    try:
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else now
+    except ValueError:
+        raise ConfigError(f"{path} is not of a training run; name another run folder") from None
     if changed := [name for name in now if name in before and before[name] != now[name]]:
-        raise SystemExit(f"{run} is a run of another {changed[0].replace('_', ' ')}; name another folder with --run")
-    path.write_text(json.dumps(now, indent=1) + "\n")
+        raise ConfigError(f"{run} is a run with another {changed[0].replace('_', ' ')}; name another run folder")
+    path.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
 
 
-def split(requests: list[Any], count: int, held_out: int) -> tuple[list[Any], list[Any]]:
-    """Up to `count` of a file's requests to learn from, and its last `held_out` to judge on."""
+def split(
+    requests: list[GenerationConfig], count: int, held_out: int
+) -> tuple[list[GenerationConfig], list[GenerationConfig]]:
+    """Up to `count` of a file's requests to learn from, and its last `held_out` to judge on. Raises PromptError for
+    too few."""
     if len(requests) < held_out + 2:
-        raise SystemExit(
+        raise PromptError(
             f"the prompt file has {len(requests)} rows: too few to learn from and hold {held_out} out; give more rows "
             "or hold fewer out"
         )
@@ -130,50 +163,15 @@ def split(requests: list[Any], count: int, held_out: int) -> tuple[list[Any], li
     return learnt[:count], requests[-held_out:]
 
 
-def identity(request: Any) -> tuple[str, int, str | None]:
-    """What tells one row of a prompt file from another: prompt, seed and image."""
+def identity(request: GenerationConfig) -> Identity:
+    """Prompt, seed and image: by these the rows of a prompt file differ."""
     return request.prompt, request.seed, None if request.image is None else str(request.image)
 
 
-def as_it_is(path: Path | None) -> str | None:
-    """A prompt file's name and hash, or a folder's and that of its names and sizes: what a run began with."""
+def contents(path: Path | None) -> str | None:
+    """A prompt file's name and hash, or a folder's and the hash of its names and sizes: what a run began with."""
     if path is None or not path.exists():
         return None
     names = [f"{p.relative_to(path)} {p.stat().st_size}" for p in sorted(path.rglob("*"))] if path.is_dir() else []
     content = "\n".join(names).encode() if path.is_dir() else path.read_bytes()
     return f"{path} {hashlib.sha256(content).hexdigest()[:16]}"
-
-
-# ---- processes -----------------------------------------------------------------------------------------------------
-
-
-def in_processes(rank: int, world: int, run: Path, train: Callable[..., None], *args: object) -> None:
-    """`train(run, …)` in one of `world` processes that average their gradients, each on its share of the cores."""
-    torch.set_num_threads(max(torch.get_num_threads() // world, 1) if world > 1 else torch.get_num_threads())
-    if world > 1:
-        store = dist.FileStore(str(run / "rendezvous"), world)
-        dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
-    train(run, *args)
-
-
-def launch(world: int, run: Path, train: Callable[..., None], *args: object) -> None:
-    (run / "rendezvous").unlink(missing_ok=True)
-    torch.multiprocessing.spawn(in_processes, (world, run, train, *args), nprocs=world)
-
-
-# ---- clips ---------------------------------------------------------------------------------------------------------
-
-
-def random_scenes(seed: int, count: int, two_object_share: float) -> list[Scene]:
-    rng = np.random.default_rng(seed)
-    return [random_scene(rng, 2 if rng.random() < two_object_share else 1) for _ in range(count)]
-
-
-def to_tensor(frames: np.ndarray) -> Tensor:
-    """(N, H, W, 3) uint8 → (N, 3, H, W) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def to_uint8(frames: Tensor) -> np.ndarray:
-    """(N, 3, H, W) in [-1, 1] → (N, H, W, 3) uint8."""
-    return (frames.permute(0, 2, 3, 1) * 127.5 + 127.5).round().clamp(0, 255).byte().cpu().numpy()

@@ -21,26 +21,26 @@ class Candidates:
     volumes: np.ndarray  # (N,): what one step of the prompt costs, in pixels of its video
 
 
-def compared(places: Any, counts: Any, known: Candidates) -> dict[str, Any]:
+def compared(indices: Any, counts: Any, known: Candidates) -> dict[str, Any]:
     """A policy's choices against what costs as much: the fixed counts' curve, its upper hull (two fixed counts in turn,
     which the curve, bent where counts divide the schedule badly, may lie below), and chance with its distribution.
 
-    A step of a larger video costs more: all means of steps and shares are weighted by `volumes`. Intervals are of a
-    bootstrap over different prompts, everything computed anew in each.
+    `indices` (N,) are of the chosen `counts` (K,). A step of a larger video costs more: all means of steps and shares
+    are weighted by `volumes`. Intervals are of a bootstrap over different prompts, everything computed again in each.
     """
 
-    def differences(chosen: Any) -> dict[str, tuple[float, float, float]]:
+    def differences(chosen: Any) -> dict[str, tuple[float, ...]]:
         weights = known.volumes[chosen] / known.volumes[chosen].sum()
-        steps = float(weights @ counts[places[chosen]])
-        shares = np.bincount(places[chosen], weights, minlength=len(counts))
+        steps = float(weights @ counts[indices[chosen]])
+        shares = np.bincount(indices[chosen], weights, minlength=len(counts))
         found = {}
         for name, values in known.measures.items():
-            own, curve = float(values[chosen, places[chosen]].mean()), values[chosen].mean(0)
+            own, curve = float(values[chosen, indices[chosen]].mean()), values[chosen].mean(0)
             against = (np.interp(steps, counts, curve), np.interp(steps, *upper_hull(counts, curve)), shares @ curve)
             found[name] = tuple(own - float(v) for v in against)
         return found
 
-    whole = differences(np.arange(len(places)))
+    overall = differences(np.arange(len(indices)))
     same = [np.flatnonzero(np.array(known.prompts) == prompt) for prompt in dict.fromkeys(known.prompts)]
     rng, samples = np.random.default_rng(0), []
     for _ in range(SAMPLES):
@@ -48,18 +48,18 @@ def compared(places: Any, counts: Any, known: Candidates) -> dict[str, Any]:
     measures = {}
     for name, values in known.measures.items():
         intervals = np.percentile([sample[name] for sample in samples], (2.5, 97.5), axis=0)
-        measures[name] = {"policy": float(values[np.arange(len(places)), places].mean())} | {
+        measures[name] = {"policy": float(values[np.arange(len(indices)), indices].mean())} | {
             what: [value, float(low), float(high)]
-            for what, value, low, high in zip(("above_fixed", "above_hull", "above_random"), whole[name], *intervals,
+            for what, value, low, high in zip(("above_fixed", "above_hull", "above_random"), overall[name], *intervals,
                                               strict=True)
         }  # fmt: skip
-    mean = float(known.volumes @ counts[places] / known.volumes.sum())
+    mean = float(known.volumes @ counts[indices] / known.volumes.sum())
     return {"mean_steps": mean, "measures": measures,
-            "chosen": {int(n): int((places == i).sum()) for i, n in enumerate(counts)}}  # fmt: skip
+            "chosen": {int(n): int((indices == i).sum()) for i, n in enumerate(counts)}}  # fmt: skip
 
 
 def upper_hull(x: Any, y: Any) -> tuple[list[float], list[float]]:
-    """The least concave curve above the points, by their places."""
+    """(x, y) of the corners of the least concave curve above the points, which are given by ascending x."""
     hull: list[tuple[float, float]] = []
     for point in zip(map(float, x), map(float, y), strict=True):
         while len(hull) > 1 and (hull[-1][1] - hull[-2][1]) * (point[0] - hull[-2][0]) <= (point[1] - hull[-2][1]) * (

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
-from training import to_tensor
 
 from videoada.config.prompts import read_requests
 from videoada.config.run import GenerationConfig
@@ -23,9 +23,9 @@ from videoada.training.exit_losses import Features, watched
 def captioned(folder: Path, **common: Any) -> list[tuple[Path, GenerationConfig]]:
     """Videos and what they show: the prompt of the run record, else the text file beside, else the words of the name.
 
-    With a record the seed is the video's own, so that it would be drawn again.
+    With a record the seed is the video's own, so that the same video would be generated again.
     """
-    found = []
+    found: list[tuple[Path, GenerationConfig]] = []
     for path in find_videos(folder):
         text = path.with_suffix(".txt")
         try:
@@ -45,10 +45,13 @@ def requests_in(path: Path, **common: Any) -> list[GenerationConfig]:
 
 @torch.no_grad()
 def encoded(pipe: Any, path: Path, num_frames: int) -> Tensor:
-    """(C, F, h, w): latents of a video's first frames, cut to the model's own size around their centre."""
+    """(C, F, h, w): latents of a video's first frames, cut to the model's own size around their centre.
+
+    Raises PromptError for a video with fewer frames than `num_frames`, OutputError for one that can't be read.
+    """
     frames = Video.read(path).frames[:num_frames]
     if len(frames) < num_frames:
-        raise SystemExit(f"{path} has {len(frames)} frames; the model draws {num_frames}")
+        raise PromptError(f"{path} has {len(frames)} frames; the model generates {num_frames}")
     size, scale = pipe.unet.config.sample_size, pipe.vae_scale_factor
     height, width = (side * scale for side in (size if isinstance(size, list | tuple) else (size, size)))
     fitted = np.stack([np.asarray(ImageOps.fit(Image.fromarray(frame), (width, height))) for frame in frames])
@@ -74,3 +77,8 @@ def noised_calls(
             pipe.unet(torch.cat([noised, noised]), t, encoder_hidden_states=texts.to(dtype), return_dict=False)
             kept.append((t, seen.pop().to(torch.float16, "cpu")))
     return kept
+
+
+def to_tensor(frames: NDArray[np.uint8]) -> Tensor:
+    """(N, H, W, 3) uint8 → (N, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
