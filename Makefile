@@ -30,7 +30,7 @@ bench: $(READY)
 	$(BIN)/videoada benchmark --preset frontier --model tiny-i2v --prompts samples/prompts_i2v.jsonl --reference-steps 500 --output $(RESULTS)/frontier
 	$(BIN)/videoada benchmark --prompts samples/prompts.txt --pairs 9
 	$(BIN)/videoada benchmark --prompts samples/prompts.txt --pairs 5 --batch-size 8
-	$(BIN)/python scripts/write_reference.py
+	$(BIN)/python docs/write_reference.py
 
 # torch first and by its exact version: a range would bring several GB of CUDA packages on machines without a GPU.
 $(READY): pyproject.toml constraints.txt

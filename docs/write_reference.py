@@ -1,6 +1,6 @@
 """Write what is generated: the README's tables of flags and of benchmarks, and the run record's JSON Schema.
 
-    python scripts/write_reference.py
+    python docs/write_reference.py
 
 A test compares all with the code and with samples/results, so that they can't fall behind.
 """
@@ -8,7 +8,9 @@ A test compares all with the code and with samples/results, so that they can't f
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -17,7 +19,7 @@ from videoada.cli import app
 from videoada.records.record import RunRecord
 
 ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- flags: written by scripts/write_reference.py -->\n", "<!-- end of flags -->"
+BEGIN, END = "<!-- flags: written by docs/write_reference.py -->\n", "<!-- end of flags -->"
 RESULTS = ROOT / "samples" / "results"
 BUDGETS = ("frontier",)
 POINTS = ("early-exit", "step-count", "systems")
@@ -32,9 +34,8 @@ CURVES = (
 
 def flags() -> str:
     """One table for each command: its options, what they do, their defaults."""
-    group = typer.main.get_command(app)
     sections = []
-    for name, command in sorted(group.commands.items()):
+    for name, command in commands(typer.main.get_command(app)):
         rows = []
         for parameter in command.params:
             default = getattr(parameter, "show_default", None)
@@ -48,6 +49,15 @@ def flags() -> str:
         table = "\n".join(["| option | what | default |", "|---|---|---|", *rows])
         sections.append(f"#### `videoada {name}`\n\n{command.help.strip().splitlines()[0]}\n\n{table}\n")
     return "\n".join(sections)
+
+
+def commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Each command and its name, those of groups within groups with the group's before theirs, by name."""
+    for name, command in sorted(group.commands.items()):
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{before}{name} ")
+        else:
+            yield before + name, command
 
 
 def schema() -> str:
@@ -123,7 +133,7 @@ def with_benchmarks(readme: str) -> str:
     tables = dict.fromkeys(CURVES, curves) | dict.fromkeys(BUDGETS, budgets)
     tables |= {"batches": batches, "efficiency": efficiency, "analysis": analyses} | dict.fromkeys(POINTS, points)
     for name, table in tables.items():
-        begin, end = f"<!-- {name}: written by scripts/write_reference.py -->\n", f"<!-- end of {name} -->"
+        begin, end = f"<!-- {name}: written by docs/write_reference.py -->\n", f"<!-- end of {name} -->"
         if begin in readme and (RESULTS / name).is_dir():
             before, rest = readme.split(begin)
             readme = before + begin + "\n" + table(RESULTS / name) + "\n" + end + rest.split(end)[1]

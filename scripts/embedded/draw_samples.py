@@ -1,6 +1,6 @@
 """Draw samples/: the first frames of image-to-video prompts, and prompts that no published number is measured on.
 
-    python scripts/draw_sample_images.py
+    python scripts/embedded/draw_samples.py
 
 `prompts_i2v.jsonl`: 32 prompts with their first frames. `prompts_calibration*`: 48 prompts for calibrating the embedded
 models. `prompts_stress*`: three and four objects, 24 frames, sizes that are not square; the models were trained on one
@@ -18,7 +18,7 @@ import numpy as np
 
 from videoada.shapes import Scene, random_scene, render
 
-SAMPLES = Path(__file__).parent.parent / "samples"
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 STRESS_SIZES = ((64, 96), (96, 64), (48, 80), (80, 48))  # height, width: multiples of 16
 
 

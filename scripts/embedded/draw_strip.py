@@ -1,6 +1,6 @@
 """Draw the README's picture: frames of a full run, of the run with skipping, and their difference, with the step strip.
 
-    python scripts/draw_strip.py --output samples/strip.png
+    python scripts/embedded/draw_strip.py --output samples/strip.png
 
 Real output of the embedded model at the shipped defaults.
 """

@@ -1,7 +1,7 @@
 """How well an embedded model follows its prompts, by `measure`. Prints the model card's table.
 
-    python scripts/measure_model.py                      # tiny-t2v
-    python scripts/measure_model.py --model tiny-i2v     # also how near each video begins to its image
+    python scripts/embedded/measure_model.py                      # tiny-t2v
+    python scripts/embedded/measure_model.py --model tiny-i2v     # also how near each video begins to its image
 
 64 prompts with one object (seeds 0–63) and 32 with two (seeds 64–95): 50 DDIM steps, guidance 9, nothing skipped.
 """

@@ -1,6 +1,6 @@
 """Train tiny-shapes-v1, the embedded feature extractor: a small VideoMAE that names what is in a clip of shapes.
 
-    python scripts/train_features.py all --run runs/features
+    python scripts/embedded/train_features.py all --run runs/features
 
 The stages (`train`, `export`, `measure`) can be run one by one. Clips are rendered as they are needed; the run is
 seeded, saves a checkpoint every few minutes and goes on from it when started again.
@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from training import FRAMES, SIZE, Training, launch, random_scenes
+from training import FRAMES, SIZE, launch, random_scenes, say
 from transformers import VideoMAEConfig, VideoMAEModel
 
 from videoada.shapes import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, SPEEDS, Scene, render
+from videoada.training.run import Training
 
 GROUPS = {
     "colour": tuple(COLOURS), "shape": SHAPES, "motion": MOTIONS, "speed": SPEEDS, "background": tuple(BACKGROUNDS)
@@ -65,7 +66,7 @@ def train(run: Path, steps: int, batch: int, lr: float) -> None:
     """Cross-entropy of each attribute's presence; a fifth of the clips has two objects."""
     torch.manual_seed(6)
     model = Namer()
-    training = Training(run, "features", model, lr=lr, ema_decay=0.995, seed=7)
+    training = Training(run, "features", model, lr=lr, ema_decay=0.995, seed=7, on_progress=say)
     started, losses = time.monotonic(), []
     while training.step < steps:
         seed = int(torch.randint(2**31, (1,), generator=training.rng))

@@ -1,6 +1,6 @@
 """Train the embedded image-to-video model on the shapes world, from what the text-to-video model has learned.
 
-    python scripts/train_tiny_i2v.py all --run runs/tiny-i2v --out videoada/assets/tiny-i2v
+    python scripts/embedded/train_i2v.py all --run runs/tiny-i2v --out videoada/assets/tiny-i2v
 
 The stages (`encode`, `clips`, `export`) can be run one by one. Each is seeded, saves a checkpoint every few minutes and
 goes on from it when started again; logs and sample sheets appear in the run folder.
@@ -17,10 +17,10 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, I2VGenXLPipeline, I2VGenXLUNet, UNet3DConditionModel
+from model import UNET, WIDTH, NoiseModel, build_text_encoder, forget_pieces
 from safetensors.torch import load_file, save_file
-from tiny_model import UNET, WIDTH, NoiseModel, build_text_encoder, forget_pieces
 from torch import Tensor
-from training import SIZE, Training, launch, random_scenes, to_tensor
+from training import SIZE, launch, random_scenes, say
 from transformers import (
     CLIPImageProcessor,
     CLIPTextModel,
@@ -30,6 +30,8 @@ from transformers import (
 )
 
 from videoada.shapes import MOTIONS, agreement, measure, parse, render
+from videoada.training.run import Training
+from videoada.training.videos import to_tensor
 
 POSTERIOR_STD = 0.03  # about what the VAE's posterior adds to the image's latents
 
@@ -143,7 +145,7 @@ def train(run: Path, base: Path, begin: Path | None, steps: int, batch: int, lr:
     else:
         model.begin_from(base)
         model.read_hidden_states()
-    training = Training(run, "clips", model, lr=lr, ema_decay=0.998, seed=5)
+    training = Training(run, "clips", model, lr=lr, ema_decay=0.998, seed=5, on_progress=say)
     data = load_file(run / "latents.safetensors")
     latents, firsts = data["latents"], data["firsts"]
     prompts = json.loads((run / "scenes.json").read_text())

@@ -1,6 +1,6 @@
 """Train the embedded text-to-video model on the shapes world, from nothing to a diffusers folder.
 
-    python scripts/train_tiny.py all --run runs/tiny-t2v --out videoada/assets/tiny-t2v
+    python scripts/embedded/train_t2v.py all --run runs/tiny-t2v --out videoada/assets/tiny-t2v
 
 The stages (`vae`, `encode`, `frames`, `clips`, `export`) can be run one by one. Each is seeded, saves a
 checkpoint every few minutes and goes on from it when started again; logs and sample sheets appear in the run folder.
@@ -17,14 +17,15 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, TextToVideoSDPipeline, UNet3DConditionModel
+from model import UNET, WIDTH, NoiseModel, build_text_encoder, build_tokenizer, forget_pieces
 from safetensors.torch import load_file
-from tiny_model import UNET, WIDTH, NoiseModel, build_text_encoder, build_tokenizer, forget_pieces
-from tiny_vae import encode, train_vae
 from torch import Tensor
-from training import FRAMES, SIZE, Training, launch, random_scenes
+from training import FRAMES, SIZE, launch, random_scenes, say
 from transformers import CLIPTokenizer
+from vae import encode, train_vae
 
 from videoada.shapes import MOTIONS, agreement, measure, parse
+from videoada.training.run import Training
 
 
 class TextToNoise(NoiseModel):
@@ -66,7 +67,7 @@ def train_unet(
         model.skip_time()
     else:
         model.read_hidden_states()
-    training = Training(run, stage, model, lr=lr, ema_decay=0.998, seed=3)
+    training = Training(run, stage, model, lr=lr, ema_decay=0.998, seed=3, on_progress=say)
     latents = load_file(run / "latents.safetensors")["latents"]  # (N, 4, F, 8, 8)
     prompts = json.loads((run / "scenes.json").read_text())
     ids = torch.tensor(tokenizer([*prompts, ""], padding="max_length").input_ids)

@@ -13,9 +13,11 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import nn
-from training import SIZE, Training, random_scenes, to_tensor, to_uint8
+from training import SIZE, random_scenes, say, to_uint8
 
 from videoada.shapes import BACKGROUNDS, agreement, measure, render
+from videoada.training.run import Training
+from videoada.training.videos import to_tensor
 
 
 def build_vae() -> nn.Module:
@@ -53,7 +55,7 @@ def build_vae() -> nn.Module:
 def train_vae(run: Path, steps: int, batch: int) -> None:
     torch.manual_seed(1)
     vae = build_vae().to(memory_format=torch.channels_last)
-    training = Training(run, "vae", vae, lr=2e-3, ema_decay=0.995, seed=1)
+    training = Training(run, "vae", vae, lr=2e-3, ema_decay=0.995, seed=1, on_progress=say)
     scenes = random_scenes(11, 1500, 0.5)
     clips = np.concatenate([render(scene, seed=i)[i % 3 :: 3] for i, scene in enumerate(scenes)])
     background = np.concatenate([[BACKGROUNDS[s.background]] * len(range(i % 3, 16, 3)) for i, s in enumerate(scenes)])

@@ -1,7 +1,7 @@
 """What early exit saves on tiny-t2v and what it costs, over prompts that its heads never saw.
 
-    python scripts/measure_early_exit.py            # 64 prompts: curve, baselines, plots; 40 minutes on one CPU core
-    python scripts/measure_early_exit.py --timing --batch-size 1    # pairs of full and early runs, on an idle machine
+    python scripts/experiments/early_exit.py  # 64 prompts: curve, baselines, plots; 40 minutes on one CPU core
+    python scripts/experiments/early_exit.py --timing --batch-size 1  # pairs of full and early runs, on an idle machine
 
 Writes samples/results/early-exit/: curve.json, points.md (and cells.jsonl, from which it goes on where it was stopped),
 depth.svg (where steps leave, by timestep), errors.svg (how far each exit's prediction is from the network's) and

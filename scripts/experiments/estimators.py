@@ -1,6 +1,6 @@
 """What else could decide when to skip: three published ideas against the shipped estimate, with the same predictor.
 
-    python scripts/compare_estimators.py            # 16 prompts of either embedded model: a quarter of an hour
+    python scripts/experiments/estimators.py            # 16 prompts of either embedded model: a quarter of an hour
 
 `newton` is videoada's: the next Newton term accumulated since the last call. `pi` holds the linear prediction of each
 computed x̂₀ against the computed one, and lets a PI controller (Gustafsson 1991) choose the next length in λ. `rate` is
@@ -35,7 +35,7 @@ from videoada.skipping.rules.policy import Decision, SkipState
 from videoada.skipping.rules.prediction import Prediction
 from videoada.skipping.skip_steps import skip_steps
 
-RESULTS = Path(__file__).parent.parent / "samples" / "results"
+RESULTS = Path(__file__).resolve().parents[2] / "samples" / "results"
 PROMPTS = {"tiny-t2v": "samples/prompts.txt", "tiny-i2v": "samples/prompts_i2v.jsonl"}
 BUDGETS = (0.5, 0.4, 0.32)
 WARMUP = 3

@@ -1,6 +1,6 @@
 """What an evaluation costs beyond decoding and extracting features, and whether its memory grows with the videos.
 
-    python scripts/bench_evaluation.py                   # 1,000 videos a side of 16 frames, 64×64
+    python scripts/experiments/evaluation_cost.py                   # 1,000 videos a side of 16 frames, 64×64
 
 The two sides of a pair take the same videos, one after the other, in one process: (a) decode every video and put it
 through the extractor, nothing else; (b) `videoada.evaluate` with FVD and KVD. Printed: the median ratio b ÷ a. Memory

@@ -1,7 +1,7 @@
 """What skipping costs in FVD: render a prompt set in full and skipped, evaluate one against the other, report.
 
-    python scripts/fvd_run.py runs/fvd                                  # 256 prompts of the shapes world, tiny-t2v
-    python scripts/fvd_run.py runs/fvd --prompts VBench_full_info.json --model modelscope-t2v --extractor i3d \\
+    python scripts/experiments/fvd.py runs/fvd                      # 256 prompts of the shapes world, tiny-t2v
+    python scripts/experiments/fvd.py runs/fvd --prompts VBench_full_info.json --model modelscope-t2v --extractor i3d \\
         -- --steps 50 --batch-size 4 --workers 2                        # what follows -- goes to `videoada render`
 
 Killed or stopped, it goes on where it was: rendered videos stay. Ends with FOLDER/evaluation.json and report.html. The

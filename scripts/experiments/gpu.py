@@ -1,7 +1,7 @@
 """Time skipping at the real models' size: both architectures of configs/architectures/, with random weights.
 
-    python scripts/gpu_benchmark.py                 # on a GPU: 16 frames, 256×256 and 448×256, float16, 50 steps
-    python scripts/gpu_benchmark.py --preset cpu    # without one: 4 frames, 64×64, 6 steps; ten minutes, 20 GiB
+    python scripts/experiments/gpu.py                 # on a GPU: 16 frames, 256×256 and 448×256, float16, 50 steps
+    python scripts/experiments/gpu.py --preset cpu    # without one: 4 frames, 64×64, 6 steps; ten minutes, 20 GiB
 
 What random weights draw means nothing, so the masks are fixed; skipped steps are filled as by default. In every round
 all runs take turns, step by step; a figure is the median over the rounds. Efficiency = ideal ÷ measured time of the
@@ -40,7 +40,7 @@ from videoada.records.record import package_versions
 from videoada.skipping.rules.policy import Decision, SkipState
 from videoada.skipping.skip_steps import skip_steps
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PRESETS: dict[str, dict[str, Any]] = {
     "gpu": {"steps": 50, "predictions": (26, 17, 13), "rounds": 5, "batch": 4},
     "cpu": {"steps": 6, "predictions": (4, 3, 2), "rounds": 2, "seconds": 120, "batch": 4,

@@ -1,7 +1,7 @@
 """Kill `videoada render` again and again, resume it each time, and compare the end with an undisturbed run.
 
-    python scripts/kill_render.py                          # 200 videos, 30 kills, two processes: about 20 minutes
-    python scripts/kill_render.py --engine ray --kills 3   # a Ray cluster of two nodes, of which nodes are killed
+    python scripts/experiments/kill_render.py                    # 200 videos, 30 kills, two processes: about 20 minutes
+    python scripts/experiments/kill_render.py --engine ray --kills 3    # a Ray cluster of two nodes; nodes are killed
 
 At random moments a worker or the whole command (the driver, or a node of the cluster) gets `kill -9`. In the end there
 must be as many whole videos and records, nothing else, and frames identical to those that one process drew in peace.

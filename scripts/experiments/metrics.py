@@ -1,6 +1,6 @@
 """Which metric sees which damage: every corruption × every metric on clips of the shapes world. Prints a table.
 
-    python scripts/measure_metrics.py        # 256 clips; some minutes
+    python scripts/experiments/metrics.py        # 256 clips; some minutes
 
 A set of clips is damaged in one way after another and measured against another set of clean clips (FVD, KVD, FVD∞), or
 against itself undamaged (PSNR, SSIM, tOF, paired feature distance), or alone (prompt agreement, coherence). Beside each

@@ -1,6 +1,6 @@
 """How much of the machine `videoada render` keeps busy: its videos a minute against bare denoising and decoding.
 
-    python scripts/bench_render.py              # 8 prompts of tiny-t2v at 20 steps, 5 pairs, one process
+    python scripts/experiments/render_throughput.py    # 8 prompts of tiny-t2v at 20 steps, 5 pairs, one process
 
 Bare is the diffusers pipeline with skipping, prompt after prompt, frames thrown away. Both sides of a pair use the same
 loaded pipeline and run one after the other, in turns; the median ratio counts.

@@ -1,6 +1,6 @@
 """The three systems and every combination of them in one table: what each saves, and what it costs.
 
-    python scripts/measure_systems.py            # 32 prompts of tiny-t2v; ten minutes on 2 CPU cores
+    python scripts/experiments/systems.py            # 32 prompts of tiny-t2v; ten minutes on 2 CPU cores
 
 Skipping is videoada's default, the step count and early exit are as shipped. All are measured against the full run of
 50 steps, same prompt and seed; seconds are of the denoising, the systems in turns, each batch beginning with another.

@@ -1,6 +1,6 @@
 """hold against hold-output on a v-prediction model, at the same masks. Prints a table.
 
-    python scripts/measure_v_prediction.py
+    python scripts/experiments/v_prediction.py
 
 `hold` keeps what the last prediction said of the clean video and of the noise (x̂0, ε̂); `hold-output` repeats the raw
 v, which stands for another mix of the two at each timestep. Also with trailing timesteps, whose first has no signal.

@@ -37,7 +37,7 @@ def train_jointly(
     collected = sorted(config.run.glob("calls-*.safetensors"))
     if not collected:
         raise ConfigError(f"{config.run} holds no calls; run the stage collect first")
-    unet = copy.deepcopy(pipe.unet).to("cpu", torch.float32)
+    unet = copy.deepcopy(pipe.unet).cpu().float()
     finals = torch.cat([read_tensors(path)["final"] for path in collected]).float()
     shape = (requests[0].num_frames, unet.config.in_channels)  # as the scheduler sees them
     side = math.isqrt(finals.shape[1] // math.prod(shape))
