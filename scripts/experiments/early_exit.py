@@ -21,6 +21,7 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 import torch
+from cells import SAMPLES, unpack
 from matplotlib.figure import Figure
 
 import videoada
@@ -38,6 +39,7 @@ from videoada.shapes import random_scene
 from videoada.training.exit_losses import guided, watched
 
 AROUND = (0.7, 1.0, 1.5)  # of the heads' own threshold: those that are measured
+RESULTS = SAMPLES / "results" / "early-exit"
 CAP = 60.0  # dB: an identical video does not make up for others
 Choice = Callable[[int, int, Sequence[int]], list[bool]]
 METHODS = ("early exit", "static", "by step")
@@ -257,7 +259,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--heads", help="a file; those shipped if left out")
-    parser.add_argument("--output", type=Path, default=Path("samples/results/early-exit"))
+    parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--part", default="1/1", help="I/N: only part I of N of the batches, for N processes at once")
     parser.add_argument("--timing", action="store_true")
     parser.add_argument("--pairs", type=int, default=16, help="to time; of eight prompts in turn")
@@ -275,6 +277,8 @@ def main() -> None:
         path.write_text(json.dumps(result | {"versions": timing.versions}, indent=1) + "\n")
         print(result, f"the time's share of the multiply-adds': {result['time_saved'] / result['macs_saved']:.2f}")
         return
+    if args.output.resolve() == RESULTS:
+        unpack(only=RESULTS.name)
     measure(pipe, args)
     if args.part != "1/1":
         return
