@@ -27,14 +27,17 @@ lint: $(READY)
 wheel:
 	PYTHON=$(PYTHON) scripts/check_wheel.sh
 
-# Goes on where an earlier one stopped: remove samples/results/frontier to measure everything anew, which takes hours.
+# Continues what samples/cells holds: remove samples/results/frontier and samples/cells/frontier-* to measure everything
+# again, which takes hours.
 RESULTS := samples/results
 bench: $(READY)
+	$(BIN)/python scripts/experiments/cells.py unpack
 	$(BIN)/videoada benchmark --preset frontier --model tiny-t2v --prompts samples/prompts.txt --reference-steps 500 --output $(RESULTS)/frontier
 	$(BIN)/videoada benchmark --preset frontier --model tiny-i2v --prompts samples/prompts_i2v.jsonl --reference-steps 500 --output $(RESULTS)/frontier
 	$(BIN)/videoada benchmark --prompts samples/prompts.txt --pairs 9
 	$(BIN)/videoada benchmark --prompts samples/prompts.txt --pairs 5 --batch-size 8
-	$(BIN)/python scripts/write_reference.py
+	$(BIN)/python scripts/experiments/cells.py pack
+	$(BIN)/python docs/write_reference.py
 
 # torch first and by its exact version: a range would bring several GB of CUDA packages on machines without a GPU.
 $(READY): pyproject.toml constraints.txt

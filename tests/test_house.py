@@ -126,13 +126,13 @@ def test_public_names_are_all_there():
 
 
 def test_what_is_generated_is_fresh():
-    """README's table of flags and the record's JSON Schema: python scripts/write_reference.py writes both."""
-    scripts = PACKAGE.parent / "scripts"
-    sys.path.insert(0, str(scripts))
+    """README's table of flags and the record's JSON Schema: python docs/write_reference.py writes both."""
+    docs = PACKAGE.parent / "docs"
+    sys.path.insert(0, str(docs))
     try:
         import write_reference
     finally:
-        sys.path.remove(str(scripts))
+        sys.path.remove(str(docs))
     readme = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
     assert write_reference.with_flags(readme) == readme
     assert write_reference.with_benchmarks(readme) == readme

@@ -20,7 +20,7 @@ from videoada.generation.record import savings
 from videoada.learned.parts import STEP_POLICY
 from videoada.learned.step_policy import StepPolicy, find_policy, prompt_embedding
 from videoada.records.record import RunRecord
-from videoada.training.policy_loss import policy_loss
+from videoada.training.steps import policy_loss
 
 
 def test_the_loss_by_hand():

@@ -34,12 +34,13 @@ from videoada.rendering.worker import Outcome, Worker, WorkerPlan
 # ---- kills -----------------------------------------------------------------------------------------------------------
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+KILL_RENDER = str(ROOT / "scripts" / "experiments" / "kill_render.py")
 
 
 def test_killed_and_resumed(tmp_path):
-    """The short form of scripts/kill_render.py; what follows is the same on a Ray cluster."""
+    """The short form of scripts/experiments/kill_render.py; what follows is the same on a Ray cluster."""
     subprocess.run(
-        [sys.executable, str(ROOT / "scripts/kill_render.py"), "--videos", "4", "--steps", "5", "--kills", "2",
+        [sys.executable, KILL_RENDER, "--videos", "4", "--steps", "5", "--kills", "2",
          "--wait", "3", "6", "--folder", str(tmp_path / "kills")], check=True, timeout=240,
     )  # fmt: skip
 
@@ -48,7 +49,7 @@ def test_killed_and_resumed(tmp_path):
 def test_a_ray_node_is_killed(tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed")
     subprocess.run(
-        [sys.executable, str(ROOT / "scripts/kill_render.py"), "--engine", "ray", "--videos", "6", "--steps", "5",
+        [sys.executable, KILL_RENDER, "--engine", "ray", "--videos", "6", "--steps", "5",
          "--kills", "1", "--wait", "8", "9", "--folder", str(tmp_path / "kills")], check=True, timeout=240,
     )  # fmt: skip
 

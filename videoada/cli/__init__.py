@@ -12,6 +12,7 @@ from videoada.cli import (
     render,
     report,
     status,
+    train,
 )
 from videoada.cli.app import app, main
 
@@ -29,4 +30,5 @@ __all__ = [
     "render",
     "report",
     "status",
+    "train",
 ]

@@ -90,7 +90,8 @@ class TrainedPart:
 
     kind: str  # in messages: "exit heads are"
     folder: str  # of the package's assets
-    option: str  # that names a file of one's own
+    command: str  # that trains one
+    option: str  # the parameter that names a file of one's own, as messages show it
     kept: WeakKeyDictionary[Any, dict[str, Any]] = field(default_factory=WeakKeyDictionary)
 
     def file(self, name: str, path: str | Path | None = None) -> Path:
@@ -99,8 +100,8 @@ class TrainedPart:
         found = Path(path) if path is not None else ASSETS / self.folder / f"{name}.safetensors"
         if path is None and not (named and found.is_file()):
             raise ModelError(
-                f"no {self.kind} shipped for '{name}': train as the README says under 'Two learned "
-                f"parts', and name the file with {self.option}"
+                f"no {self.kind} shipped for '{name}': train with `{self.command} all --model {name} "
+                f"--prompts FILE --out FILE.safetensors`, and name the file with {self.option}"
             )
         if not found.is_file():
             raise ModelError(f"{self.option}: there is no file {str(path)[:200]}")
@@ -124,5 +125,5 @@ class TrainedPart:
             raise ModelError(f"can't read {path}: {error.strerror}") from None
 
 
-EXIT_HEADS = TrainedPart("exit heads are", "early_exit", "--exit-heads")
-STEP_POLICY = TrainedPart("step policy is", "step_count", "--step-policy")
+EXIT_HEADS = TrainedPart("exit heads are", "early_exit", "videoada train exits", "`exit_heads`")
+STEP_POLICY = TrainedPart("step policy is", "step_count", "videoada train steps", "`step_policy`")

@@ -27,7 +27,7 @@ SMALLEST_FLOW = 12  # pixels; DIS takes nothing smaller
 
 class CoherenceLimits(FrozenConfig):
     """What a clip may measure at most. None leaves a check out. The defaults pass every clean clip of the shapes world
-    that moves, also a bouncing one (scripts/measure_metrics.py prints by how much)."""
+    that moves, also a bouncing one (scripts/experiments/metrics.py prints by how much)."""
 
     max_still_share: float | None = Field(default=0.3, ge=0, le=1)
     max_return_share: float | None = Field(default=0.2, ge=0, le=1)

@@ -1,0 +1,41 @@
+"""What the training of the embedded models shares: processes that share a batch, the clips."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from videoada.shapes import Scene, random_scene
+
+SIZE, FRAMES, MAX_TOKENS = 64, 16, 40
+say = functools.partial(print, flush=True)
+
+
+def in_processes(rank: int, world: int, run: Path, train: Callable[..., None], *args: object) -> None:
+    """`train(run, …)` in one of `world` processes that average their gradients, each on its share of the cores."""
+    torch.set_num_threads(max(torch.get_num_threads() // world, 1) if world > 1 else torch.get_num_threads())
+    if world > 1:
+        store = dist.FileStore(str(run / "rendezvous"), world)
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
+    train(run, *args)
+
+
+def launch(world: int, run: Path, train: Callable[..., None], *args: object) -> None:
+    (run / "rendezvous").unlink(missing_ok=True)
+    torch.multiprocessing.spawn(in_processes, (world, run, train, *args), nprocs=world)
+
+
+def random_scenes(seed: int, count: int, two_object_share: float) -> list[Scene]:
+    rng = np.random.default_rng(seed)
+    return [random_scene(rng, 2 if rng.random() < two_object_share else 1) for _ in range(count)]
+
+
+def to_uint8(frames: Tensor) -> np.ndarray:
+    """(N, 3, H, W) in [-1, 1] → (N, H, W, 3) uint8."""
+    return (frames.permute(0, 2, 3, 1) * 127.5 + 127.5).round().clamp(0, 255).byte().cpu().numpy()

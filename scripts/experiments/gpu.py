@@ -1,0 +1,266 @@
+"""Time skipping at the real models' size: both architectures of configs/architectures/, with random weights.
+
+    python scripts/experiments/gpu.py                 # on a GPU: 16 frames, 256×256 and 448×256, float16, 50 steps
+    python scripts/experiments/gpu.py --preset cpu    # without one: 4 frames, 64×64, 6 steps; ten minutes, 20 GiB
+
+What random weights draw means nothing, so the masks are fixed; skipped steps are filled as by default. In every round
+all runs take turns, step by step; a figure is the median over the rounds. Efficiency = ideal ÷ measured time of the
+denoising (encoding and decoding are the same in every run). Ideal = what the full run's denoising takes outside its
+UNet calls + what the run's own calls take: where calls cost the same, that is the full time less the UNet time of what
+was skipped, and the noise of the calls, on a CPU larger than what is looked for, cancels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import gc
+import json
+import resource
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+import transformers
+import yaml
+from PIL import Image
+
+from videoada.benchmarks.timing import in_turn, twin
+from videoada.config.run import GenerationConfig, SkipConfig
+from videoada.models.call import draw_batch
+from videoada.models.catalogue import ASSETS
+from videoada.records.record import package_versions
+from videoada.skipping.rules.policy import Decision, SkipState
+from videoada.skipping.skip_steps import skip_steps
+
+ROOT = Path(__file__).resolve().parents[2]
+PRESETS: dict[str, dict[str, Any]] = {
+    "gpu": {"steps": 50, "predictions": (26, 17, 13), "rounds": 5, "batch": 4},
+    "cpu": {"steps": 6, "predictions": (4, 3, 2), "rounds": 2, "seconds": 120, "batch": 4,
+            "video": {"height": 64, "width": 64, "num_frames": 4}},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OwnMasks:
+    """Each prompt of the batch its own mask."""
+
+    masks: tuple[tuple[bool, ...], ...]
+    num_latents = 0
+
+    def decide(self, state: SkipState) -> Decision:
+        nothing = (None,) * state.num_prompts
+        return Decision(tuple(self.masks[i][state.step] for i in range(state.num_prompts)), nothing, nothing)
+
+
+def build(name: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
+    """The pipeline with random weights, and its video's size."""
+    layout = yaml.safe_load((ROOT / "configs" / "architectures" / f"{name}.yaml").read_text())
+    tokenizer = transformers.CLIPTokenizer.from_pretrained(ASSETS / "tiny-t2v" / "tokenizer", model_max_length=77)
+    parts: dict[str, Any] = {"tokenizer": tokenizer}
+    torch.manual_seed(0)
+    for part, values in layout.items():
+        if not isinstance(values, dict) or "class" not in values:
+            continue
+        values = dict(values)
+        kind = getattr(diffusers, values["class"], None) or getattr(transformers, values["class"])
+        del values["class"]
+        with device:
+            if config_class := getattr(kind, "config_class", None):
+                parts[part] = kind(config_class(**values))
+            else:
+                parts[part] = kind(**values)
+        if isinstance(parts[part], torch.nn.Module):
+            parts[part] = parts[part].to(device, dtype).eval().requires_grad_(False)
+    pipe = getattr(diffusers, layout["pipeline"])(**parts)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe, layout["video"]
+
+
+def masked(steps: int, predictions: int, shift: int = 0) -> tuple[bool, ...]:
+    """`predictions` steps of `steps`, spread evenly, the first among them; others moved by `shift`."""
+    chosen = {0} | {min(max(int(p) + shift, 1), steps - 1) for p in np.linspace(0, steps - 1, predictions).round()[1:]}
+    rest = [step for step in range(1, steps) if step not in chosen]
+    return tuple(step in chosen | set(rest[: predictions - len(chosen)]) for step in range(steps))
+
+
+class Calls:
+    """Rows and seconds of each UNet call of one pipeline, the device waited for on both sides."""
+
+    def __init__(self, pipe: Any):
+        self.rows: list[int] = []
+        self.seconds: list[float] = []
+        forward = pipe.unet.forward
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            wait(pipe)
+            began = time.perf_counter()
+            result = forward(*args, **kwargs)
+            wait(pipe)
+            self.rows.append(len(args[0]))
+            self.seconds.append(time.perf_counter() - began)
+            return result
+
+        pipe.unet.forward = timed  # on a twin's own denoiser object, which is thrown away with it
+
+
+def wait(pipe: Any) -> None:
+    if pipe.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak_memory(pipe: Any) -> int:
+    if pipe.device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def run(pipe: Any, requests: list[GenerationConfig], policy: Any, hand_over: Callable[[], None]) -> dict[str, Any]:
+    """One generation that hands its turn over after each step: its trace and its UNet calls."""
+    own = twin(pipe)
+    own.scheduler = own.scheduler.from_config(own.scheduler.config)
+    calls, denoising, began = Calls(own), 0.0, 0.0
+
+    def on_step(step: int, *_: Any) -> None:
+        nonlocal denoising, began
+        wait(pipe)
+        denoising += time.perf_counter() - (began if step else trace.started)
+        hand_over()
+        began = time.perf_counter()
+
+    with skip_steps(own, policy, on_step=on_step) as trace:
+        trace.synchronize = True
+        draw_batch(own, requests)
+    return {"trace": trace, "rows": calls.rows, "seconds": calls.seconds, "denoising": denoising}
+
+
+def rounds(
+    pipe: Any, requests: list[GenerationConfig], kinds: dict[str, Any], count: int, most_seconds: float = float("inf")
+) -> list[dict[str, Any]]:
+    """Every kind of run in every round, in turns step by step; one row of figures for each kind, "full" first.
+
+    No round begins once `most_seconds` have passed.
+    """
+    started = time.perf_counter()
+    draw_batch(pipe, [r.model_copy(update={"num_inference_steps": 1}) for r in requests])  # warm-up
+    memory = {}
+    if pipe.device.type == "cuda":  # alone, for in turns they share one peak
+        for kind, policy in kinds.items():
+            torch.cuda.reset_peak_memory_stats()
+            run(pipe, requests, policy, lambda: None)
+            memory[kind] = peak_memory(pipe)
+    measured: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
+    names, calls = list(kinds), defaultdict(list)
+    for i in range(count):
+        if i and time.perf_counter() - started > most_seconds:
+            break
+        order = names[i % len(names) :] + names[: i % len(names)]
+        found = in_turn(*(functools.partial(run, pipe, requests, kinds[kind]) for kind in order))
+        results = dict(zip(order, found, strict=True))
+        full, full_seconds = results["full"]
+        for kind, (each, seconds) in results.items():
+            for rows, call in zip(each["rows"], each["seconds"], strict=True):
+                calls[rows].append(call)
+            ideal = full["denoising"] - sum(full["seconds"]) + sum(each["seconds"])
+            figures = {
+                "seconds": seconds,
+                "denoising_seconds": each["denoising"],
+                "speedup": full_seconds / seconds,
+                "efficiency": ideal / each["denoising"],
+                "own": each["trace"].own_seconds / each["trace"].num_steps,
+            }
+            measured[kind].append(figures)
+            print(f"  {kind}: {seconds:.3f} s, {figures['efficiency']:.4f} of the ideal", flush=True)
+    rows = [
+        {
+            "run": kind,
+            "predictions": results[kind][0]["trace"].num_predictions,
+            "unet_rows": results[kind][0]["trace"].unet_rows,
+            **{
+                name: round(statistics.median(f[name] for f in figures), 4)
+                for name in ("seconds", "denoising_seconds", "speedup", "efficiency")
+            },
+            "own_milliseconds_a_step": round(1e3 * statistics.median(f["own"] for f in figures), 4),
+            "peak_memory_bytes": memory.get(kind, peak_memory(pipe)),
+        }
+        for kind, figures in measured.items()
+    ]  # fmt: skip
+    rows[0]["unet_call_milliseconds"] = {
+        str(size): round(1e3 * statistics.median(s), 3) for size, s in sorted(calls.items())
+    }
+    return rows
+
+
+def measure(name: str, preset: dict[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """All figures of one architecture."""
+    began = time.perf_counter()
+    pipe, video = build(name, device, dtype)
+    video = preset.get("video", video)
+    print(f"{name}: {sum(p.numel() for p in pipe.unet.parameters()) / 1e9:.2f} G parameters in the UNet, "
+          f"built in {time.perf_counter() - began:.0f} s; {video}", flush=True)  # fmt: skip
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8))
+    image = {"image": picture} if hasattr(pipe, "image_encoder") else {}
+    steps = preset["steps"]
+    requests = [
+        GenerationConfig(prompt=f"prompt {i}", seed=i, num_inference_steps=steps, **video, **image)
+        for i in range(preset["batch"])
+    ]
+    full, rule = SkipConfig(policy="none"), SkipConfig(tolerance=1e-12)  # the default: asked, and always computes
+    kinds: dict[str, Any] = {"full": full} | {
+        f"{n} predictions": SkipConfig(policy="mask", mask=masked(steps, n), predictor="linear", corrector=True)
+        for n in preset["predictions"]
+    } | {"rule": rule}  # fmt: skip
+    alone = rounds(pipe, requests[:1], kinds, preset["rounds"], preset.get("seconds", float("inf")))
+    decision = alone[-1]["own_milliseconds_a_step"]
+    own = tuple(masked(steps, n, shift=i) for i, n in enumerate((*preset["predictions"], preset["predictions"][0])))
+    together = rounds(pipe, requests, {"full": full, "each its own mask": OwnMasks(own[: len(requests)])}, 1)
+    return {
+        "unet_parameters": sum(p.numel() for p in pipe.unet.parameters()),
+        "video": video,
+        "num_inference_steps": steps,
+        "batch_1": alone,
+        f"batch_{len(requests)}": together,
+        "decision_milliseconds": decision,
+        "decision_share_of_a_unet_call": round(decision / alone[0]["unet_call_milliseconds"]["2"], 6),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=tuple(PRESETS), default="gpu" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--models", nargs="*", default=["modelscope-t2v", "i2vgen-xl"])
+    parser.add_argument(
+        "--output", type=Path, default=None, help="samples/results/architectures-PRESET.json if left out"
+    )
+    args = parser.parse_args()
+    if args.preset == "gpu" and not torch.cuda.is_available():
+        parser.error("there is no CUDA device here; use --preset cpu")
+    on_gpu = args.preset == "gpu"
+    device, dtype = torch.device("cuda" if on_gpu else "cpu"), torch.float16 if on_gpu else torch.float32
+    output = args.output or ROOT / "samples" / "results" / f"architectures-{args.preset}.json"
+    began = time.perf_counter()
+    result: dict[str, Any] = {
+        "weights": "random",
+        "device": torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads",
+        "dtype": str(dtype).removeprefix("torch."),
+        "versions": package_versions(),
+        "models": {},
+    }
+    for name in args.models:
+        result["models"][name] = measure(name, PRESETS[args.preset], device, dtype)
+        gc.collect()
+        torch.cuda.empty_cache()
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(result | {"seconds": round(time.perf_counter() - began)}, indent=2) + "\n")
+    print(json.dumps(result["models"], indent=2))
+
+
+if __name__ == "__main__":
+    main()
