@@ -13,6 +13,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from videoada.config.run import GenerationConfig, LoadConfig, SkipConfig
+from videoada.errors import ConfigError
 from videoada.records.schema1 import upgraded
 
 SCHEMA_VERSION = 2
@@ -100,7 +101,16 @@ class RunRecord(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _in_schema_2(cls, values: Any) -> Any:
-        return upgraded(values) if isinstance(values, dict) and "request" not in values else values
+        if not isinstance(values, dict):
+            return values
+        values = upgraded(values) if "request" not in values else dict(values)
+        for name, kind in (("request", GenerationConfig), ("skip", SkipConfig), ("load", LoadConfig)):
+            if isinstance(values.get(name), dict):
+                try:
+                    values[name] = kind(**values[name])
+                except ConfigError as error:  # of a file: nobody gave such a parameter
+                    raise ValueError(f"{name}: {error}") from None
+        return values
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:

@@ -1,0 +1,77 @@
+"""One list of settings: what each command takes, what a prompt file's columns are, how messages name parameters."""
+
+from __future__ import annotations
+
+import pytest
+import typer
+from commandline import run
+from conftest import PROMPTS
+
+from videoada.cli import app
+from videoada.cli.app import as_flags
+from videoada.config.prompts import COLUMNS, read_rows
+from videoada.config.run import GenerationConfig, LoadConfig, SkipConfig
+from videoada.config.settings import RunSettings, said_of
+
+SETTINGS = {name for name in RunSettings.model_fields if said_of(name)}
+OF_A_VIDEO = {"prompt", "image", "num_videos"}
+SKIPPING = {*SkipConfig.model_fields, "quality"}
+TAKEN = {
+    "generate": SETTINGS,
+    "render": SETTINGS - OF_A_VIDEO,
+    "benchmark": SETTINGS - OF_A_VIDEO,
+    "calibrate": SETTINGS - OF_A_VIDEO - SKIPPING - {"step_policy"},
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_commands_take_the_settings_of_the_one_list(name):
+    command = typer.main.get_command(app).commands[name]
+    options = {parameter.name: parameter for parameter in command.params}
+    assert set(options) & SETTINGS == TAKEN[name]
+    for setting in TAKEN[name]:
+        assert options[setting].default is None
+        if setting not in ("seed", "batch_size", "target_psnr", "steps"):  # of which some commands say more
+            assert options[setting].help == RunSettings.model_fields[setting].description
+
+
+def test_the_list_holds_every_field_of_the_configurations():
+    fields = {*GenerationConfig.model_fields, *SkipConfig.model_fields, *LoadConfig.model_fields}
+    assert fields - set(RunSettings.model_fields) == {"num_inference_steps"}  # `steps`, which may be auto
+    assert set(COLUMNS.values()) - set(RunSettings.model_fields) == {"id", "size"}
+    for name in SETTINGS:
+        assert RunSettings.model_fields[name].description
+
+
+def test_rows_name_any_setting_of_a_video_or_of_skipping(tmp_path):
+    (tmp_path / "p.csv").write_text(
+        "prompt,predictor,corrector,early_exit,max-skip-steps,damping,mask\n"
+        f'"{PROMPTS[0]}",hold,false,Yes,3,,\n"{PROMPTS[1]}",linear,1,0,,0.5,110\n'
+    )
+    first, second = (row.fields for row in read_rows(tmp_path / "p.csv"))
+    assert (first["corrector"], first["early_exit"], first["max_skip_steps"]) == (False, True, 3)
+    assert (second["corrector"], second["damping"], second["mask"]) == (True, 0.5, "110")
+    assert RunSettings(**second | {"damping": None}).skip().mask == (True, True, False)
+
+
+def test_a_row_that_is_neither_true_nor_false_is_one_line(tmp_path, capsys):
+    (tmp_path / "p.csv").write_text(f'prompt,corrector\n"{PROMPTS[0]}",perhaps\n')
+    code, _, err = run(capsys, "render", str(tmp_path / "p.csv"), "--out", str(tmp_path / "out"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "line 2: --corrector: 'perhaps' is neither true nor false" in err
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("give `image=FILE`", "give --image FILE"),
+        ("`policy=every-n` and `every=1`", "--policy every-n and --every 1"),
+        ("with `corrector=False`", "with --no-corrector"),
+        ("`early_exit=True`, `num_inference_steps`: x", "--early-exit, --steps: x"),
+        ("`save_statistics` keeps", "--save-stats keeps"),
+        ("as `videoada train exits` does", "as `videoada train exits` does"),
+        ("`UNet`", "`UNet`"),
+    ],
+)
+def test_parameters_become_flags(message, shown):
+    assert as_flags(message) == shown
