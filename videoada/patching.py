@@ -185,8 +185,13 @@ def _make_copies_plain(patched: Any, plain: type) -> None:
         taken, state = _taken_out(self), rest[0] if rest else None
         if taken and (state is None or isinstance(state, dict)):
             rest = [{**(state or {}), **taken}, *rest[1:]]
-        plain_args = tuple(plain if value is patched else value for value in args)
-        return (plain if maker is patched else maker, plain_args, *rest)
+        made_plain = tuple(plain if value is patched else value for value in args)
+        kind = getattr(maker, "__name__", "")
+        if kind == "__newobj__":  # of which pickle demands the object's own class
+            maker = plain.__new__
+        elif kind == "__newobj_ex__":
+            maker, made_plain = functools.partial(plain.__new__, plain, *args[1], **args[2]), ()
+        return (plain if maker is patched else maker, made_plain, *rest)
 
     def copying(name: str) -> Callable[..., Any]:
         @functools.wraps(getattr(plain, name))

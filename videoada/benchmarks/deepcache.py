@@ -72,7 +72,7 @@ def cached_blocks(unet: Any, interval: int) -> Iterator[BlockCache]:
         return result
 
     def cached(index: int, inherited: Callable[..., Any], module: Any, *args: Any, **kwargs: Any) -> Any:
-        if not cache.shallow:
+        if not cache.shallow or index not in cache.kept:  # early exit may have ended the full call before this module
             cache.kept[index] = inherited(*args, **kwargs)
         return cache.kept[index]
 

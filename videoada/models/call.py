@@ -107,7 +107,7 @@ def draw_batch(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Video
             if "decode_chunk_size" in inspect.signature(type(pipe).__call__).parameters:
                 options["decode_chunk_size"] = request.decode_chunk_size
             else:
-                stack.enter_context(_decoding_in_chunks(pipe, request.decode_chunk_size))
+                stack.enter_context(decoding_in_chunks(pipe, request.decode_chunk_size))
         output = pipe(**options)
     if not all(np.isfinite(frames).all() for frames in output.frames):
         raise ConfigError("the frames are not numbers (NaN): lower --guidance-scale, or take another --dtype")
@@ -119,7 +119,7 @@ def _as_image(image: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _decoding_in_chunks(pipe: Any, size: int) -> Iterator[None]:
+def decoding_in_chunks(pipe: Any, size: int) -> Iterator[None]:
     """A pipeline that decodes all frames at once, decoding `size` frames at a time for the length of the block."""
 
     def decode(inherited: Callable[..., Tensor], pipe: Any, latents: Tensor, *args: Any, **kwargs: Any) -> Tensor:

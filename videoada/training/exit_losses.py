@@ -56,15 +56,20 @@ def joined(parts: list[Features]) -> Features:
 
 @contextmanager
 def watched(unet: Any) -> Iterator[list[Features]]:
-    """The UNet's calls run as they are; the list fills with the features of each, newest last."""
+    """The UNet's calls run as they are; the list fills with the features of each, newest last.
+
+    A call that early exit ends before the last exit has no features of all of them, and is left out.
+    """
     found: list[Features] = []
     parts: dict[str, Any] = {}
+    exits = [unet.mid_block, *list(unet.up_blocks)[:-1]]
 
     def network(inherited: Callable[..., Any], unet: Any, *args: Any, **kwargs: Any) -> Any:
         parts["deep"] = []
         result = inherited(*args, **kwargs)
-        output = result[0] if isinstance(result, tuple) else result.sample
-        found.append(Features(parts["deep"], parts["fine"], parts["time"], output))
+        if len(parts["deep"]) == len(exits):
+            output = result[0] if isinstance(result, tuple) else result.sample
+            found.append(Features(parts["deep"], parts["fine"], parts["time"], output))
         return result
 
     def first_down(inherited: Callable[..., Any], block: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -81,7 +86,7 @@ def watched(unet: Any) -> Iterator[list[Features]]:
     with ExitStack() as stack:
         stack.enter_context(replaced(unet, "forward", network))
         stack.enter_context(replaced(unet.down_blocks[0], "forward", first_down))
-        for block in (unet.mid_block, *list(unet.up_blocks)[:-1]):
+        for block in exits:
             stack.enter_context(replaced(block, "forward", at_exit))
         yield found
 
