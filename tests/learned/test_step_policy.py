@@ -87,7 +87,7 @@ def test_each_prompt_runs_with_its_own_number(pipe, tmp_path, monkeypatch):
     ]
     [compared] = videoada.compare(pipe, requests[1:2], skip=skip)
     assert (compared.full_record.num_inference_steps, compared.record.most_steps) == (5, 5)
-    monkeypatch.setitem(videoada.generation.generate.__globals__, "choose_steps", lambda pipe, prompts, path: [5, 3, 5])
+    monkeypatch.setattr("videoada.learned.step_policy.choose_steps", lambda pipe, prompts, path: [5, 3, 5])
     drawn = videoada.generate(pipe, requests, skip=skip, batch_size=3)
     assert [record.num_inference_steps for _, record in drawn] == [5, 3, 5]
     assert [record.prompt for _, record in drawn] == list(PROMPTS[:3])

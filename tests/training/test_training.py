@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from videoada import LoadConfig, SkipConfig, load_pipeline
 from videoada.config.prompts import read_requests
 from videoada.errors import ModelError
-from videoada.generation import generate
+from videoada.generation.generate import generate
 from videoada.learned.early_exit import find_heads
 from videoada.learned.step_policy import StepPolicy
 from videoada.media.video import Video
