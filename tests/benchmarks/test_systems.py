@@ -25,7 +25,7 @@ from videoada.evaluation.report import write_report
 from videoada.learned.early_exit import find_heads
 from videoada.learned.exit_heads import ExitHeads
 from videoada.learned.parts import EXIT_HEADS, STEP_POLICY, trained_for
-from videoada.learned.step_policy import StepPolicy, find_policy, prompt_embedding
+from videoada.learned.step_policy import StepPolicy, find_policy, prompt_embedding, with_chosen_steps
 from videoada.records.find import settings_of
 from videoada.records.record import RunRecord
 from videoada.rendering.jobs import plan_jobs
@@ -280,7 +280,7 @@ def test_what_ships_saves_work_and_keeps_the_video(pipe):
     for part, most in ((EXIT_HEADS, 2e6), (STEP_POLICY, 1e6)):
         assert part.file("tiny-t2v").stat().st_size < most
     request = videoada.GenerationConfig(prompt=PROMPTS[0], seed=3, step_policy="shipped")
-    [chosen] = videoada.generation.generate.__globals__["with_chosen_steps"](pipe, [request])
+    [chosen] = with_chosen_steps(pipe, [request])
     assert chosen.num_inference_steps in find_policy(pipe).counts
     skip = SkipConfig(policy="none", early_exit=True)
     [compared] = videoada.compare(pipe, [request.model_copy(update={"step_policy": None})], skip=skip)
