@@ -17,7 +17,7 @@ from videoada.models.catalogue import ASSETS, EMBEDDED
 PACKAGE = Path(videoada.__file__).parent
 # A room may import from itself and from those before it.
 ROOMS = (
-    "errors", "files", "plots", "shapes", "config", "media", "records", "metrics", "models", "skipping",
+    "errors", "files", "patching", "plots", "shapes", "config", "media", "records", "metrics", "models", "skipping",
     "learned", "generation", "rendering", "evaluation", "benchmarks", "training", "cli", "__main__", "__init__",
 )  # fmt: skip
 LEVEL = {name: i for i, name in enumerate(ROOMS)}
@@ -65,6 +65,18 @@ def test_imports_run_downwards(path):
             assert LEVEL[parts[1]] <= LEVEL[own], f"{inside(path)} imports upwards: {name}"
         if parts[0] == "diffusers" and "pipelines" in parts:
             pytest.fail(f"{path} reaches into diffusers.pipelines; import from the top level")
+
+
+def test_only_denoisers_know_the_unet_by_name():
+    """Other modules get the denoiser from models/denoisers.py, so that they work for transformers, too."""
+    allowed = ("learned/", "benchmarks/deepcache.py", "models/denoisers.py")
+    for path in MODULES:
+        if not inside(path).startswith(allowed):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                by_attribute = isinstance(node, ast.Attribute) and node.attr == "unet"
+                by_name = isinstance(node, ast.Constant) and node.value == "unet"
+                assert not by_attribute, f"{inside(path)}:{node.lineno} accesses .unet"
+                assert not by_name, f"{inside(path)}:{node.lineno} names the unet"
 
 
 def test_no_circle_of_imports_downwards_or_within_a_room():

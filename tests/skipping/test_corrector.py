@@ -16,6 +16,7 @@ from videoada.errors import ConfigError
 from videoada.metrics import paired_fidelity
 from videoada.models.pipelines import make_scheduler, scheduler_of
 from videoada.skipping.rewind import Rewind
+from videoada.skipping.skip_steps import run_of
 
 SCHEDULERS = ("ddim", "dpm++", "dpm++-sde", "unipc", "euler", "euler-a")
 
@@ -186,12 +187,12 @@ def test_without_guidance_there_is_no_half_to_leave_out(pipe):
 
 def test_nothing_is_kept_after_the_block(pipe):
     with skip_steps(pipe, tolerance=0.05):
-        run = type(pipe.unet)._skip_run
+        run = run_of(pipe.unet)
         kept = []
-        draw(pipe, steps=14, num_frames=2, callback=lambda *_: kept.append(len(run.rewind.taken)))
+        draw(pipe, steps=14, num_frames=2, callback=lambda *_: kept.append(len(run.correction.rewind.taken)))
         assert max(kept) <= 10  # the longest run of skips, and its ends
-    assert not run.rewind.taken
-    assert not run.past
+    assert not run.correction.rewind.taken
+    assert not run.correction.past
 
 
 def test_compiled_and_offloaded_are_no_different(pipe):

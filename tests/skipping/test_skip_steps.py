@@ -17,6 +17,7 @@ from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError, ModelError
 from videoada.metrics import paired_fidelity
 from videoada.models.pipelines import scheduler_of
+from videoada.skipping.skip_steps import run_of
 
 
 @pytest.mark.parametrize("guidance_scale", [9.0, 1.0])
@@ -212,13 +213,13 @@ def test_keeps_no_latent_longer_than_needed(pipe):
     assert sum(ref() is not None for ref in alive) == 0
     kept = []
     with skip_steps(pipe, threshold=0.3):
-        run = type(pipe.unet)._skip_run
+        run = run_of(pipe.unet)
         draw(pipe, steps=10, callback=lambda *_: kept.append(len(run.latents)))
     assert max(kept) == 4
     assert not run.latents
     assert not run.held
-    assert not run.past
-    assert not run.rewind.taken
+    assert not run.correction.past
+    assert not run.correction.rewind.taken
 
 
 def test_mask_of_the_wrong_length_is_refused(pipe):
@@ -319,7 +320,7 @@ def test_rows_of_a_part_of_the_batch_are_the_right_rows():
     pipe = TwoCalls()
     alone = pipe([0.2], 6)
     with skip_steps(pipe, "every-n", every=1):
-        type(pipe.transformer)._skip_run.policy = Second()
+        run_of(pipe.transformer).policy = Second()
         together = pipe([0.1, 0.2, 0.3], 6)
     torch.testing.assert_close(together[1], alone[0])
     assert not torch.allclose(together[0], pipe([0.1], 6)[0])

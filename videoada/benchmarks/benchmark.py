@@ -24,6 +24,7 @@ from videoada.learned.parts import EXIT_HEADS, STEP_POLICY
 from videoada.learned.step_policy import with_most_steps
 from videoada.media.video import Video
 from videoada.metrics import check_coherence, paired_fidelity
+from videoada.models.denoisers import device_of, dtype_of
 from videoada.models.pipelines import model_info
 from videoada.shapes import agreement, measure, parse
 
@@ -138,7 +139,7 @@ def digest(method: Method, pipe: Any, batch: Sequence[GenerationConfig] = ()) ->
     about: dict[str, Any] = {
         "method": method.model_dump(mode="json", exclude_none=True),
         "weights": info.weights_sha256 or f"{info.source} {info.revision}",
-        "device": pipe._execution_device.type, "dtype": str(pipe.unet.dtype),
+        "device": device_of(pipe).type, "dtype": str(dtype_of(pipe)),
     }  # fmt: skip
     if method.skip.batch_decision != "prompt":
         size = method.batch_size or len(batch)

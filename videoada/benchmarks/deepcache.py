@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from videoada.errors import ConfigError
+from videoada.patching import replaced
 
 
 class BlockCache:
@@ -58,39 +59,28 @@ def cached_blocks(unet: Any, interval: int) -> Iterator[BlockCache]:
     if not hasattr(unet, "down_blocks") or not hasattr(unet, "up_blocks"):
         raise ConfigError(f"{type(unet).__name__} has no down and up blocks to cache")
     cache = BlockCache(interval)
-    deep = _deep_modules(unet)
-    plain = unet.forward
-    originals = [module.forward for module in deep]
 
-    def forward(sample: Any, timestep: Any, *args: Any, **kwargs: Any) -> Any:
+    def forward(inherited: Callable[..., Any], unet: Any, sample: Any, timestep: Any, *args: Any, **kwargs: Any) -> Any:
         cache.begin_call(sample, timestep)
         if cache.shallow in cache.flops:
-            return plain(sample, timestep, *args, **kwargs)
+            return inherited(sample, timestep, *args, **kwargs)
         from torch.utils.flop_counter import FlopCounterMode
 
         with FlopCounterMode(display=False) as counter:
-            result = plain(sample, timestep, *args, **kwargs)
+            result = inherited(sample, timestep, *args, **kwargs)
         cache.flops[cache.shallow] = counter.get_total_flops()
         return result
 
-    try:
-        unet.forward = forward
-        for i, (module, original) in enumerate(zip(deep, originals, strict=True)):
-            module.forward = _cached(cache, i, original)
+    def cached(index: int, inherited: Callable[..., Any], module: Any, *args: Any, **kwargs: Any) -> Any:
+        if not cache.shallow or index not in cache.kept:  # early exit may have ended the full call before this module
+            cache.kept[index] = inherited(*args, **kwargs)
+        return cache.kept[index]
+
+    with ExitStack() as stack:
+        stack.enter_context(replaced(unet, "forward", forward))
+        for i, module in enumerate(_deep_modules(unet)):
+            stack.enter_context(replaced(module, "forward", functools.partial(cached, i)))
         yield cache
-    finally:
-        for item in (unet, *deep):
-            vars(item).pop("forward", None)
-
-
-def _cached(cache: BlockCache, place: int, original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)  # the UNet's code asks blocks what they take
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        if not cache.shallow:
-            cache.kept[place] = original(*args, **kwargs)
-        return cache.kept[place]
-
-    return forward
 
 
 def _deep_modules(unet: Any) -> list[Any]:

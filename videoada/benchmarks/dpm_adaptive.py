@@ -18,12 +18,14 @@ import torch
 from torch import Tensor
 
 from videoada.errors import ConfigError
+from videoada.models.denoisers import denoiser_of
+from videoada.patching import replaced, unpatched
 from videoada.skipping.rows import take_output
 from videoada.skipping.rules.guidance import find_guidance_scale
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import read_prediction
 from videoada.skipping.schedule import noise_levels, prediction_type
-from videoada.skipping.skip_steps import replaced_methods
+from videoada.skipping.skip_steps import alone
 
 Noise = Callable[[Tensor, float], Tensor]  # ε̂ of x at λ
 MOST_CALLS = 1000
@@ -90,7 +92,8 @@ def solved_adaptively(pipe: Any, rtol: float, like_steps: int = 50) -> Iterator[
         raise ConfigError(f"{type(pipe.scheduler).__name__} has no ᾱ, which DPM-Solver goes by")
     calls = Calls()
     kept: dict[str, Any] = {}
-    clock = type(pipe.scheduler).from_config(pipe.scheduler.config)  # ends the way as the full run does
+    kind: Any = unpatched(type(pipe.scheduler))
+    clock = kind.from_config(pipe.scheduler.config)  # ends the way as the full run does
     clock.set_timesteps(like_steps)
 
     def on_call(inherited: Callable[..., Any], denoiser: Any, sample: Tensor, timestep: Any, **kwargs: Any) -> Any:
@@ -101,22 +104,22 @@ def solved_adaptively(pipe: Any, rtol: float, like_steps: int = 50) -> Iterator[
     def on_step(
         inherited: Callable[..., Any], scheduler: Any, guided: Tensor, timestep: Any, sample: Tensor, **kwargs: Any
     ) -> Any:
-        alone = len(kept["rows"]) == 1
+        without_guidance = len(kept["rows"]) == 1
         uncond, cond = (_as_scheduler(half, guided) for half in (kept["rows"][:1], kept["rows"][-1:]))
-        scale = 1.0 if alone else find_guidance_scale(guided, uncond, cond)
+        scale = 1.0 if without_guidance else find_guidance_scale(guided, uncond, cond)
         timesteps = clock.timesteps.tolist()
         kind, alpha_bar = prediction_type(scheduler), scheduler.alphas_cumprod.double().numpy()
         table = 0.5 * (np.log(np.maximum(alpha_bar, 1e-12)) - np.log(np.maximum(1 - alpha_bar, 1e-12)))
 
         def output(x: Tensor, t: float) -> Tensor:
             rows = _as_network(x, kept["rows"][:1])
-            given = rows if alone else torch.cat([rows, rows])
+            given = rows if without_guidance else torch.cat([rows, rows])
             time = torch.tensor(t, dtype=torch.float32, device=x.device)
             found = take_output(kept["network"](given.to(kept["rows"].dtype), time, **kept["kwargs"]))[0].float()
             calls.calls, calls.rows = calls.calls + 1, calls.rows + len(found)
             if calls.calls > MOST_CALLS:
                 raise ConfigError(f"the adaptive solver needs more than {MOST_CALLS} calls; raise its tolerance")
-            if alone:
+            if without_guidance:
                 return _as_scheduler(found, x)
             u, c = (_as_scheduler(half, x) for half in found.chunk(2))
             return u + scale * (c - u)
@@ -130,11 +133,12 @@ def solved_adaptively(pipe: Any, rtol: float, like_steps: int = 50) -> Iterator[
         ended = output(solved, timesteps[-1]).to(guided.dtype)
         return clock.step(ended, clock.timesteps[-1], solved.to(sample.dtype), return_dict=kwargs.get("return_dict", 1))
 
-    owner = object()
-    methods: dict[int, dict[str, Callable[..., Any]]] = {
-        id(pipe.unet): {"__call__": on_call}, id(pipe.scheduler): {"step": on_step}
-    }  # fmt: skip
-    with replaced_methods([pipe.unet, pipe.scheduler], methods, owner):
+    denoiser, scheduler = denoiser_of(pipe), pipe.scheduler
+    with (
+        alone([denoiser, scheduler], calls),
+        replaced(denoiser, "__call__", on_call),
+        replaced(scheduler, "step", on_step),
+    ):
         yield calls
 
 

@@ -17,6 +17,7 @@ from videoada.config.run import GenerationConfig, SchedulerName, SkipConfig
 from videoada.generation.generate import generate
 from videoada.media.video import Video
 from videoada.models.call import draw_batch
+from videoada.models.denoisers import denoiser_of
 from videoada.models.pipelines import make_scheduler
 
 Spacing = Literal["leading", "trailing", "karras"]
@@ -74,7 +75,7 @@ def draw_with(pipe: Any, method: Method, requests: Sequence[GenerationConfig], b
         if method.timestep_spacing:
             stack.enter_context(spaced(pipe, method.scheduler, method.timestep_spacing))
         if method.cache_interval:
-            cache = stack.enter_context(cached_blocks(pipe.unet, method.cache_interval))
+            cache = stack.enter_context(cached_blocks(denoiser_of(pipe), method.cache_interval))
         if method.solver_tolerance:
             return _solve(pipe, method.solver_tolerance, changed)
         began = time.perf_counter()

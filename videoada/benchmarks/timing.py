@@ -25,6 +25,7 @@ from videoada.learned.exit_heads import ExitHeads
 from videoada.learned.step_policy import with_chosen_steps, with_most_steps
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
 from videoada.models.call import draw_batch
+from videoada.models.denoisers import device_of, dtype_of, names_of_denoisers
 from videoada.models.pipelines import model_info, scheduler_of
 from videoada.records.record import package_versions
 from videoada.skipping.skip_steps import skip_steps
@@ -131,8 +132,8 @@ def time_pairs(
         model=info.name,
         embedded=info.embedded,
         policy=skip.policy,
-        device=str(pipe._execution_device),
-        dtype=str(pipe.unet.dtype).removeprefix("torch."),
+        device=str(device_of(pipe)),
+        dtype=str(dtype_of(pipe)).removeprefix("torch."),
         batch_size=batch_size,
         pairs=pairs,
         num_inference_steps=requests[0].num_inference_steps,
@@ -196,9 +197,10 @@ def _timed(
 
 
 def twin(pipe: Any) -> Any:
-    """The same weights behind a second pipeline and a second denoiser object, which skip_steps can wrap apart."""
+    """The same weights behind a second pipeline and second denoiser objects, which skip_steps can wrap apart."""
     twin = copy.copy(pipe)
-    twin.unet = _shell(pipe.unet, depth=2)  # the unet, its lists of blocks, the blocks: early exit wraps those as well
+    for name in names_of_denoisers(pipe):  # a unet, its lists of blocks, the blocks: early exit wraps those as well
+        setattr(twin, name, _shell(getattr(pipe, name), depth=2))
     return twin
 
 

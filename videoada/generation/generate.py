@@ -18,6 +18,7 @@ from videoada.learned.step_policy import with_chosen_steps, with_most_steps
 from videoada.media.video import Video
 from videoada.models.call import check_request as check_drawable
 from videoada.models.call import draw_batch
+from videoada.models.denoisers import device_of
 from videoada.models.pipelines import model_info, scheduler_of
 from videoada.records.record import RunRecord
 from videoada.skipping.skip_steps import skip_steps
@@ -117,7 +118,7 @@ def _generate_batch(
     on_step: StepCallback | None,
     on_latents: LatentsCallback | None,
 ) -> list[tuple[Video, RunRecord]]:
-    if (device := pipe._execution_device).type == "cuda":
+    if (device := device_of(pipe)).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with (
         scheduler_of(pipe, batch[0].scheduler),

@@ -13,6 +13,7 @@ from videoada.learned.exit_network import ExitTrace
 from videoada.learned.parts import EXIT_HEADS
 from videoada.media.video import Video
 from videoada.metrics.coherence import check_coherence
+from videoada.models.denoisers import device_of, dtype_of
 from videoada.models.images import fingerprint
 from videoada.models.pipelines import load_config, model_info, unknown_words
 from videoada.records.record import RunRecord
@@ -29,7 +30,7 @@ def _heads_of(pipe: Any, skip: SkipConfig) -> dict[str, Any]:
 
 def _peak_memory(pipe: Any) -> int | None:
     """Most bytes held: of the GPU during this run, or of the whole process so far on a CPU."""
-    if (device := pipe._execution_device).type == "cuda":
+    if (device := device_of(pipe)).type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     try:
         import resource
@@ -70,8 +71,8 @@ def make_record(
         peak_memory_bytes=_peak_memory(pipe),
         warnings=_warnings(pipe, request, skip, trace, index, left),
         not_used=_not_used(request, skip, trace, left),
-        device=str(pipe._execution_device),
-        dtype=str(getattr(pipe, "unet", pipe).dtype).removeprefix("torch."),
+        device=str(device_of(pipe)),
+        dtype=str(dtype_of(pipe)).removeprefix("torch."),
     )
 
 

@@ -18,11 +18,17 @@ from videoada.models.pipelines import model_info
 DEFAULT_THRESHOLD = 0.1  # of heads that were never tuned
 
 
-def find_heads(pipe: Any, path: str | Path | None = None) -> ExitHeads:
-    """The heads of a file, or those shipped for this model; read once for each network. Raises ModelError."""
+def _unet_of(pipe: Any) -> Any:
+    """Raises ModelError for a pipeline without one."""
     unet = getattr(pipe, "unet", None)
     if unet is None:
         raise ModelError(f"{type(pipe).__name__} has no unet; early exit knows no other denoiser")
+    return unet
+
+
+def find_heads(pipe: Any, path: str | Path | None = None) -> ExitHeads:
+    """The heads of a file, or those shipped for this model; read once for each network. Raises ModelError."""
+    unet = _unet_of(pipe)
     weights = model_info(pipe).weights_sha256
     return EXIT_HEADS.find(pipe, unet, path, lambda file: ExitHeads.load(file, unet, weights))
 
@@ -37,10 +43,11 @@ def early_exit(
     against the mean uncertainty of each prompt; `heads` are a file's, or those shipped for the model. Goes inside or
     outside `skip_steps`. Raises ModelError for heads of another network, ConfigError for a threshold out of range.
     """
+    unet = _unet_of(pipe)
     found = heads if isinstance(heads, ExitHeads) else find_heads(pipe, heads)
     if threshold is None:
         threshold = DEFAULT_THRESHOLD if found.threshold is None else found.threshold
-    with exits_of_unet(pipe.unet, found, threshold, **options) as trace:
+    with exits_of_unet(unet, found, threshold, **options) as trace:
         yield trace
 
 

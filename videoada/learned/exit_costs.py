@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from videoada.learned.exit_heads import ExitHeads, finest
+from videoada.patching import replaced, unpatched
 
 _KNOWN: WeakKeyDictionary[ExitHeads, dict[str, list[float]]] = WeakKeyDictionary()
 
@@ -40,34 +42,28 @@ def count_costs(unet: Any, heads: ExitHeads, sample: Tensor, *args: Any, **kwarg
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    # not the class that skip_steps gives a pipeline's network: it would take the copy's call for one of the pipeline's
-    plain: Any = next(kind for kind in type(unet).__mro__ if "_skip_run" not in vars(kind))
+    plain: Any = unpatched(type(unet))
     with torch.device("meta"):
         copy, own = plain.from_config(unet.config).eval(), ExitHeads(**heads.config)
     seen: list[tuple[int, Tensor]] = []  # multiply-adds so far and the features, at each exit
     kept: dict[str, Tensor] = {}
     frames = sample.shape[2]
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
 
-        def watched(inner: Callable[..., Any]) -> Callable[..., Any]:
-            def forward(*args: Any, **kwargs: Any) -> Any:
-                features = inner(*args, **kwargs)
-                kept["time"] = kwargs.get("temb", args[1] if len(args) > 1 else None)
-                seen.append((counter.get_total_flops(), features))
-                return features
+    def watched(inherited: Callable[..., Any], block: Any, *args: Any, **kwargs: Any) -> Any:
+        features = inherited(*args, **kwargs)
+        kept["time"] = kwargs.get("temb", args[1] if len(args) > 1 else None)
+        seen.append((counter.get_total_flops(), features))
+        return features
 
-            return forward
+    def first_down(inherited: Callable[..., Any], block: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        result = inherited(hidden_states, *args, **kwargs)
+        kept["fine"] = finest(result[1], hidden_states)
+        return result
 
-        first = copy.down_blocks[0].forward
-
-        def first_down(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-            result = first(hidden_states, *args, **kwargs)
-            kept["fine"] = finest(result[1], hidden_states)
-            return result
-
-        copy.down_blocks[0].forward = first_down
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, ExitStack() as stack:
+        stack.enter_context(replaced(copy.down_blocks[0], "forward", first_down))
         for block in (copy.mid_block, *list(copy.up_blocks)[:-1]):
-            block.forward = watched(block.forward)
+            stack.enter_context(replaced(block, "forward", watched))
         kwargs = {name: _shadow(value) for name, value in kwargs.items()} | {"return_dict": False}
         copy(_shadow(sample), torch.zeros(1, dtype=torch.long, device="meta"), *map(_shadow, args), **kwargs)
         total = counter.get_total_flops()

@@ -7,9 +7,10 @@ carry on from each row's last whole call; without one within reach, a row goes t
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from videoada.errors import ConfigError
 from videoada.learned.exit_costs import counting
 from videoada.learned.exit_heads import ExitHeads, finest, movement
+from videoada.patching import replaced
 from videoada.skipping.rows import rows_called_for
 
 Choice = Callable[[int, int, Sequence[int]], Sequence[bool]]  # call, exit, prompts still here → which leave
@@ -81,21 +83,13 @@ def early_exit(
         yield trace
         return
     run = _Exits(unet, heads, threshold, choose, guided, trace)
-    blocks = [unet.down_blocks[0], unet.mid_block, *unet.up_blocks]
-    plain = {id(block): block.forward for block in (unet, *blocks)}
-    outer = {id(block): vars(block).get("forward") for block in (unet, *blocks)}  # of another `with` round this one
-    try:
-        unet.forward = run.network(plain[id(unet)])
-        unet.down_blocks[0].forward = run.first_down(plain[id(unet.down_blocks[0])])
-        unet.mid_block.forward = run.middle(plain[id(unet.mid_block)])
+    with ExitStack() as stack:
+        stack.enter_context(replaced(unet, "forward", run.network))
+        stack.enter_context(replaced(unet.down_blocks[0], "forward", run.first_down))
+        stack.enter_context(replaced(unet.mid_block, "forward", run.middle))
         for i, block in enumerate(unet.up_blocks):
-            block.forward = run.up(i, plain[id(block)])
+            stack.enter_context(replaced(block, "forward", functools.partial(run.up, i)))
         yield trace
-    finally:
-        for block in (unet, *blocks):
-            vars(block).pop("forward", None)
-            if outer[id(block)] is not None:
-                block.forward = outer[id(block)]
 
 
 @dataclass
@@ -114,51 +108,44 @@ class _Exits:
         self, unet: Any, heads: ExitHeads, threshold: float, choose: Choice | None, guided: bool | None,
         trace: ExitTrace,
     ):  # fmt: skip
-        self.unet, self.heads, self.threshold, self.choose, self.trace = unet, heads, threshold, choose, trace
-        self.guided = guided
+        self.heads, self.threshold, self.choose, self.guided, self.trace = heads, threshold, choose, guided, trace
         self.last = len(unet.up_blocks) - 1
         self.fine: Tensor
         self.past: _Past | None = None
         self.num_rows, self.timestep, self.paired = 0, 0.0, False
 
-    def network(self, plain: Callable[..., Any]) -> Callable[..., Any]:
-        def forward(sample: Tensor, timestep: Any, *args: Any, **kwargs: Any) -> Any:
-            self._begin(sample, timestep)
-            if self.trace.count is None:
-                self.trace.count = counting(self.unet, self.heads, sample, *args, **kwargs)
-            try:
-                result = plain(sample, timestep, *args, **kwargs)
-            except _NobodyLeftError:
-                result = None
-            return self._merged(result, kwargs.get("return_dict", True))
+    def network(
+        self, plain: Callable[..., Any], unet: Any, sample: Tensor, timestep: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        self._begin(sample, timestep)
+        if self.trace.count is None:
+            self.trace.count = counting(unet, self.heads, sample, *args, **kwargs)
+        try:
+            result = plain(sample, timestep, *args, **kwargs)
+        except _NobodyLeftError:
+            result = None
+        return self._merged(result, kwargs.get("return_dict", True))
 
-        return forward
+    def first_down(
+        self, plain: Callable[..., Any], block: Any, hidden_states: Tensor, *args: Any, **kwargs: Any
+    ) -> Any:
+        result = plain(hidden_states, *args, **kwargs)
+        self.fine = finest(result[1], hidden_states)
+        return result
 
-    def first_down(self, plain: Callable[..., Any]) -> Callable[..., Any]:
-        def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-            result = plain(hidden_states, *args, **kwargs)
-            self.fine = finest(result[1], hidden_states)
-            return result
+    def middle(
+        self, plain: Callable[..., Any], block: Any, hidden_states: Tensor, temb: Tensor, *args: Any, **kwargs: Any
+    ) -> Any:
+        self.time = temb
+        return self._at_exit(0, plain(hidden_states, temb, *args, **kwargs))
 
-        return forward
-
-    def middle(self, plain: Callable[..., Any]) -> Callable[..., Any]:
-        def forward(hidden_states: Tensor, temb: Tensor, *args: Any, **kwargs: Any) -> Any:
-            self.time = temb
-            return self._at_exit(0, plain(hidden_states, temb, *args, **kwargs))
-
-        return forward
-
-    def up(self, place: int, plain: Callable[..., Any]) -> Callable[..., Any]:
-        def forward(**kwargs: Any) -> Any:
-            kwargs["temb"] = self._here(kwargs["temb"])
-            kwargs["res_hidden_states_tuple"] = tuple(self._here(x) for x in kwargs["res_hidden_states_tuple"])
-            if kwargs.get("encoder_hidden_states") is not None:
-                kwargs["encoder_hidden_states"] = self._here(kwargs["encoder_hidden_states"])
-            features = plain(**kwargs)
-            return features if place == self.last else self._at_exit(place + 1, features)
-
-        return forward
+    def up(self, index: int, plain: Callable[..., Any], block: Any, **kwargs: Any) -> Any:
+        kwargs["temb"] = self._here(kwargs["temb"])
+        kwargs["res_hidden_states_tuple"] = tuple(self._here(x) for x in kwargs["res_hidden_states_tuple"])
+        if kwargs.get("encoder_hidden_states") is not None:
+            kwargs["encoder_hidden_states"] = self._here(kwargs["encoder_hidden_states"])
+        features = plain(**kwargs)
+        return features if index == self.last else self._at_exit(index + 1, features)
 
     def _begin(self, sample: Tensor, timestep: Any) -> None:
         rows, self.num_frames = sample.shape[0], sample.shape[2]

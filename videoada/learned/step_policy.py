@@ -18,6 +18,7 @@ from videoada.config.run import GenerationConfig
 from videoada.config.settings import SHIPPED
 from videoada.errors import ModelError
 from videoada.learned.parts import STEP_POLICY, check_trained_for, read_part, write_part
+from videoada.models.denoisers import device_of
 from videoada.models.pipelines import model_info
 
 FORMAT = "videoada-step-policy-1"
@@ -75,7 +76,7 @@ def prompt_embedding(pipe: Any, prompts: Sequence[str]) -> Tensor:
     tokenizer, encoder = getattr(pipe, "tokenizer", None), getattr(pipe, "text_encoder", None)
     if tokenizer is None or encoder is None:
         raise ModelError(f"{type(pipe).__name__} has no text encoder to ask for a step count")
-    device = pipe._execution_device
+    device = device_of(pipe)
     ids = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt").to(device)
     with torch.no_grad():
         hidden = encoder(ids.input_ids)[0].float().cpu()

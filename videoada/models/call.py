@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,10 @@ from videoada.config.run import GenerationConfig
 from videoada.errors import ConfigError, ModelError, ResourceError
 from videoada.media.video import Video
 from videoada.models.conditioning import encode_prompt, image_conditions
+from videoada.models.denoisers import denoisers_of, device_of
 from videoada.models.images import cover, read_image
 from videoada.models.placement import ran_out_of_memory
+from videoada.patching import replaced
 
 REAL_SAMPLE_SIZE = 32  # I2VGen-XL's configuration says 32 latents (256 pixels), its pipeline draws 704×1280
 
@@ -47,10 +49,15 @@ def check_request(pipe: Any, request: GenerationConfig) -> None:
             raise ConfigError(f"{side} {value} is not a multiple of {factor}, which the model's VAE needs")
 
 
+def _first_denoiser(pipe: Any) -> Any:
+    """Or None: a pipeline of another kind may have none."""
+    return next(iter(denoisers_of(pipe)), None)
+
+
 def video_size(pipe: Any, request: GenerationConfig) -> tuple[int | None, int | None]:
     """(height, width) that the request asks for; where it does not, the model's own, or None for the pipeline's."""
     own: tuple[int | None, int | None] = None, None
-    sample_size = getattr(getattr(getattr(pipe, "unet", None), "config", None), "sample_size", None)
+    sample_size = getattr(getattr(_first_denoiser(pipe), "config", None), "sample_size", None)
     if takes_image(pipe) and isinstance(sample_size, int) and sample_size != REAL_SAMPLE_SIZE:
         own = (sample_size * pipe.vae_scale_factor,) * 2
     elif takes_image(pipe):
@@ -83,7 +90,7 @@ def draw_batch(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Video
     }
     with contextlib.ExitStack() as stack:
         stack.enter_context(_memory_errors(pipe, request))
-        if hasattr(getattr(pipe, "unet", None), "image_latents_proj_in"):  # an I2VGenXLPipeline
+        if hasattr(_first_denoiser(pipe), "image_latents_proj_in"):  # an I2VGenXLPipeline
             assert height is not None  # the pipeline's own, where the request names none
             assert width is not None
             images = [_as_image(r.image) for r in batch]
@@ -100,7 +107,7 @@ def draw_batch(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Video
             if "decode_chunk_size" in inspect.signature(type(pipe).__call__).parameters:
                 options["decode_chunk_size"] = request.decode_chunk_size
             else:
-                stack.enter_context(_decoding_in_chunks(pipe, request.decode_chunk_size))
+                stack.enter_context(decoding_in_chunks(pipe, request.decode_chunk_size))
         output = pipe(**options)
     if not all(np.isfinite(frames).all() for frames in output.frames):
         raise ConfigError("the frames are not numbers (NaN): lower `guidance_scale`, or take another `dtype`")
@@ -112,18 +119,16 @@ def _as_image(image: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _decoding_in_chunks(pipe: Any, size: int) -> Iterator[None]:
+def decoding_in_chunks(pipe: Any, size: int) -> Iterator[None]:
     """A pipeline that decodes all frames at once, decoding `size` frames at a time for the length of the block."""
 
-    def decode(latents: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # (B, C, F, h, w) → (B, 3, F, H, W)
-        own = type(pipe).decode_latents
-        return torch.cat([own(pipe, chunk, *args, **kwargs) for chunk in latents.split(size, dim=2)], dim=2)
+    def decode(inherited: Callable[..., Tensor], pipe: Any, latents: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        # (B, C, F, h, w) → (B, 3, F, H, W)
+        return torch.cat([inherited(chunk, *args, **kwargs) for chunk in latents.split(size, dim=2)], dim=2)
 
-    vars(pipe)["decode_latents"] = decode
-    try:
+    # others decode inside their `__call__`, all at once
+    with replaced(pipe, "decode_latents", decode) if hasattr(pipe, "decode_latents") else contextlib.nullcontext():
         yield
-    finally:
-        vars(pipe).pop("decode_latents", None)
 
 
 @contextlib.contextmanager
@@ -134,8 +139,7 @@ def _memory_errors(pipe: Any, request: GenerationConfig) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not ran_out_of_memory(error):
             raise
-        on_gpu = pipe._execution_device.type == "cuda"
-        denoiser, vae = (getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)), getattr(pipe, "vae", None)
+        on_gpu, denoiser, vae = device_of(pipe).type == "cuda", _first_denoiser(pipe), getattr(pipe, "vae", None)
         advice = [
             *(["`offload=model` (or sequential)"] if on_gpu and not hasattr(denoiser, "_hf_hook") else []),
             *(["`decode_chunk_size=1`"] if (request.decode_chunk_size or 2) > 1 else []),

@@ -7,14 +7,16 @@ latents ignores the generator.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from videoada.models.denoisers import device_of
 from videoada.models.images import cover
+from videoada.patching import replaced
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,7 +45,7 @@ def encode_prompt(
 
 
 def _hidden_state(pipe: Any, text: str, clip_skip: int) -> Tensor:
-    tokenizer, encoder, device = pipe.tokenizer, pipe.text_encoder, pipe._execution_device
+    tokenizer, encoder, device = pipe.tokenizer, pipe.text_encoder, device_of(pipe)
     tokens = tokenizer(
         text, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
     )
@@ -65,15 +67,19 @@ def image_conditions(
     generator. Only this pipeline object is touched, and it is as before when the block is left.
     """
 
-    def encode_image(image: Any, device: Any, num_videos_per_prompt: int) -> Tensor:
+    def encode_image(
+        inherited: Callable[..., Tensor], pipe: Any, image: Any, device: Any, num_videos_per_prompt: int
+    ) -> Tensor:
         """(B, 1, width), under guidance (2B, 1, width) with zeros first."""
         crop = pipe.feature_extractor.crop_size
         size = crop["width"], crop["height"]
         rows = [own.resize(size, _bilinear()) for own in (cover(image, width, width) for image in images)]
-        encoded = [type(pipe)._encode_image(pipe, row, device, 1) for row in rows]
-        return _halves_together(encoded)
+        return _halves_together([inherited(row, device, 1) for row in rows])
 
-    def prepare_image_latents(image: Any, device: Any, num_frames: int, num_videos_per_prompt: int) -> Tensor:
+    def prepare_image_latents(
+        inherited: Callable[..., Tensor], pipe: Any, image: Any, device: Any, num_frames: int,
+        num_videos_per_prompt: int,
+    ) -> Tensor:  # fmt: skip
         """(B, C, F, h, w): each image's latents, then each later frame's place in the clip; twice under guidance."""
         dtype = next(pipe.image_encoder.parameters()).dtype
         rows = []
@@ -85,13 +91,11 @@ def image_conditions(
         latents = torch.cat(rows)
         return torch.cat([latents, latents]) if pipe.do_classifier_free_guidance else latents
 
-    replaced = {"_encode_image": encode_image, "prepare_image_latents": prepare_image_latents}
-    vars(pipe).update(replaced)
-    try:
+    with (
+        replaced(pipe, "_encode_image", encode_image),
+        replaced(pipe, "prepare_image_latents", prepare_image_latents),
+    ):
         yield
-    finally:
-        for name in replaced:
-            vars(pipe).pop(name, None)
 
 
 def _halves_together(rows: Sequence[Tensor]) -> Tensor:

@@ -52,7 +52,7 @@ def load_pipeline(model: str = DEFAULT_MODEL, options: LoadConfig | None = None,
         with quiet():
             pipe = diffusers.DiffusionPipeline.from_pretrained(
                 folder, dtype=torch_dtype, use_safetensors=True, variant=options.variant,
-                quantization_config=quantization(options),
+                quantization_config=quantization(options, folder),
             )  # fmt: skip
         pipe.set_progress_bar_config(disable=True)
         place(pipe, options, torch_device)

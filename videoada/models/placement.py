@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from videoada.config.run import LoadConfig
 from videoada.errors import ConfigError
+from videoada.models.denoisers import denoisers_of, names_in_folder
 
 
 def check_placement(options: LoadConfig, device_type: str) -> None:
@@ -22,8 +24,8 @@ def check_placement(options: LoadConfig, device_type: str) -> None:
             raise ConfigError("`quantize=int8` can't be offloaded layer by layer; use `offload=model` or none")
 
 
-def quantization(options: LoadConfig) -> Any:
-    """diffusers' configuration that keeps the denoiser's linear layers in 8 bits, or None.
+def quantization(options: LoadConfig, folder: str | Path) -> Any:
+    """diffusers' configuration that keeps the linear layers of the denoisers in a model's folder in 8 bits, or None.
 
     Attention and feed-forward layers are linear; the convolutions, most of a 3D UNet's weights, stay as they are.
     """
@@ -32,7 +34,8 @@ def quantization(options: LoadConfig) -> Any:
     from diffusers import PipelineQuantizationConfig, TorchAoConfig
     from torchao.quantization import Int8WeightOnlyConfig
 
-    return PipelineQuantizationConfig(quant_mapping={"unet": TorchAoConfig(Int8WeightOnlyConfig())})
+    names = names_in_folder(folder)
+    return PipelineQuantizationConfig(quant_mapping={name: TorchAoConfig(Int8WeightOnlyConfig()) for name in names})
 
 
 def place(pipe: Any, options: LoadConfig, device: torch.device) -> None:
@@ -42,13 +45,14 @@ def place(pipe: Any, options: LoadConfig, device: torch.device) -> None:
     if options.vae_tiling:
         pipe.vae.enable_tiling()
     if options.channels_last:
-        for module in pipe.unet.modules():
+        for module in (module for denoiser in denoisers_of(pipe) for module in denoiser.modules()):
             if isinstance(module, torch.nn.Conv2d):
                 module.to(memory_format=torch.channels_last)
             elif isinstance(module, torch.nn.Conv3d):
                 module.to(memory_format=torch.channels_last_3d)
     if options.compile:
-        pipe.unet.compile()
+        for denoiser in denoisers_of(pipe):
+            denoiser.compile()
     if options.offload == "model":
         pipe.enable_model_cpu_offload(device=device)
     elif options.offload == "sequential":

@@ -17,6 +17,7 @@ import yaml
 
 from videoada.errors import ModelError
 from videoada.models.catalogue import KNOWN, known_model
+from videoada.models.denoisers import DENOISERS
 from videoada.records.record import ModelInfo
 
 HASHED_BYTES = 256 * 2**20  # weights above this size are not read a second time only to name them
@@ -173,7 +174,7 @@ def _card_licence(folder: Path) -> str | None:
 
 def _weights_hash(folder: Path) -> str | None:
     """SHA-256 over the denoiser's weight files, in the order of their names."""
-    files = sorted(f for part in ("unet", "transformer") for f in (folder / part).glob("*.safetensors"))
+    files = sorted(f for part in DENOISERS for f in (folder / part).glob("*.safetensors"))
     if not files or sum(f.stat().st_size for f in files) > HASHED_BYTES:
         return None
     digest = hashlib.sha256()

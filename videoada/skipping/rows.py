@@ -78,11 +78,6 @@ def _select(value: Any, rows: Tensor, num_rows: int, repeated: bool = False) -> 
     return value
 
 
-def sample_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """The noisy latents among a denoiser's arguments: the first positional, `sample` or `hidden_states`."""
-    return args[0] if args else kwargs.get("sample", kwargs.get("hidden_states"))
-
-
 def take_output(result: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
     """The prediction in what a denoiser returned (a tensor, a tuple or an output object), and how to wrap another."""
     if isinstance(result, Tensor):

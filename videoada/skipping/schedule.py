@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import PredictionType
+
+
+@dataclass(frozen=True)
+class RunSchedule:
+    """Of one run of S steps: the level of each, S + 1 scales of the latents, and what the network predicts."""
+
+    levels: list[Level]
+    scales: list[float]
+    kind: PredictionType
+
+    def rescaled(self, latents: Tensor, step: int) -> Tensor:
+        """Latents before a step, of any shape, at the scale that all steps share."""
+        scale = self.scales[step]
+        return latents if scale == 1 else latents / scale
+
+
+def read_schedule(scheduler: Any) -> RunSchedule:
+    """The run that a scheduler's timesteps, once set, stand for."""
+    timesteps = scheduler.timesteps.tolist()
+    return RunSchedule(
+        noise_levels(scheduler, timesteps), latent_scales(scheduler, len(timesteps)), prediction_type(scheduler)
+    )
 
 
 def noise_levels(scheduler: Any, timesteps: list[float]) -> list[Level]:

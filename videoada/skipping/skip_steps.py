@@ -1,30 +1,34 @@
-"""skip_steps(): a context manager round a pipeline's denoiser and scheduler.
+"""skip_steps(): a context manager round a pipeline's denoisers and scheduler.
 
-The denoiser (`pipe.unet`, or `pipe.transformer` and its second) and the scheduler change their class for the length of
-the `with`: their own class with one method replaced. That sits above `forward`, so the hooks that offloading takes off
-and puts on again during a generation stay below it, and undoing it is one assignment.
+What is replaced for the length of the `with` is the denoisers' `__call__` and two methods of the scheduler. That is
+above `forward`, so the hooks that offloading takes off and puts on again during a generation stay below it.
 """
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
 from videoada.config.goals import make_skip
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError, ModelError
+from videoada.models.denoisers import denoisers_of
+from videoada.patching import replaced
 from videoada.skipping.rules.build import build_policy
 from videoada.skipping.rules.policy import Policy
 from videoada.skipping.schedule import calls_twice
 from videoada.skipping.stepping import LatentsCallback, StepCallback, Stepping
 from videoada.skipping.trace import StepTrace
 
-DENOISERS = ("unet", "transformer", "transformer_2")
+_RUNS: WeakKeyDictionary[Any, weakref.ref[Any]] = WeakKeyDictionary()  # by denoiser and scheduler
+_LOCK = threading.Lock()
 
 
 @contextmanager
@@ -54,7 +58,7 @@ def skip_steps(
         config = make_skip({"policy": name, "predictor": predictor} | fields)
     if config.early_exit:
         raise ConfigError("skip_steps leaves out steps; for early exit add `with videoada.early_exit(pipe):`")
-    denoisers = [m for m in (getattr(pipe, name, None) for name in DENOISERS) if m is not None]
+    denoisers = denoisers_of(pipe)
     if not denoisers or not hasattr(pipe, "scheduler"):
         raise ModelError(f"{type(pipe).__name__} has no unet or transformer with a scheduler; nothing to skip")
     if calls_twice(pipe.scheduler):
@@ -68,10 +72,13 @@ def skip_steps(
             "give the pipeline a DDIM, DPM++, UniPC or Euler scheduler"
         )
     run = Stepping(own or build_policy(config), config, on_step, on_latents)
-    methods = {
-        id(denoiser): {"__call__": run.timed(run.on_denoiser_call, of_denoiser=True)} for denoiser in denoisers
-    } | {id(pipe.scheduler): {"set_timesteps": run.on_set_timesteps, "step": run.timed(run.on_scheduler_step)}}
-    with replaced_methods([*denoisers, pipe.scheduler], methods, run):
+    with alone([*denoisers, pipe.scheduler], run), ExitStack() as stack:
+        for denoiser in denoisers:
+            stack.enter_context(replaced(denoiser, "__call__", run.clock.timed(run.on_denoiser_call, of_denoiser=True)))
+            if isinstance(getattr(type(denoiser), "dtype", None), property):
+                stack.enter_context(replaced(denoiser, "dtype", _remembered_dtype()))
+        stack.enter_context(replaced(pipe.scheduler, "set_timesteps", run.on_set_timesteps))
+        stack.enter_context(replaced(pipe.scheduler, "step", run.clock.timed(run.on_scheduler_step)))
         try:
             yield run.trace
         finally:
@@ -79,50 +86,38 @@ def skip_steps(
 
 
 @contextmanager
-def replaced_methods(items: list[Any], methods: dict[int, dict[str, Callable[..., Any]]], owner: Any) -> Iterator[None]:
-    """Each of `items` with the methods that stand under its id, called with (inherited method, item, …)."""
-    if any(getattr(type(item), "_skip_run", None) for item in items):
-        raise ConfigError("skip_steps is on already for this pipeline; leave the outer block first")
-    originals = [type(item) for item in items]
-    try:
+def alone(items: Sequence[Any], run: Any) -> Iterator[None]:
+    """For the length of the block the denoisers and schedulers `items` are those of `run`, whoever else holds them.
+
+    Raises ConfigError where one of them is another run's already: two can't both decide which steps are computed.
+    """
+    with _LOCK:
+        if any(item in _RUNS for item in items):
+            raise ConfigError("skip_steps is on already for this pipeline; leave the outer block first")
         for item in items:
-            _replace(item, owner, methods[id(item)])
+            _RUNS[item] = weakref.ref(run)  # which knows the scheduler
+    try:
         yield
     finally:
-        for item, original in zip(items, originals, strict=True):
-            if getattr(type(item), "_skip_run", None) is owner:
-                object.__setattr__(item, "__class__", original)
+        for item in items:
+            _RUNS.pop(item, None)
 
 
-def _replace(item: Any, owner: Any, methods: dict[str, Callable[..., Any]]) -> None:
-    """Give `item` a subclass of its class with these methods."""
-    original = type(item)
-
-    def bind(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-        inherited = getattr(original, name)
-
-        @functools.wraps(inherited)  # pipelines read the signature of scheduler.step
-        def replaced(self: Any, *args: Any, **kwargs: Any) -> Any:
-            return method(functools.partial(inherited, self), self, *args, **kwargs)
-
-        return replaced
-
-    body: dict[str, Any] = {name: bind(name, method) for name, method in methods.items()}
-    if isinstance(getattr(original, "dtype", None), property):
-        body["dtype"] = _dtype_of(original)
-    replacement = type(original.__name__, (original,), body | {"_skip_run": owner, "__module__": original.__module__})
-    object.__setattr__(item, "__class__", replacement)  # a compiled module hands plain assignments on to what it wraps
+def run_of(item: Any) -> Any:
+    """The run whose block this denoiser or scheduler is in, or None."""
+    found = _RUNS.get(item)
+    return None if found is None else found()
 
 
-def _dtype_of(original: Any) -> property:
-    """The network's dtype, found anew when its first parameter changes it: diffusers walks all modules for it at
+def _remembered_dtype() -> Callable[..., torch.dtype]:
+    """The network's dtype, asked for again when its first parameter changes it: diffusers walks all modules for it at
     each call, 3 % of a call of the small models."""
     known: dict[torch.dtype, torch.dtype] = {}
 
-    def dtype(self: Any) -> torch.dtype:
-        first = next(self.parameters()).dtype
+    def dtype(inherited: Callable[[], torch.dtype], network: Any) -> torch.dtype:
+        first = next(network.parameters()).dtype
         if first not in known:
-            known[first] = original.dtype.fget(self)
+            known[first] = inherited()
         return known[first]
 
-    return property(dtype)
+    return dtype

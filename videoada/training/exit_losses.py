@@ -7,8 +7,8 @@ on learn the same of what they carry on to, from pairs of calls of one run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from videoada.learned.exit_heads import ExitHeads, finest, in_rows, movement
+from videoada.patching import replaced
 
 
 @dataclass(frozen=True)
@@ -55,42 +56,39 @@ def joined(parts: list[Features]) -> Features:
 
 @contextmanager
 def watched(unet: Any) -> Iterator[list[Features]]:
-    """The UNet's calls run as they are; the list fills with the features of each, newest last."""
+    """The UNet's calls run as they are; the list fills with the features of each, newest last.
+
+    A call that early exit ends before the last exit has no features of all of them, and is left out.
+    """
     found: list[Features] = []
     parts: dict[str, Any] = {}
     exits = [unet.mid_block, *list(unet.up_blocks)[:-1]]
-    blocks = [unet, unet.down_blocks[0], *exits]
-    plain = {id(block): block.forward for block in blocks}
 
-    def network(*args: Any, **kwargs: Any) -> Any:
+    def network(inherited: Callable[..., Any], unet: Any, *args: Any, **kwargs: Any) -> Any:
         parts["deep"] = []
-        result = plain[id(unet)](*args, **kwargs)
-        output = result[0] if isinstance(result, tuple) else result.sample
-        found.append(Features(parts["deep"], parts["fine"], parts["time"], output))
+        result = inherited(*args, **kwargs)
+        if len(parts["deep"]) == len(exits):
+            output = result[0] if isinstance(result, tuple) else result.sample
+            found.append(Features(parts["deep"], parts["fine"], parts["time"], output))
         return result
 
-    def first_down(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        result = plain[id(unet.down_blocks[0])](hidden_states, *args, **kwargs)
+    def first_down(inherited: Callable[..., Any], block: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        result = inherited(hidden_states, *args, **kwargs)
         parts["fine"] = finest(result[1], hidden_states)
         return result
 
-    def at_exit(block: Any) -> Any:
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            features = plain[id(block)](*args, **kwargs)
-            parts["time"] = kwargs["temb"] if "temb" in kwargs else args[1]
-            parts["deep"].append(features)
-            return features
+    def at_exit(inherited: Callable[..., Any], block: Any, *args: Any, **kwargs: Any) -> Any:
+        features = inherited(*args, **kwargs)
+        parts["time"] = kwargs["temb"] if "temb" in kwargs else args[1]
+        parts["deep"].append(features)
+        return features
 
-        return forward
-
-    try:
-        unet.forward, unet.down_blocks[0].forward = network, first_down
+    with ExitStack() as stack:
+        stack.enter_context(replaced(unet, "forward", network))
+        stack.enter_context(replaced(unet.down_blocks[0], "forward", first_down))
         for block in exits:
-            block.forward = at_exit(block)
+            stack.enter_context(replaced(block, "forward", at_exit))
         yield found
-    finally:
-        for block in blocks:
-            vars(block).pop("forward", None)
 
 
 def exit_losses(

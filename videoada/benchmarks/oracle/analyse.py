@@ -1,14 +1,14 @@
 """analyse(): the paper's analysis of when to skip, against a greedy oracle, on a few prompts of a model.
 
 The oracle tries masks by the hundred. Runs of two masks are the same up to the first step at which the masks differ, so
-the network's outputs are kept under the part of the mask that led to them, and only what follows is computed anew.
+the network's outputs are kept under the part of the mask that led to them, and only what follows is computed again.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.files import results_folder, written_aside
 from videoada.generation.generate import check_request
 from videoada.models.call import draw_batch
+from videoada.models.denoisers import denoisers_of, device_of, dtype_of
 from videoada.models.images import image_name
 from videoada.models.pipelines import model_info, scheduler_of
+from videoada.patching import replaced
 from videoada.skipping.rows import take_output
 from videoada.skipping.skip_steps import skip_steps
 
@@ -50,7 +52,7 @@ class MaskError:
 
     def __init__(self, pipe: Any, request: GenerationConfig, predictor: SkipConfig):
         self.pipe, self.request, self.predictor = pipe, request, predictor
-        self.kept: dict[Mask, Tensor] = {}
+        self.kept: dict[tuple[Mask, int], Tensor] = {}  # by the mask's beginning and the call within its last step
         self.network_calls = 0
         self.full = self.latents(SkipConfig(policy="none"))
 
@@ -65,15 +67,15 @@ class MaskError:
 
     def forget_other_than(self, mask: Mask) -> None:
         """Keep only outputs that runs with the beginning of `mask` share."""
-        self.kept = {part: output for part, output in self.kept.items() if part == mask[: len(part)]}
+        self.kept = {key: output for key, output in self.kept.items() if key[0] == mask[: len(key[0])]}
 
     def latents(self, skip: SkipConfig, mask: Mask | None = None) -> list[Tensor]:
         """The latents after each step; with `mask`, from kept outputs as far as they reach."""
         found: list[Tensor] = []
         with (
             scheduler_of(self.pipe, self.request.scheduler),
-            self._kept_outputs(mask),
-            _without_decoding(self.pipe),
+            kept_outputs(self.pipe, self.kept, mask, self._count),
+            without_decoding(self.pipe),
             skip_steps(self.pipe, skip, on_latents=lambda step, x: found.append(x[0].float().cpu())) as trace,
         ):
             draw_batch(self.pipe, [self.request])
@@ -84,42 +86,54 @@ class MaskError:
         p = self.predictor
         return SkipConfig(policy="mask", mask=mask, predictor=p.predictor, damping=p.damping, corrector=p.corrector)
 
-    @contextmanager
-    def _kept_outputs(self, mask: Mask | None) -> Iterator[None]:
-        unet, plain, calls = self.pipe.unet, self.pipe.unet.forward, 0
-        steps = [i for i, computed in enumerate(mask or ()) if computed]
-
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            nonlocal calls
-            place, calls = calls, calls + 1
-            part = mask[: steps[place] + 1] if mask is not None else None
-            if part is not None and part in self.kept:
-                return (self.kept[part],)
-            result = plain(*args, **kwargs)
-            self.network_calls += 1
-            if part is not None:
-                self.kept[part] = take_output(result)[0]
-            return result
-
-        unet.forward = forward
-        try:
-            yield
-        finally:
-            vars(unet).pop("forward", None)
+    def _count(self) -> None:
+        self.network_calls += 1
 
 
 @contextmanager
-def _without_decoding(pipe: Any) -> Iterator[None]:
-    """Latents are all that is looked at."""
+def kept_outputs(
+    pipe: Any, kept: dict[tuple[Mask, int], Tensor], mask: Mask | None, on_call: Callable[[], None]
+) -> Iterator[None]:
+    """The denoisers with outputs from `kept`, by the beginning of `mask` that led to them and the call within the step.
 
-    def decode(latents: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    What is not there is computed, reported to `on_call` and kept; without a mask nothing is.
+    """
+    steps = [i for i, computed in enumerate(mask or ()) if computed]
+    index, call, new_step = -1, 0, True  # of the computed steps, and of the calls within one: guidance may take two
+
+    def forward(inherited: Callable[..., Any], denoiser: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal index, call, new_step
+        index, call, new_step = (index + 1, 0, False) if new_step else (index, call + 1, False)
+        part = (mask[: steps[index] + 1], call) if mask is not None else None
+        if part is not None and part in kept:
+            return (kept[part],)
+        result = inherited(*args, **kwargs)
+        on_call()
+        if part is not None:
+            kept[part] = take_output(result)[0]
+        return result
+
+    def step(inherited: Callable[..., Any], scheduler: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal new_step
+        new_step = True
+        return inherited(*args, **kwargs)
+
+    with ExitStack() as stack:
+        for denoiser in denoisers_of(pipe):
+            stack.enter_context(replaced(denoiser, "forward", forward))
+        stack.enter_context(replaced(pipe.scheduler, "step", step))
+        yield
+
+
+@contextmanager
+def without_decoding(pipe: Any) -> Iterator[None]:
+    """Latents are all that is looked at: pipelines with a method that decodes them get grey frames of 8×8 pixels."""
+
+    def decode(inherited: Callable[..., Tensor], pipe: Any, latents: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return torch.zeros(len(latents), 3, latents.shape[2], 8, 8)
 
-    vars(pipe)["decode_latents"] = decode
-    try:
+    with replaced(pipe, "decode_latents", decode) if hasattr(pipe, "decode_latents") else nullcontext():
         yield
-    finally:
-        vars(pipe).pop("decode_latents", None)
 
 
 def analyse_prompt(
@@ -213,7 +227,7 @@ def analyse(
     found = Analysis(info.name, settings)
     network = {
         "model": info.name, "weights": info.weights_sha256 or f"{info.source} {info.revision}",
-        "device": pipe._execution_device.type, "dtype": str(pipe.unet.dtype),
+        "device": device_of(pipe).type, "dtype": str(dtype_of(pipe)),
     }  # fmt: skip
     for request in requests:
         check_request(pipe, request, with_what)

@@ -1,0 +1,61 @@
+"""Clock: of the seconds inside a `skip_steps` block, which are skipping's own and which the network's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from videoada.skipping.trace import StepTrace
+
+
+class Clock:
+    """Adds to a trace's `own_seconds` and `denoiser_seconds`; told apart on a GPU only where the trace synchronizes."""
+
+    def __init__(self, trace: StepTrace):
+        self.trace = trace
+
+    def timed(self, method: Callable[..., Any], of_denoiser: bool = False) -> Callable[..., Any]:
+        """`method`, whose own time (all but the inherited call's) adds to the trace."""
+
+        def measured(inherited: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            inside = 0.0
+
+            def outside(*args: Any, **kwargs: Any) -> Any:
+                nonlocal inside
+                self._synchronize()  # what was queued before is not the call's
+                began = time.perf_counter()
+                result = inherited(*args, **kwargs)
+                self._synchronize()
+                inside += time.perf_counter() - began
+                return result
+
+            began = time.perf_counter()
+            result = method(outside, *args, **kwargs)
+            self.trace.own_seconds += time.perf_counter() - began - inside
+            if of_denoiser:
+                self.trace.denoiser_seconds += inside
+            return result
+
+        return measured
+
+    @contextmanager
+    def own(self) -> Iterator[None]:
+        """The inherited calls in this block count as skipping's own time all the same."""
+        began = time.perf_counter()
+        yield
+        self.trace.own_seconds += time.perf_counter() - began
+
+    @contextmanager
+    def callers(self) -> Iterator[None]:
+        """This block, inside a timed method, is the caller's time."""
+        began = time.perf_counter()
+        yield
+        self.trace.own_seconds -= time.perf_counter() - began
+
+    def _synchronize(self) -> None:
+        if self.trace.synchronize and torch.cuda.is_available():
+            torch.cuda.synchronize()

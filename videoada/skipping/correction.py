@@ -1,0 +1,111 @@
+"""Correction: approximations in place of skipped outputs, and skipped steps taken again once the next output is known.
+
+Both happen at the scheduler's step, where the guided output and the latents are known. Of each prompt the last few
+computed outputs are kept; a predictor makes the approximation from them. With the corrector, the first output that is
+computed after a gap says what lay between: the scheduler takes the steps of the gap again with x̂₀ interpolated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from videoada.config.run import SkipConfig
+from videoada.errors import ConfigError
+from videoada.skipping.rewind import Rewind, TakenStep
+from videoada.skipping.rules.build import build_predictor
+from videoada.skipping.rules.policy import Policy
+from videoada.skipping.rules.prediction import Prediction, noise_in, output_of, read_prediction
+from videoada.skipping.rules.predictors import interpolate
+from videoada.skipping.schedule import RunSchedule
+
+
+class Correction:
+    """Of one run: `past` holds each prompt's last computed outputs, oldest first."""
+
+    def __init__(self, config: SkipConfig, policy: Policy):
+        self.again = config.corrector
+        self.predictor = build_predictor(config)
+        looks = getattr(policy, "num_predictions", 0)
+        self.num_past = max(self.predictor.num_predictions, looks, 1)
+        self.needs_latents = config.predictor != "hold-output" or config.corrector or bool(looks)
+        self.forget()
+
+    def forget(self) -> None:
+        self.past: list[list[Prediction]] = []
+        self.rewind = Rewind()
+
+    def begin(self, schedule: RunSchedule, num_prompts: int) -> None:
+        self.schedule, self.num_prompts = schedule, num_prompts
+        self.past = [[] for _ in range(num_prompts)]
+
+    def outputs(
+        self, scheduler: Any, step: int, model_output: Tensor, sample: Tensor, compute: tuple[bool, ...]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """The outputs and the sample to take this step with, and the samples before this and earlier steps, newest
+        last, where they were corrected (else none).
+
+        Outputs are approximate where skipped and in terms of the corrected sample where computed. Raises ConfigError
+        where a model's output has not the latents' shape and the settings need that.
+        """
+        corrected: list[Tensor] = []
+        if model_output.numel() != sample.numel():
+            if self.needs_latents:
+                raise ConfigError(
+                    "this model's output has not the latents' shape, so all that works is "
+                    "`policy=third-order` with `predictor=hold-output` and `corrector=False`, or every-n with the same"
+                )
+            return model_output, sample, corrected
+        outputs, level, kind = self._flat(model_output), self.schedule.levels[step], self.schedule.kind
+        latents = self.schedule.rescaled(self._flat(sample), step)
+        computed = {
+            i: read_prediction(step, outputs[i], latents[i], level, kind) for i, needed in enumerate(compute) if needed
+        }
+        gaps = [i for i in computed if self.past[i] and self.past[i][-1].step < step - 1] if self.again else []
+        if gaps:
+            sample = self._corrected(scheduler, sample, {i: computed[i] for i in gaps})
+            corrected = [*self.rewind.samples(), sample]
+            latents = self.schedule.rescaled(self._flat(sample), step)
+        outputs = outputs.clone() if len(computed) < self.num_prompts or gaps else outputs
+        for i, past in enumerate(self.past):
+            if i not in computed:
+                outputs[i] = self.predictor.predict(past, latents[i], level, kind)
+                continue
+            if i in gaps:  # the same x̂₀, in the corrected latents
+                eps = noise_in(latents[i], computed[i].x0, level)
+                outputs[i] = output_of(computed[i].x0, eps, level, kind)
+                computed[i] = Prediction(step, level, outputs[i], computed[i].x0, eps)
+            past.append(computed[i])
+            del past[: -self.num_past]
+        self.rewind.forget_before(min(past[-1].step for past in self.past))
+        return outputs.reshape(model_output.shape), sample, corrected
+
+    def keep(
+        self, scheduler: Any, step: int, model_output: Tensor, sample: Tensor,
+        take: Callable[[Tensor, Tensor], Any], generator: Any,
+    ) -> None:  # fmt: skip
+        """Call it before the scheduler takes the step; `take(outputs, sample)` takes it again."""
+        if self.again:
+            self.rewind.keep(scheduler, step, self._flat(model_output), sample, take, generator)
+
+    def _corrected(self, scheduler: Any, present: Tensor, after: dict[int, Prediction]) -> Tensor:
+        """The sample of this step, had the skipped steps before it been taken with what is known now."""
+        before = {i: self.past[i][-1] for i in after}
+
+        def outputs_of(taken: TakenStep, sample: Tensor) -> Tensor:
+            latents, outputs = self.schedule.rescaled(self._flat(sample), taken.step), taken.outputs
+            level, kind = self.schedule.levels[taken.step], self.schedule.kind
+            between = [i for i in after if before[i].step < taken.step]
+            if between:
+                outputs = outputs.clone()
+            for i in between:
+                x0 = interpolate(before[i], after[i], level)
+                outputs[i] = output_of(x0, noise_in(latents[i], x0, level), level, kind)
+            return outputs
+
+        return self.rewind.again(scheduler, min(p.step for p in before.values()), present, outputs_of)
+
+    def _flat(self, tensor: Tensor) -> Tensor:
+        return tensor.reshape(self.num_prompts, -1)
