@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from videoada.records.record import RunRecord as RunRecord
     from videoada.records.save import save_run as save_run
     from videoada.rendering.session import render_prompts as render_prompts
-    from videoada.skipping.rules.policy import Decision as Decision
-    from videoada.skipping.rules.policy import Policy as Policy
-    from videoada.skipping.rules.policy import SkipState as SkipState
+    from videoada.skipping.rules.decision import Decision as Decision
+    from videoada.skipping.rules.decision import Policy as Policy
+    from videoada.skipping.rules.decision import SkipState as SkipState
     from videoada.skipping.rules.predictors import Predictor as Predictor
     from videoada.skipping.skip_steps import skip_steps as skip_steps
     from videoada.skipping.trace import StepTrace as StepTrace

@@ -30,8 +30,8 @@ from videoada.config.run import SkipConfig
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
 from videoada.models.call import draw_batch
 from videoada.records.record import package_versions
+from videoada.skipping.rules.decision import Decision, SkipState
 from videoada.skipping.rules.error_controlled import ErrorControlled
-from videoada.skipping.rules.policy import Decision, SkipState
 from videoada.skipping.rules.prediction import Prediction
 from videoada.skipping.skip_steps import skip_steps
 

@@ -37,7 +37,7 @@ from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.models.call import draw_batch
 from videoada.models.catalogue import ASSETS
 from videoada.records.record import package_versions
-from videoada.skipping.rules.policy import Decision, SkipState
+from videoada.skipping.rules.decision import Decision, SkipState
 from videoada.skipping.skip_steps import skip_steps
 
 ROOT = Path(__file__).resolve().parents[2]

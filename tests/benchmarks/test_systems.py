@@ -21,7 +21,7 @@ from videoada.config.run import SkipConfig
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, ModelError
 from videoada.evaluation.report import write_report
-from videoada.generation.record import differs
+from videoada.generation.make_record import differs
 from videoada.learned.early_exit import find_heads
 from videoada.learned.exit_heads import ExitHeads
 from videoada.learned.parts import EXIT_HEADS, STEP_POLICY, trained_for

@@ -16,7 +16,7 @@ import videoada
 from videoada.config.run import SkipConfig
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, ModelError
-from videoada.generation.record import savings
+from videoada.generation.make_record import savings
 from videoada.learned.parts import STEP_POLICY
 from videoada.learned.step_policy import StepPolicy, find_policy, prompt_embedding
 from videoada.records.record import RunRecord

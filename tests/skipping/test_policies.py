@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError
 from videoada.skipping.rules.build import build_policy
-from videoada.skipping.rules.policy import Mask, Never, SkipState
+from videoada.skipping.rules.decision import Mask, Never, SkipState
 from videoada.skipping.rules.third_order import ThirdOrder, ThirdOrderRelease
 
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from videoada.config.run import SkipConfig
 from videoada.skipping.rules.build import PREDICTORS, build_policy
+from videoada.skipping.rules.decision import SkipState
 from videoada.skipping.rules.error_controlled import ErrorControlled, turning, weight
 from videoada.skipping.rules.guidance import Difference, GuidanceRule, clean_share, find_guidance_scale, next_term
 from videoada.skipping.rules.level import Level
-from videoada.skipping.rules.policy import SkipState
 from videoada.skipping.rules.prediction import Prediction, noise_in, output_of, read_prediction
 from videoada.skipping.rules.predictors import extrapolate, interpolate, measured_damping
 

@@ -311,7 +311,7 @@ def test_rows_of_a_part_of_the_batch_are_the_right_rows():
         num_latents = 0
 
         def decide(self, state):
-            from videoada.skipping.rules.policy import Decision
+            from videoada.skipping.rules.decision import Decision
 
             if state.step == 0:
                 return Decision.all(state)

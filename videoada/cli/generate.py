@@ -103,7 +103,7 @@ def _run(
     from videoada.generation.compare import compare as run_both
     from videoada.generation.generate import check_request
     from videoada.generation.generate import generate as draw
-    from videoada.generation.record import differs
+    from videoada.generation.make_record import differs
     from videoada.generation.side_by_side import side_by_side
     from videoada.media.outputs import compared_path
     from videoada.models.pipelines import load_pipeline, model_info

@@ -12,7 +12,7 @@ import torch
 from videoada.config.goals import make_skip, split_fields
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.errors import ConfigError
-from videoada.generation.record import make_record, savings, with_measures
+from videoada.generation.make_record import make_record, savings, with_measures
 from videoada.learned.early_exit import exits_of, find_heads
 from videoada.learned.step_policy import with_chosen_steps, with_most_steps
 from videoada.media.video import Video

@@ -16,7 +16,7 @@ import torch
 from videoada.config.run import GenerationConfig, LoadConfig
 from videoada.errors import ModelError, OutputError, VideoAdaError
 from videoada.generation.generate import generate
-from videoada.generation.record import with_measures
+from videoada.generation.make_record import with_measures
 from videoada.models.pipelines import load_pipeline
 from videoada.rendering.folder import RenderFolder
 from videoada.rendering.jobs import Job

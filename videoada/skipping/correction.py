@@ -16,7 +16,7 @@ from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError
 from videoada.skipping.rewind import Rewind, TakenStep
 from videoada.skipping.rules.build import build_predictor
-from videoada.skipping.rules.policy import Policy
+from videoada.skipping.rules.decision import Policy
 from videoada.skipping.rules.prediction import Prediction, noise_in, output_of, read_prediction
 from videoada.skipping.rules.predictors import interpolate
 from videoada.skipping.schedule import RunSchedule

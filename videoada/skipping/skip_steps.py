@@ -22,7 +22,7 @@ from videoada.errors import ConfigError, ModelError
 from videoada.models.denoisers import denoisers_of
 from videoada.patching import replaced
 from videoada.skipping.rules.build import build_policy
-from videoada.skipping.rules.policy import Policy
+from videoada.skipping.rules.decision import Policy
 from videoada.skipping.schedule import calls_twice
 from videoada.skipping.stepping import LatentsCallback, StepCallback, Stepping
 from videoada.skipping.trace import StepTrace

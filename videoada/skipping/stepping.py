@@ -18,8 +18,8 @@ from videoada.skipping.clock import Clock
 from videoada.skipping.correction import Correction
 from videoada.skipping.halves import GuidedHalves
 from videoada.skipping.rows import called_for, rows_of, select_rows, take_output
+from videoada.skipping.rules.decision import Decision, Never, Policy, SkipState
 from videoada.skipping.rules.level import Level
-from videoada.skipping.rules.policy import Decision, Never, Policy, SkipState
 from videoada.skipping.schedule import RunSchedule, one_for_each_row, read_schedule
 from videoada.skipping.trace import StepTrace
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from videoada.config.run import SkipConfig
-from videoada.skipping.rules.policy import Decision
+from videoada.skipping.rules.decision import Decision
 
 
 @dataclass

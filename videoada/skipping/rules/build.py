@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from videoada.config.run import SkipConfig
+from videoada.skipping.rules.decision import EveryN, Mask, Never, Policy
 from videoada.skipping.rules.error_controlled import ErrorControlled
-from videoada.skipping.rules.policy import EveryN, Mask, Never, Policy
 from videoada.skipping.rules.predictors import Hold, HoldOutput, Linear, LinearEps, Predictor, Taylor2
 from videoada.skipping.rules.third_order import ThirdOrder, ThirdOrderRelease
 

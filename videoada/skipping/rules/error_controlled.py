@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from videoada.skipping.rules.decision import BatchDecision, Decision, SkipState, by_rule
 from videoada.skipping.rules.level import Level
-from videoada.skipping.rules.policy import BatchDecision, Decision, SkipState, by_rule
 from videoada.skipping.rules.prediction import Prediction
 
 

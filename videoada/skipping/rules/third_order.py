@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
+from videoada.skipping.rules.decision import BatchDecision, Decision, SkipState, by_rule
 from videoada.skipping.rules.level import path_of_schedule
-from videoada.skipping.rules.policy import BatchDecision, Decision, SkipState, by_rule
 
 
 @dataclass(frozen=True)
