@@ -56,7 +56,7 @@ def test_early_exit_composes_with_skipping(pipe, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="for early exit add"), videoada.skip_steps(pipe, early_exit=True):
         pass
     monkeypatch.setattr(videoada.learned.parts, "ASSETS", tmp_path)
-    with pytest.raises(ModelError, match=r"no exit heads are shipped for 'tiny-t2v': .*--exit-heads"):
+    with pytest.raises(ModelError, match=r"no exit heads are shipped for 'tiny-t2v': .*`exit_heads`"):
         find_heads(pipe)
 
 

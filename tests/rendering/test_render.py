@@ -38,7 +38,7 @@ def alone(prompt_file, tmp_path_factory):
 def test_a_file_is_rendered_whole(alone, capsys):
     assert names(alone) == whole(6)
     records = {path.stem: RunRecord.from_file(path) for path in alone.glob("0*.json")}
-    assert [records[f"{i:04d}"].prompt for i in range(6)] == PROMPTS
+    assert [records[f"{i:04d}"].request.prompt for i in range(6)] == PROMPTS
     for name, record in records.items():
         assert Video.read(alone / f"{name}.mkv").sha256() == record.frames_sha256
     manifest = [json.loads(line) for line in (alone / "manifest.jsonl").read_text().splitlines()]
@@ -148,7 +148,7 @@ def test_odd_prompts(tmp_path, capsys):
     listed = json.loads((tmp_path / "out" / "prompt_file.json").read_text())
     assert sorted(listed.values()) == sorted(rows)
     first, second = (RunRecord.from_file(tmp_path / "out" / f"{PROMPTS[0]}-{i}.json") for i in (0, 1))
-    assert first.seed != second.seed
+    assert first.request.seed != second.request.seed
 
 
 def test_vbench_finds_every_video(tmp_path, capsys):

@@ -31,6 +31,7 @@ from videoada.generation.generate import generate
 from videoada.learned.parts import trained_for
 from videoada.learned.step_policy import StepPolicy, prompt_embedding
 from videoada.metrics import paired_fidelity
+from videoada.models.denoisers import denoiser_of
 from videoada.models.pipelines import model_info
 from videoada.shapes import agreement, measure, parse, random_scene
 from videoada.training.config import SAMPLES, STEP_STAGES, StepTraining
@@ -195,7 +196,7 @@ def candidates(pipe: Any, requests: list[GenerationConfig], config: StepTraining
             "for a new scorer in a new run folder"
         )
     quality = columns["psnr"] / CAP if config.quality == "psnr" else columns[config.quality]
-    own = float(np.max(pipe.unet.config.sample_size)) * pipe.vae_scale_factor
+    own = float(np.max(denoiser_of(pipe).config.sample_size)) * pipe.vae_scale_factor
     volumes = [r.num_frames * (r.height or own) * (r.width or own) for r in (by_identity[key] for key in keys)]
     return Candidates([prompt for prompt, *_ in keys], quality, columns, np.array(volumes, dtype=float))
 
