@@ -10,8 +10,8 @@ import time
 from html.parser import HTMLParser
 
 import pytest
-from test_evaluate import PROMPTS, noisy, record
-from test_evaluate import run as command
+from commandline import command
+from made_videos import PROMPTS, noisy, record
 
 import videoada
 from videoada.evaluation.report import write_report
