@@ -107,6 +107,23 @@ def test_metrics_of_ones_choice(folders):
     assert any("FVD∞ needs" in w for w in result.warnings)
 
 
+def test_a_result_is_written_and_read_back(folders, tmp_path):
+    result = videoada.evaluate(folders / "skipped", folders / "full", metrics=("psnr",))
+    result.write(tmp_path / "result.json")
+    assert (tmp_path / "result.json").read_text() == result.model_dump_json(indent=2) + "\n"
+    assert videoada.EvaluationResult.from_file(tmp_path / "result.json") == result
+    with pytest.raises(OutputError, match="can't write"):
+        result.write(tmp_path / "none" / "result.json")
+
+
+def test_a_file_that_can_not_be_written_is_refused_before_anything_is_measured(folders, tmp_path):
+    seen = []
+    for path, message in ((tmp_path / "none" / "x.safetensors", "make its folder first"), (tmp_path, "it is a folder")):
+        with pytest.raises(ConfigError, match=f"`save_statistics`: .*{message}"):
+            videoada.evaluate(reference=folders / "full", save_statistics=path, on_video=lambda *at: seen.append(at))
+    assert not seen
+
+
 def test_what_can_not_be_paired_is_said(folders, tmp_path):
     shutil.copytree(folders / "skipped", tmp_path / "made")
     write(tmp_path / "made", "stranger.mkv", render(PROMPTS[0], seed=77), record(PROMPTS[0], 77))
@@ -174,8 +191,13 @@ def test_cached_statistics_give_the_same_numbers(folders, tmp_path):
             ["--generated", "{skipped}", "--reference", "{full}", "--num-frames", "17"],
             "it has 16 frames, 17 are needed",
         ),
-        (["--generated", "{skipped}", "--output", "x.txt"], "must end in .json"),
+        (["--generated", "{skipped}", "--output", "x.txt"], "--output: 'x.txt' must end in .json"),
         (["--generated", "{skipped}", "--report", "{tmp}/none/x.html"], "make its folder first"),
+        (["--reference", "{full}", "--save-stats", "{tmp}"], "must end in .safetensors"),
+        (
+            ["--reference", "{full}", "--save-stats", "{tmp}/none/x.safetensors"],
+            "--save-stats: {tmp}/none/x.safetensors",
+        ),
         (["--generated", "{skipped}", "--bad-videos", "maybe"], "bad-videos"),
         (["--generated", "{skipped}", "--reference", "{full}", "--clips-per-video", "4"], "needs --num-frames"),
         (
@@ -192,7 +214,7 @@ def test_a_wrong_request_is_a_line(args, message, folders, tmp_path):
         pytest.skip("torchvision is installed here")
     places = {"tmp": tmp_path, "skipped": folders / "skipped", "full": folders / "full"}
     done = command("evaluate", *(a.format(**places) for a in args), code=2)
-    assert message in done.stderr
+    assert message.format(**places) in done.stderr
     assert done.stderr.count("\n") == 1
     assert not done.stdout
     assert not list(tmp_path.iterdir())
