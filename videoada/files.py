@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from videoada.errors import OutputError
+from videoada.errors import ConfigError, OutputError
 
 
 def results_folder(path: str | Path) -> Path:
@@ -26,6 +26,22 @@ def results_folder(path: str | Path) -> Path:
     if not os.access(path, os.W_OK):
         raise OutputError(f"the folder {path} can't be written to")
     return path
+
+
+def check_file(path: str | Path | None, parameter: str, ending: str | None = None) -> None:
+    """Raises ConfigError, before hours of work, where the file that `parameter` names could not be written.
+
+    None is no file, which is fine; a name must end in `ending` if one is given.
+    """
+    if path is None:
+        return
+    path = Path(path)
+    if ending and path.suffix.lower() != ending:
+        raise ConfigError(f"`{parameter}`: '{path.name}' must end in {ending}")
+    if path.is_dir():
+        raise ConfigError(f"`{parameter}`: {path} can't be written: it is a folder")
+    if not path.parent.is_dir():
+        raise ConfigError(f"`{parameter}`: {path} can't be written: make its folder first")
 
 
 @contextmanager

@@ -3,86 +3,38 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 import json
 import shutil
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
-from types import SimpleNamespace
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
+from commandline import command
+from made_videos import PROMPTS, record, write, write_sets
 from torch import nn
 
 import videoada
-from videoada.cli import main
 from videoada.errors import ConfigError, OutputError
 from videoada.media.clips import Sampling, pick_with_av, pick_with_decord, read_clips
 from videoada.media.video import Video
 from videoada.metrics import VideoStatistics, kernel_distance
 from videoada.metrics.frechet import frechet_distance
-from videoada.records.record import ModelInfo, RunRecord
 from videoada.shapes import render
-
-PROMPTS = [
-    "a red circle moving right on a black background",
-    "a blue square growing on a gray background",
-    "a yellow triangle moving up on a navy background",
-    "a white circle bouncing on a brown background",
-]
-
-
-def record(prompt, seed, policy="third-order", **fields):
-    values = {
-        "prompt": prompt, "negative_prompt": None, "scheduler": "ddim", "num_inference_steps": 4, "guidance_scale": 9.0,
-        "seed": seed, "num_frames": 16, "height": 64, "width": 64, "fps": 8, "predictor": {"name": "hold"},
-        "model": ModelInfo(name="tiny-t2v", source="embedded", embedded=True, licence="apache-2.0"),
-        "policy": {"name": policy, **({"threshold": 0.15} if policy == "third-order" else {})},
-        "computed": [True, True, policy == "none", True], "signal": [None, None, 0.1, 0.4], "signal_percentiles": None,
-        "num_predictions": 4 if policy == "none" else 3, "unet_rows": 6, "unet_rows_full": 8, "seconds": {"total": 1.0},
-        "device": "cpu", "dtype": "float32",
-    }  # fmt: skip
-    return RunRecord(**(values | fields))
-
-
-def write(folder, name, frames, kept=None):
-    folder.mkdir(exist_ok=True, parents=True)
-    Video(frames).write(folder / name, kept.to_json() if kept else None)
-
-
-def noisy(frames, seed=0, level=3.0):
-    rng = np.random.default_rng(seed)
-    return np.clip(frames + rng.normal(0, level, frames.shape), 0, 255).round().astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Skipped runs under other names than their full runs, one of them identical; formats mixed."""
     root = tmp_path_factory.mktemp("sets")
-    for seed, prompt in enumerate(PROMPTS):
-        full = render(prompt, seed=seed)
-        write(root / "full", f"z{9 - seed}.mkv", full, record(prompt, seed, "none"))
-        name = f"clip-{seed}" + (".mkv", ".webp", "", ".mkv")[seed]
-        write(root / "skipped", name, full if seed == 2 else noisy(full, seed), record(prompt, seed))
+    write_sets(root)
     return root
 
 
-def run(*args, code=0):
-    """The command line in this process, for it takes seconds to start another."""
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as left:
-        main([str(a) for a in args])
-    done = SimpleNamespace(returncode=left.value.code, stdout=out.getvalue(), stderr=err.getvalue())
-    assert done.returncode == code, done
-    return done
-
-
 def run_process(*args, code=0):
-    command = [sys.executable, "-m", "videoada", *map(str, args)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    process = [sys.executable, "-m", "videoada", *map(str, args)]
+    done = subprocess.run(process, capture_output=True, text=True, timeout=300)
     assert done.returncode == code, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
     return done
 
@@ -155,6 +107,23 @@ def test_metrics_of_ones_choice(folders):
     assert any("FVD∞ needs" in w for w in result.warnings)
 
 
+def test_a_result_is_written_and_read_back(folders, tmp_path):
+    result = videoada.evaluate(folders / "skipped", folders / "full", metrics=("psnr",))
+    result.write(tmp_path / "result.json")
+    assert (tmp_path / "result.json").read_text() == result.model_dump_json(indent=2) + "\n"
+    assert videoada.EvaluationResult.from_file(tmp_path / "result.json") == result
+    with pytest.raises(OutputError, match="can't write"):
+        result.write(tmp_path / "none" / "result.json")
+
+
+def test_a_file_that_can_not_be_written_is_refused_before_anything_is_measured(folders, tmp_path):
+    seen = []
+    for path, message in ((tmp_path / "none" / "x.safetensors", "make its folder first"), (tmp_path, "it is a folder")):
+        with pytest.raises(ConfigError, match=f"`save_statistics`: .*{message}"):
+            videoada.evaluate(reference=folders / "full", save_statistics=path, on_video=lambda *at: seen.append(at))
+    assert not seen
+
+
 def test_what_can_not_be_paired_is_said(folders, tmp_path):
     shutil.copytree(folders / "skipped", tmp_path / "made")
     write(tmp_path / "made", "stranger.mkv", render(PROMPTS[0], seed=77), record(PROMPTS[0], 77))
@@ -165,7 +134,7 @@ def test_what_can_not_be_paired_is_said(folders, tmp_path):
     for name in ("twin-a.mkv", "twin-b.mkv"):
         write(tmp_path / "real", name, render(PROMPTS[3], seed=50), record(PROMPTS[3], 50, "none"))
     sides = "--generated", tmp_path / "made", "--reference", tmp_path / "real"
-    done = run("evaluate", *sides, "--metrics", "psnr,coherence", "--json")
+    done = command("evaluate", *sides, "--metrics", "psnr,coherence", "--json")
     result = json.loads(done.stdout)
     assert any("nameless.mkv: no run record" in line for line in result["unpaired"]["generated"])
     both = videoada.evaluate(tmp_path / "made", tmp_path / "real", metrics=("kvd",), extractor=Colour())
@@ -179,9 +148,9 @@ def test_what_can_not_be_paired_is_said(folders, tmp_path):
 
 def test_cached_statistics_give_the_same_numbers(folders, tmp_path):
     stats = tmp_path / "full.safetensors"
-    run("evaluate", "--reference", folders / "full", "--save-stats", stats)
+    command("evaluate", "--reference", folders / "full", "--save-stats", stats)
     direct = videoada.evaluate(folders / "skipped", folders / "full", metrics=("fvd", "kvd"))
-    done = run("evaluate", "--generated", folders / "skipped", "--reference-stats", stats, "--json")
+    done = command("evaluate", "--generated", folders / "skipped", "--reference-stats", stats, "--json")
     cached = json.loads(done.stdout)
     assert cached["reference"]["kind"] == "cached statistics"
     assert cached["reference"]["videos"] == 4
@@ -191,11 +160,13 @@ def test_cached_statistics_give_the_same_numbers(folders, tmp_path):
     kept = VideoStatistics.load(stats)
     unpaired = videoada.evaluate(folders / "skipped", kept, metrics=("kvd",)).metrics["KVD[tiny-shapes-v1]"]
     assert cached["metrics"]["KVD[tiny-shapes-v1]"] == unpaired
-    done = run("evaluate", "--generated", folders / "skipped", "--reference-stats", stats, "--num-frames", "10", code=2)
+    done = command(
+        "evaluate", "--generated", folders / "skipped", "--reference-stats", stats, "--num-frames", "10", code=2
+    )
     assert "statistics are of other clips" in done.stderr
     other = VideoStatistics(torch.zeros(4, 3), {"extractor": {"name": "i3d"}, "sampling": {}, "videos": 4})
     other.save(stats)
-    done = run("evaluate", "--generated", folders / "skipped", "--reference-stats", stats, code=2)
+    done = command("evaluate", "--generated", folders / "skipped", "--reference-stats", stats, code=2)
     assert "statistics are of the extractor i3d" in done.stderr
 
 
@@ -220,8 +191,13 @@ def test_cached_statistics_give_the_same_numbers(folders, tmp_path):
             ["--generated", "{skipped}", "--reference", "{full}", "--num-frames", "17"],
             "it has 16 frames, 17 are needed",
         ),
-        (["--generated", "{skipped}", "--output", "x.txt"], "must end in .json"),
+        (["--generated", "{skipped}", "--output", "x.txt"], "--output: 'x.txt' must end in .json"),
         (["--generated", "{skipped}", "--report", "{tmp}/none/x.html"], "make its folder first"),
+        (["--reference", "{full}", "--save-stats", "{tmp}"], "must end in .safetensors"),
+        (
+            ["--reference", "{full}", "--save-stats", "{tmp}/none/x.safetensors"],
+            "--save-stats: {tmp}/none/x.safetensors",
+        ),
         (["--generated", "{skipped}", "--bad-videos", "maybe"], "bad-videos"),
         (["--generated", "{skipped}", "--reference", "{full}", "--clips-per-video", "4"], "needs --num-frames"),
         (
@@ -237,8 +213,8 @@ def test_a_wrong_request_is_a_line(args, message, folders, tmp_path):
     if "lpips" in args and importlib.util.find_spec("torchvision"):
         pytest.skip("torchvision is installed here")
     places = {"tmp": tmp_path, "skipped": folders / "skipped", "full": folders / "full"}
-    done = run("evaluate", *(a.format(**places) for a in args), code=2)
-    assert message in done.stderr
+    done = command("evaluate", *(a.format(**places) for a in args), code=2)
+    assert message.format(**places) in done.stderr
     assert done.stderr.count("\n") == 1
     assert not done.stdout
     assert not list(tmp_path.iterdir())
@@ -250,15 +226,15 @@ def test_bad_videos_are_named_and_skipped_or_fatal(folders, tmp_path):
     (tmp_path / "skipped" / "broken.mp4").write_bytes(b"\0" * 500)
     write(tmp_path / "full", "short.mkv", render(PROMPTS[0], num_frames=9))
     both = ("evaluate", "--generated", tmp_path / "skipped", "--reference", tmp_path / "full", "--num-frames", "16")
-    done = run(*both, code=2)
+    done = command(*both, code=2)
     assert "broken.mp4" in done.stderr
     assert "--bad-videos skip" in done.stderr
     assert not done.stdout
-    done = run(*both, "--bad-videos", "skip", "--json", code=1)
+    done = command(*both, "--bad-videos", "skip", "--json", code=1)
     result = json.loads(done.stdout)
     assert {s["file"].rsplit("/", 1)[1] for s in result["skipped"]} == {"broken.mp4", "short.mkv"}
     assert result["generated"]["videos"] == result["reference"]["videos"] == 4
-    done = run(*both, "--bad-videos", "skip", code=1)
+    done = command(*both, "--bad-videos", "skip", code=1)
     assert "left out" in done.stdout
     assert "broken.mp4" in done.stdout
 
@@ -340,7 +316,7 @@ def test_frame_folders_are_read_in_the_order_of_their_numbers(tmp_path):
     (tmp_path / "set" / "mixed").mkdir()
     iio.imwrite(tmp_path / "set" / "mixed" / "f0.png", frames[0])
     (tmp_path / "set" / "mixed" / "notes.txt").write_text("no frame")
-    done = run("evaluate", "--generated", tmp_path / "set", "--bad-videos", "skip", "--json", code=1)
+    done = command("evaluate", "--generated", tmp_path / "set", "--bad-videos", "skip", "--json", code=1)
     assert "more than PNG frames" in json.loads(done.stdout)["skipped"][0]["reason"]
 
 
@@ -368,28 +344,30 @@ def test_check_tells_broken_from_clean(tmp_path):
     write(tmp_path, "shuffled", frames[np.random.default_rng(0).permutation(16)])
     flicker = np.where(np.arange(16) % 2, 0.8, 1.0)[:, None, None, None]
     write(tmp_path, "flicker.webp", (frames * flicker).round().astype(np.uint8))
-    done = run("check", tmp_path / "clean.mp4")
+    done = command("check", tmp_path / "clean.mp4")
     assert "passed" in done.stdout
     for name in ("frozen.mp4", "doubled.mp4", "shuffled", "flicker.webp"):
-        done = run("check", tmp_path / name, "--json", code=1)
+        done = command("check", tmp_path / name, "--json", code=1)
         found = json.loads(done.stdout)
         assert found["failed"], name
-    done = run("check", tmp_path, "--json", code=1)
+    done = command("check", tmp_path, "--json", code=1)
     assert len(done.stdout.splitlines()) == 5
 
 
 def test_check_takes_limits_and_names_what_it_can_not_read(tmp_path):
     write(tmp_path, "clean.mkv", render(PROMPTS[0]))
     (tmp_path / "limits.yaml").write_text("max_warping_error: 0\n")
-    done = run("check", tmp_path / "clean.mkv", "--config", tmp_path / "limits.yaml", "--json", code=1)
+    done = command("check", tmp_path / "clean.mkv", "--config", tmp_path / "limits.yaml", "--json", code=1)
     assert json.loads(done.stdout)["failed"] == ["warping_error"]
     (tmp_path / "bad.mp4").write_bytes(b"no video")
-    done = run("check", tmp_path / "bad.mp4", code=2)
+    done = command("check", tmp_path / "bad.mp4", code=2)
     assert done.stderr.startswith("error: can't read a video")
     assert not done.stdout
-    done = run("check", tmp_path / "bad.mp4", tmp_path / "clean.mkv", code=1)
+    done = command("check", tmp_path / "bad.mp4", tmp_path / "clean.mkv", code=1)
     assert "bad.mp4" in done.stderr
     assert "passed" in done.stdout
     (tmp_path / "limits.yaml").write_text("max_fun: 0\n")
-    assert "unknown key" in run("check", tmp_path / "clean.mkv", "--config", tmp_path / "limits.yaml", code=2).stderr
-    assert run("check", "nowhere.mp4", code=2).stderr.count("\n") == 1
+    assert (
+        "unknown key" in command("check", tmp_path / "clean.mkv", "--config", tmp_path / "limits.yaml", code=2).stderr
+    )
+    assert command("check", "nowhere.mp4", code=2).stderr.count("\n") == 1

@@ -10,7 +10,7 @@ from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 import pytest
-from test_evaluate import PROMPTS, noisy, record
+from made_videos import PROMPTS, noisy, record
 
 import videoada
 from videoada.cli import main

@@ -10,8 +10,8 @@ import time
 from html.parser import HTMLParser
 
 import pytest
-from test_evaluate import PROMPTS, noisy, record
-from test_evaluate import run as command
+from commandline import command
+from made_videos import PROMPTS, noisy, record
 
 import videoada
 from videoada.evaluation.report import write_report
@@ -106,7 +106,7 @@ def test_the_command_writes_reports(page, tmp_path):
         (["--evaluation", tmp_path / "none.json"], "can't read"),
         ([tmp_path / "empty"], "holds no videos"),
         ([page / "skipped", "--videos", "perhaps"], "choose from embed, link, none"),
-        ([page / "skipped", "--output", "x.pdf"], "must end in .html"),
+        ([page / "skipped", "--output", "x.pdf"], "--output: 'x.pdf' must end in .html"),
     ):
         done = run(*args, code=2)
         assert message in done.stderr

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_videos import record
 from skimage.metrics import structural_similarity
 
 from videoada.errors import ConfigError
@@ -141,8 +142,6 @@ def test_what_is_no_clip_is_refused():
 
 def test_lost_coherence_is_flagged_under_compare():
     """Only checks that the full run passes count: a prompt that stands still freezes in both."""
-    from test_evaluate import record
-
     from videoada.generation.compare import lost_coherence
 
     moving, frozen = check_coherence(clip()), check_coherence(broken(clip(), "frozen", None))

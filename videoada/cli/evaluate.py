@@ -10,6 +10,7 @@ import typer
 from videoada.cli.app import app
 from videoada.cli.options import option
 from videoada.errors import ConfigError
+from videoada.files import check_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,8 +80,9 @@ def evaluate(
         given["metrics"] = tuple(name.strip() for name in metrics.split(",") if name.strip())
     if reference and reference_stats:
         raise ConfigError("give --reference or --reference-stats, not both")
-    for path, ending in ((output, ".json"), (report, ".html"), (save_stats, ".safetensors")):
-        check_file(path, ending)
+    check_file(output, "output", ".json")
+    check_file(report, "report", ".html")
+    check_file(save_stats, "save_statistics", ".safetensors")
     from rich.console import Console
 
     from videoada.evaluation.config import EvaluationConfig
@@ -94,11 +96,8 @@ def evaluate(
             generated, VideoStatistics.load(reference_stats) if reference_stats else reference, config,
             save_statistics=save_stats, on_video=on_video,
         )  # fmt: skip
-    text = result.model_dump_json(indent=2) + "\n"
     if output:
-        from videoada.files import write_text
-
-        write_text(output, text)
+        result.write(output)
     if report:
         from videoada.evaluation.report import write_report
 
@@ -112,16 +111,6 @@ def evaluate(
             console.print(f"wrote {path}", markup=False)
     if result.skipped:
         raise typer.Exit(1)
-
-
-def check_file(path: Path | None, ending: str) -> None:
-    """Raises ConfigError, before hours of work, for a file that could not be written."""
-    if path is None:
-        return
-    if path.suffix.lower() != ending:
-        raise ConfigError(f"'{path.name}' must end in {ending}")
-    if not path.parent.is_dir() or path.is_dir():
-        raise ConfigError(f"{path} can't be written: {'it is a folder' if path.is_dir() else 'make its folder first'}")
 
 
 def video_bar(console: Console) -> Any:

@@ -9,6 +9,7 @@ import typer
 
 from videoada.cli.app import app
 from videoada.errors import ConfigError
+from videoada.files import check_file
 
 
 @app.command(
@@ -33,7 +34,6 @@ def report(
     first."""
     from rich.console import Console
 
-    from videoada.cli.evaluate import check_file
     from videoada.evaluation.report import write_report
     from videoada.evaluation.result import EvaluationResult
 
@@ -41,7 +41,7 @@ def report(
         raise ConfigError("give videos, a folder of them, or --evaluation FILE")
     if videos and evaluation:
         raise ConfigError("give videos or --evaluation, not both: an evaluation knows its videos")
-    check_file(output, ".html")
+    check_file(output, "output", ".html")
     result = EvaluationResult.from_file(evaluation) if evaluation else None
     write_report(output, result, videos or [], videos=players, num_cases=cases, title=title)
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"wrote {output}", markup=False)

@@ -8,13 +8,10 @@ from pydantic import Field, field_validator, model_validator
 
 from videoada.config.frozen import FrozenConfig, one_of
 from videoada.errors import ConfigError
+from videoada.evaluation.tables import PAIRS, SETS, VIDEOS
 from videoada.media.clips import Sampling
 from videoada.metrics.coherence import CoherenceLimits
 
-SET_METRICS = ("fvd", "kvd", "fvd-infinity", "paired-feature-distance")
-PAIR_METRICS = ("psnr", "ssim", "tof", "ms-ssim", "lpips")
-VIDEO_METRICS = ("agreement", "coherence")
-METRICS = (*SET_METRICS, *PAIR_METRICS, *VIDEO_METRICS)
 DEFAULT_METRICS = ("fvd", "kvd", "psnr", "ssim", "tof", "agreement", "coherence")
 PROTOCOLS = {  # StyleGAN-V's (arXiv 2112.14683): 2048 videos a side, one clip of each: frames, stride
     "fvd2048_16f": (16, 1),
@@ -45,9 +42,10 @@ class EvaluationConfig(FrozenConfig):
     @field_validator("metrics")
     @classmethod
     def _known_metrics(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        metrics = (*SETS, *PAIRS, *VIDEOS)
         if not value:
-            raise ValueError(f"there is no metric; choose from {', '.join(METRICS)}")
-        return tuple(one_of("metric", name, METRICS) for name in value)
+            raise ValueError(f"there is no metric; choose from {', '.join(metrics)}")
+        return tuple(one_of("metric", name, metrics) for name in value)
 
     @field_validator("protocol")
     @classmethod
@@ -86,12 +84,13 @@ class EvaluationConfig(FrozenConfig):
 
         Raises ConfigError for one of the others.
         """
-        possible = set(VIDEO_METRICS) if generated else set()
+        of_partners = {*PAIRS, *(name for name, metric in SETS.items() if metric.of_partners)}
+        possible = set(VIDEOS) if generated else set()
         if generated and (paired or statistics):
-            possible |= {"fvd", "kvd", "fvd-infinity"}
+            possible |= set(SETS) - of_partners
         if generated and paired:
-            possible |= {"paired-feature-distance", *PAIR_METRICS}
+            possible |= of_partners
         if "metrics" in self.model_fields_set and generated and (missing := set(self.metrics) - possible):
-            needs = "a `reference` folder" if missing & {*PAIR_METRICS, "paired-feature-distance"} else "a `reference`"
+            needs = "a `reference` folder" if missing & of_partners else "a `reference`"
             raise ConfigError(f"{', '.join(sorted(missing))}: needs {needs}")
         return set(self.metrics) & possible

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from videoada.errors import ConfigError
 from videoada.evaluation.config import EvaluationConfig
-from videoada.evaluation.pairing import VideoSet
-from videoada.evaluation.result import EvaluationResult, Summary
-from videoada.metrics.frechet import FEW_SAMPLES, frechet_distance, frechet_infinity, paired_feature_distance
-from videoada.metrics.kernel import kernel_distance
+from videoada.evaluation.pairing import Sides, VideoSet
+from videoada.evaluation.result import EvaluationResult
+from videoada.evaluation.tables import SETS, Row, Sets
+from videoada.metrics.frechet import FEW_SAMPLES
 from videoada.metrics.statistics import VideoStatistics
 
 
@@ -32,83 +32,77 @@ def check_alike(statistics: VideoStatistics, about: dict[str, Any]) -> None:
         raise ConfigError(f"the statistics are of other clips: {clips}; give the same options")
 
 
-def statistics_summary(statistics: VideoStatistics) -> Summary:
-    """What a result says of a cached reference."""
-    about = statistics.about
-    return Summary(
-        path=str(about.get("folder"))[:200], kind="cached statistics", videos=int(about.get("videos") or 0),
-        clips=len(statistics.features), sizes=[], models=[],
-    )  # fmt: skip
-
-
 def with_distances(
-    result: EvaluationResult, made: VideoSet, real: VideoSet | None, statistics: VideoStatistics | None,
-    wanted: set[str], config: EvaluationConfig,
-) -> EvaluationResult:  # fmt: skip
-    """Add the distances between the sets, each named with its extractor."""
-    assert result.extractor is not None
-    extractor, warnings = result.extractor["name"], list(result.warnings)
-    fake = made.stacked()
-    order = partner_order(made, real, result) if real else None
-    target = statistics.features if statistics else real.stacked() if real else None
-    metrics: dict[str, Any] = {}
-    if target is not None and wanted & {"fvd", "kvd", "fvd-infinity"}:
-        if fake.shape[1] != target.shape[1]:
-            raise ConfigError(
-                f"the statistics' features have {target.shape[1]} numbers, this extractor's {fake.shape[1]}"
-            )
-        count, counts = min(len(fake), len(target)), {"n_generated": len(fake), "n_reference": len(target)}
-        if not (fake.isfinite().all() and target.isfinite().all()):
-            raise ConfigError(f"the extractor {extractor} gives values that are not finite")
-        paired = order is not None
-        if order is not None:
-            target = target[order]
-            warnings.append(
-                "both sets are of the same prompts and seeds: their distances have little of the samples' bias and "
-                "can't be held against distances between independent videos"
-            )
-        elif partnered := sum(row.reference is not None for row in result.videos):
-            warnings.append(
-                f"{partnered} videos have a partner of the same prompt and seed on the other side, the rest have none: "
-                "partners make KVD and FVD∞ too low; compare all in pairs, or none"
-            )
-        if count < 2:
-            raise ConfigError(
-                f"distances of sets need at least two videos on each side, got {len(fake)} and {len(target)}"
-            )
-        if "fvd" in wanted:
-            # The bare name is kept for what the field calls FVD: I3D features.
-            name = "FVD" if result.extractor["i3d"] else f"FVD[{extractor}]"
-            metrics[name] = {"value": float(frechet_distance(target, fake)), **counts}
-            if count < FEW_SAMPLES:
-                why = "it is uncertain" if paired else "most of it is bias; trust KVD more"
-                warnings.append(f"{name} of {count} clips: below {FEW_SAMPLES} {why}")
-            if count <= fake.shape[1]:
-                warnings.append(f"{count} clips are no more than the features' {fake.shape[1]} dimensions: use KVD")
-        if "kvd" in wanted:
-            value, error = kernel_distance(target, fake, seed=config.seed, paired=paired)
-            metrics[f"KVD[{extractor}]"] = {"value": float(value), "standard_error": float(error), **counts}
-        if "fvd-infinity" in wanted:
-            try:
-                value, error = frechet_infinity(target, fake, seed=config.seed, paired=paired)
-                metrics[f"FVD∞[{extractor}]"] = {"value": float(value), "standard_error": float(error), **counts}
-            except ValueError as reason:
-                warnings.append(str(reason))
-    if "paired-feature-distance" in wanted and real:
-        theirs = real.stacked()
-        left, right = first_clips(made), first_clips(real)
-        partners = [(row.video, row.reference) for row in result.videos if row.reference and row.fidelity is not None]
-        both = [(fake[left[a]], theirs[right[b]]) for a, b in partners if a in left and b in right]
-        if both:
-            a, b = (torch.stack(list(v)) for v in zip(*both, strict=True))
-            metrics[f"paired feature distance[{extractor}]"] = {
-                "value": float(paired_feature_distance(a, b)), "n": len(both)
-            }  # fmt: skip
-    if config.protocol and count_of(result) < FEW_SAMPLES:
-        warnings.append(
-            f"protocol {config.protocol} asks for {FEW_SAMPLES} videos a side, {count_of(result)} were there"
-        )
+    result: EvaluationResult, sides: Sides, wanted: set[str], config: EvaluationConfig
+) -> EvaluationResult:
+    """Add the distances between the sets, each named with its extractor.
+
+    Raises ConfigError for features that can't be compared: too few, not finite, or of different lengths.
+    """
+    metrics: dict[str, Row] = {}
+    warnings = list(result.warnings)
+    chosen = [metric for name, metric in SETS.items() if name in wanted]
+    sets: dict[bool, Sets | None] = {}  # by `of_partners`
+    if any(not metric.of_partners for metric in chosen):
+        everything = all_clips(result, sides, config)
+        warnings += warnings_of_partners(result, everything)
+        sets[False] = everything
+    if any(metric.of_partners for metric in chosen):
+        sets[True] = partners_alone(result, sides, config)
+    for metric in chosen:
+        if compared := sets[metric.of_partners]:
+            distance = metric.measure(compared)
+            warnings += distance.warnings
+            if distance.row is not None:
+                metrics[distance.title] = distance.row
+    if config.protocol and (count := count_of(result)) < FEW_SAMPLES:
+        warnings.append(f"protocol {config.protocol} asks for {FEW_SAMPLES} videos a side, {count} were there")
     return result.model_copy(update={"metrics": metrics | result.metrics, "warnings": warnings})
+
+
+def all_clips(result: EvaluationResult, sides: Sides, config: EvaluationConfig) -> Sets:
+    """Features of all clips of both sides, in pairs where every clip has a partner. Raises ConfigError."""
+    assert result.extractor is not None
+    assert sides.made is not None
+    made, real = sides.made.stacked(), sides.reference_features()
+    if made.shape[1] != real.shape[1]:
+        raise ConfigError(f"the statistics' features have {real.shape[1]} numbers, this extractor's {made.shape[1]}")
+    if not (made.isfinite().all() and real.isfinite().all()):
+        raise ConfigError(f"the extractor {result.extractor['name']} gives values that are not finite")
+    if min(len(made), len(real)) < 2:
+        raise ConfigError(f"distances of sets need at least two videos on each side, got {len(made)} and {len(real)}")
+    order = partner_order(sides.made, sides.real, result) if sides.real else None
+    ordered = real if order is None else real[order]
+    return Sets(made, ordered, order is not None, result.extractor, config.seed)
+
+
+def warnings_of_partners(result: EvaluationResult, sets: Sets) -> list[str]:
+    """What partners of the same prompt and seed make of distances that are meant for independent videos."""
+    if sets.paired:
+        return [
+            "both sets are of the same prompts and seeds: their distances have little of the samples' bias and "
+            "can't be held against distances between independent videos"
+        ]
+    if partnered := sum(row.reference is not None for row in result.videos):
+        return [
+            f"{partnered} videos have a partner of the same prompt and seed on the other side, the rest have none: "
+            "partners make KVD and FVD∞ too low; compare all in pairs, or none"
+        ]
+    return []
+
+
+def partners_alone(result: EvaluationResult, sides: Sides, config: EvaluationConfig) -> Sets | None:
+    """Features of the first clips of the videos that were compared with a partner; None where there are none."""
+    assert result.extractor is not None
+    assert sides.made is not None
+    assert sides.real is not None
+    left, right = first_clips(sides.made), first_clips(sides.real)
+    partners = [(row.video, row.reference) for row in result.videos if row.reference and row.fidelity is not None]
+    both = [(left[a], right[b]) for a, b in partners if a in left and b in right]
+    if not both:
+        return None
+    made, real = (list(indices) for indices in zip(*both, strict=True))
+    return Sets(sides.made.stacked()[made], sides.real.stacked()[real], True, result.extractor, config.seed)
 
 
 def count_of(result: EvaluationResult) -> int:
@@ -116,7 +110,7 @@ def count_of(result: EvaluationResult) -> int:
 
 
 def first_clips(side: VideoSet) -> dict[str, int]:
-    """Where each video's first clip stands among the features."""
+    """Index of each video's first clip among the features."""
     return {path.name: i for i, path in reversed(list(enumerate(side.owners)))}
 
 

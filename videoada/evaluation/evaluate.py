@@ -6,37 +6,24 @@ Every video is decoded once and then let go; what is kept of it is a row of numb
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from videoada.errors import ConfigError, ModelError, OutputError, PromptError
-from videoada.evaluation.config import PAIR_METRICS, EvaluationConfig
-from videoada.evaluation.distances import check_alike, statistics_summary, with_distances
-from videoada.evaluation.pairing import Job, VideoSet, jobs_of, open_set, pair
-from videoada.evaluation.result import EvaluationResult, VideoRow, summarize
-from videoada.media.clips import Reading, Sampling, read_clips
-from videoada.media.video import Video
-from videoada.metrics.coherence import CoherenceLimits, check_coherence
+from videoada.errors import ConfigError, OutputError
+from videoada.evaluation.config import EvaluationConfig
+from videoada.evaluation.distances import check_alike, with_distances
+from videoada.evaluation.extraction import Batches
+from videoada.evaluation.means import summarize
+from videoada.evaluation.measuring import measure_video, run_jobs
+from videoada.evaluation.pairing import Sides, open_sides
+from videoada.evaluation.result import EvaluationResult, VideoRow
+from videoada.evaluation.tables import PAIRS, SETS
+from videoada.files import check_file
 from videoada.metrics.features import describe, load_extractor
-from videoada.metrics.paired import learned_similarity, multiscale_ssim, paired_fidelity
 from videoada.metrics.statistics import VideoStatistics
-from videoada.records.record import RunRecord
-from videoada.shapes import agreement, measure, parse
-
-Clips = list[NDArray[np.uint8]]
-WAITING = 8  # batches of clips that wait for others of their shape, at most
-LOSSLESS = (".mkv", ".webp", "")  # as `videoada generate` writes them; a folder of PNG frames has no ending
 
 
 def evaluate(
@@ -58,34 +45,63 @@ def evaluate(
     met.
     """
     config = config or EvaluationConfig(**fields)
-    statistics = reference if isinstance(reference, VideoStatistics) else None
-    if save_statistics and (reference is None or statistics is not None):
+    wanted = _wanted(generated, reference, save_statistics, config)
+    network: nn.Module | None = None
+    if wanted & set(SETS) or save_statistics:
+        network = load_extractor(config.extractor, config.device) if extractor is None else extractor.eval()
+    about: dict[str, Any] = {"extractor": describe(network) if network else None, "sampling": config.sampling_as_dict()}
+    if isinstance(reference, VideoStatistics) and network:
+        check_alike(reference, about)
+    sides = open_sides(generated, reference, config.most_videos)
+    rows, skipped = _measure(sides, Batches(network, config.batch_size), wanted, config, on_video)
+    if save_statistics and sides.real:
+        kept = about | {"videos": len(set(sides.real.owners)), "folder": Path(sides.real.folder).name}
+        VideoStatistics(sides.real.stacked(), kept).save(save_statistics)
+    result = EvaluationResult(
+        generated=sides.made.summary() if sides.made else None,
+        reference=sides.reference_summary(),
+        extractor=about["extractor"],
+        sampling=about["sampling"],
+        metrics=summarize(rows, wanted),
+        videos=rows,
+        unpaired=sides.unpaired,
+        skipped=skipped,
+        warnings=_warnings(sides, wanted, config),
+    )
+    return with_distances(result, sides, wanted, config) if network and sides.made else result
+
+
+def _wanted(
+    generated: str | Path | None, reference: str | Path | VideoStatistics | None, save_statistics: str | Path | None,
+    config: EvaluationConfig,
+) -> set[str]:  # fmt: skip
+    """Names of the metrics that are asked for and can be measured. Raises ConfigError for what can't be met."""
+    statistics = isinstance(reference, VideoStatistics)
+    if save_statistics and (reference is None or statistics):
         raise ConfigError("`save_statistics` keeps the features of a `reference` folder; there is none")
     if generated is None and not save_statistics:
         raise ConfigError(
             "there are no generated videos: only `save_statistics` of a `reference` folder can do without"
         )
-    wanted = config.wanted(generated is not None, reference is not None and statistics is None, statistics is not None)
-    network: nn.Module | None = None
-    if wanted & {"fvd", "kvd", "fvd-infinity", "paired-feature-distance"} or save_statistics:
-        network = load_extractor(config.extractor, config.device) if extractor is None else extractor.eval()
-    about: dict[str, Any] = {"extractor": describe(network) if network else None, "sampling": config.sampling_as_dict()}
-    if statistics and network:
-        check_alike(statistics, about)
-    made = open_set(generated, config.most_videos)
-    real = None if isinstance(reference, VideoStatistics) else open_set(reference, config.most_videos)
-    pairs, unpaired = pair(made, real)
-    jobs = jobs_of(made, real, pairs)
+    check_file(save_statistics, "save_statistics")
+    return config.wanted(generated is not None, reference is not None and not statistics, statistics)
 
-    rows, skipped = [], []
-    batches = _Batches(network, config.batch_size)
-    outcomes = _run(jobs, lambda job: _measure(job, made, real, wanted, config), config.workers)
+
+def _measure(
+    sides: Sides, batches: Batches, wanted: set[str], config: EvaluationConfig,
+    on_video: Callable[[int, int], None] | None,
+) -> tuple[list[VideoRow], list[dict[str, str]]]:  # fmt: skip
+    """Rows of the generated videos, and the videos left out; features go to `sides`. Raises OutputError."""
+    rows: list[VideoRow] = []
+    skipped: list[dict[str, str]] = []
+    jobs = sides.jobs()
+    outcomes = run_jobs(jobs, lambda job: measure_video(job, sides, wanted, config), config.workers)
     for done, (job, outcome) in enumerate(outcomes):
         for bad, reason in outcome.bad:
             if config.bad_videos == "fail":
                 raise OutputError(f"{reason}; `bad_videos=skip` leaves such videos out and lists them")
             skipped.append({"file": str(bad), "reason": reason})
-        for side, path, clips in ((made, job[0], outcome.made), (real, job[1], outcome.real)):
+        for side, path, clips in ((sides.made, job[0], outcome.made), (sides.real, job[1], outcome.real)):
             if side and path and clips:
                 batches.add(side, path, clips)
         if outcome.row:
@@ -93,197 +109,16 @@ def evaluate(
         if on_video:
             on_video(done + 1, len(jobs))
     batches.flush()
-    for side, name in ((made, "generated"), (real, "reference")):
-        if side is not None and not side.owners:
+    for name, side in sides.named():
+        if not side.owners:
             raise OutputError(f"no video of the {name} folder can be used: {skipped[0]['reason'] if skipped else ''}")
+    return rows, skipped
 
-    if save_statistics and real:
-        kept = about | {"videos": len(set(real.owners)), "folder": Path(real.folder).name}
-        VideoStatistics(real.stacked(), kept).save(save_statistics)
-    warnings = made.warnings(pairs, real) if made and wanted & set(PAIR_METRICS) else []
+
+def _warnings(sides: Sides, wanted: set[str], config: EvaluationConfig) -> list[str]:
+    """What to know of the means over pairs and single videos."""
+    warnings = sides.made.warnings(sides.pairs, sides.real) if sides.made and wanted & set(PAIRS) else []
     if config.clips_per_video > 1:
         warnings.append("pairs and single videos are measured on each video's first clip; clips of one video are not "
                         "independent: standard errors are too small")  # fmt: skip
-    result = EvaluationResult(
-        generated=made.summary() if made else None,
-        reference=statistics_summary(statistics) if statistics else real.summary() if real else None,
-        extractor=about["extractor"],
-        sampling=about["sampling"],
-        metrics=summarize(rows, wanted),
-        videos=rows,
-        unpaired=unpaired,
-        skipped=skipped,
-        warnings=warnings,
-    )
-    if network and made:
-        return with_distances(result, made, real, statistics, wanted, config)
-    return result
-
-
-# ---- one video -----------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Outcome:
-    made: Clips | None = None
-    real: Clips | None = None
-    row: VideoRow | None = None
-    bad: list[tuple[Path, str]] = field(default_factory=list)
-
-
-def _measure(
-    job: Job, made: VideoSet | None, real: VideoSet | None, wanted: set[str], config: EvaluationConfig
-) -> _Outcome:
-    """Decode a video and its partner, and measure what needs no network. Runs in a worker thread."""
-    outcome = _Outcome()
-    readings = [_read(path, side, config.sampling(), outcome.bad) for path, side in zip(job, (made, real), strict=True)]
-    outcome.made, outcome.real = (reading.clips if reading else None for reading in readings)
-    if job[0] is None or made is None or not readings[0]:
-        return outcome
-    record = made.records.get(job[0])
-    row = VideoRow(
-        video=job[0].name,
-        prompt=record.request.prompt if record else None,
-        seed=record.request.seed if record else None,
-        num_predictions=record.num_predictions if record else None,
-        num_inference_steps=record.num_inference_steps if record else None,
-    )
-    clip = readings[0].clips[0]
-    values: dict[str, Any] = {}
-    if job[1] and readings[1]:
-        other = readings[1].clips[0]
-        values["reference"] = job[1].name
-        if clip.shape == other.shape and readings[0].total == readings[1].total:
-            values["fidelity"] = _fidelity(clip, other, wanted)
-        else:
-            sizes = (f"{r.total} frames of {r.clips[0].shape[2]}×{r.clips[0].shape[1]}" for r in readings if r)
-            values["not_compared"] = " against ".join(sizes)
-    if "coherence" in wanted:
-        limits = config.limits or CoherenceLimits()
-        values["coherence"] = check_coherence(clip, limits)
-        if job[1] and readings[1]:
-            values["coherence_reference"] = check_coherence(readings[1].clips[0], limits)
-    if "agreement" in wanted and record:
-        with contextlib.suppress(PromptError):  # a prompt outside the shapes grammar
-            values["agreement"] = agreement(parse(record.request.prompt), measure(clip))
-    outcome.row = row.model_copy(update=values)
-    return outcome
-
-
-def _read(path: Path | None, side: VideoSet | None, sampling: Sampling, bad: list[tuple[Path, str]]) -> Reading | None:
-    if path is None or side is None:
-        return None
-    try:
-        reading = read_clips(path, sampling)
-        if reading.whole is not None and path in side.records:
-            check_against_record(path, reading.whole, side.records[path])
-        return reading
-    except OutputError as error:
-        bad.append((path, str(error)))
-        return None
-
-
-def check_against_record(path: Path, frames: NDArray[np.uint8], record: RunRecord) -> None:
-    """Raises OutputError when the frames are not those that the record tells of: a file can be damaged in silence."""
-    lossless = path.suffix.lower() in LOSSLESS
-    shape = (record.num_frames, record.height, record.width)
-    padded = shape if lossless else (shape[0], *(side + side % 2 for side in shape[1:]))
-    if frames.shape[:3] not in (shape, padded):
-        told = f"{shape[0]} frames of {shape[2]}×{shape[1]}"
-        raise OutputError(f"{path} has {_shape(frames)}, its record tells of {told}")
-    if lossless and record.frames_sha256 not in (None, Video(frames).sha256()):
-        raise OutputError(f"{path} is damaged: its frames are not those that its record tells of")
-
-
-def _shape(clip: NDArray[np.uint8]) -> str:
-    return f"{len(clip)} frames of {clip.shape[2]}×{clip.shape[1]}"
-
-
-def _fidelity(preds: NDArray[np.uint8], target: NDArray[np.uint8], wanted: set[str]) -> dict[str, Any]:
-    found = paired_fidelity(preds, target, flow="tof" in wanted).as_dict() if wanted & {"psnr", "ssim", "tof"} else {}
-    if "ms-ssim" in wanted:
-        found["ms_ssim"] = multiscale_ssim(preds, target)
-    if "lpips" in wanted:
-        found["lpips"] = learned_similarity(preds, target)
-    return found
-
-
-def _run(
-    jobs: Sequence[Job], measure_job: Callable[[Job], _Outcome], workers: int | None
-) -> Iterator[tuple[Job, _Outcome]]:
-    """Each job with its outcome, in order; threads work ahead, by a few videos only."""
-    workers = workers or min(4, os.cpu_count() or 1)
-    if workers < 2:
-        yield from ((job, measure_job(job)) for job in jobs)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: list[tuple[Job, Future[_Outcome]]] = []
-        try:
-            for job in jobs:
-                waiting.append((job, pool.submit(measure_job, job)))
-                if len(waiting) > 2 * workers:
-                    first, future = waiting.pop(0)
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.pop(0)
-                yield first, future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-# ---- the sets ------------------------------------------------------------------------------------------------------
-
-
-class _Batches:
-    """Clips of one side and shape, gathered and put through the extractor together."""
-
-    def __init__(self, network: nn.Module | None, batch_size: int):
-        self.network, self.batch_size, self.done = network, batch_size, 0
-        self.waiting: dict[tuple[int, Any], tuple[VideoSet, list[tuple[int, NDArray[np.uint8]]]]] = {}
-
-    def add(self, side: VideoSet, path: Path, clips: Clips) -> None:
-        for clip in clips:
-            place = len(side.owners)
-            side.owners.append(path)
-            side.sizes.add(clip.shape[:3])
-            if self.network is None:
-                continue
-            side.features.append(torch.empty(0))  # its place, so that features keep the videos' order
-            group = self.waiting.setdefault((id(side), clip.shape), (side, []))[1]
-            group.append((place, clip))
-            if len(group) == self.batch_size:
-                self._extract(*self.waiting.pop((id(side), clip.shape)))
-            elif sum(len(g) for _, g in self.waiting.values()) > WAITING * self.batch_size:  # many shapes
-                largest = max(self.waiting, key=lambda key: len(self.waiting[key][1]))
-                self._extract(*self.waiting.pop(largest))
-
-    def flush(self) -> None:
-        for side, group in self.waiting.values():
-            self._extract(side, group)
-        self.waiting = {}
-
-    @torch.inference_mode()
-    def _extract(self, side: VideoSet, group: list[tuple[int, NDArray[np.uint8]]]) -> None:
-        assert self.network is not None
-        videos = torch.from_numpy(np.stack([clip for _, clip in group])).permute(0, 1, 4, 2, 3)
-        try:
-            found = self.network(videos).float().cpu()
-        except ValueError as error:  # clips that the extractor does not take
-            raise ConfigError(
-                f"{error}; leave the distances of sets out of `metrics`, or use another extractor"
-            ) from None
-        except RuntimeError as error:  # also no memory left
-            raise ModelError(f"the extractor failed: {str(error).strip().splitlines()[0][:200]}") from None
-        if found.ndim != 2 or len(found) != len(group):
-            raise ConfigError(f"the extractor must give (B, D), got {tuple(found.shape)} for {len(group)} videos")
-        for (place, _), row in zip(group, found, strict=True):
-            side.features[place] = row[None].clone()
-        self.done += 1
-        if self.done % 8 == 0:
-            return_memory()
-
-
-def return_memory() -> None:
-    """Give freed memory back to the system where the C library keeps it: frames come from threads, whose heaps grow."""
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # glibc alone has this
-        ctypes.CDLL(None).malloc_trim(0)
+    return warnings

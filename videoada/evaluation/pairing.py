@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor
 from videoada.errors import PromptError
 from videoada.evaluation.result import Summary
 from videoada.media.clips import find_videos
+from videoada.metrics.statistics import VideoStatistics
 from videoada.records.find import find_record
 from videoada.records.record import RunRecord
 
@@ -126,8 +127,49 @@ def pair(made: VideoSet | None, real: VideoSet | None) -> tuple[dict[Path, Path]
     return pairs, unpaired
 
 
-def jobs_of(made: VideoSet | None, real: VideoSet | None, pairs: dict[Path, Path]) -> list[Job]:
-    """Every video once: the generated ones, each with its partner, then the references that have none."""
-    jobs: list[Job] = [(path, pairs.get(path)) for path in (made.videos if made else ())]
-    partnered = set(pairs.values())
-    return jobs + [(None, path) for path in (real.videos if real else ()) if path not in partnered]
+@dataclass(frozen=True)
+class Sides:
+    """Both sides, opened and paired. The reference is a folder's videos (`real`), cached `statistics`, or neither."""
+
+    made: VideoSet | None
+    real: VideoSet | None
+    statistics: VideoStatistics | None
+    pairs: dict[Path, Path]
+    unpaired: dict[str, list[str]]
+
+    def named(self) -> Iterator[tuple[str, VideoSet]]:
+        """The sides that are folders, with their names."""
+        for name, side in (("generated", self.made), ("reference", self.real)):
+            if side is not None:
+                yield name, side
+
+    def jobs(self) -> list[Job]:
+        """Every video once: the generated ones, each with its partner, then the references that have none."""
+        jobs: list[Job] = [(path, self.pairs.get(path)) for path in (self.made.videos if self.made else ())]
+        partnered = set(self.pairs.values())
+        return jobs + [(None, path) for path in (self.real.videos if self.real else ()) if path not in partnered]
+
+    def reference_features(self) -> Tensor:
+        """Features (N, D) of the reference's clips, which there must be."""
+        if self.statistics:
+            return self.statistics.features
+        assert self.real is not None
+        return self.real.stacked()
+
+    def reference_summary(self) -> Summary | None:
+        """What a result says of the reference."""
+        if self.statistics is None:
+            return self.real.summary() if self.real else None
+        about = self.statistics.about
+        return Summary(
+            path=str(about.get("folder"))[:200], kind="cached statistics", videos=int(about.get("videos") or 0),
+            clips=len(self.statistics.features), sizes=[], models=[],
+        )  # fmt: skip
+
+
+def open_sides(generated: str | Path | None, reference: str | Path | VideoStatistics | None, most: int | None) -> Sides:
+    """Both sides with at most `most` videos each. Raises OutputError for a folder that is not there or is empty."""
+    statistics = reference if isinstance(reference, VideoStatistics) else None
+    made = open_set(generated, most)
+    real = None if isinstance(reference, VideoStatistics) else open_set(reference, most)
+    return Sides(made, real, statistics, *pair(made, real))

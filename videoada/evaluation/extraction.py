@@ -1,0 +1,73 @@
+"""Clips of both sides through the extractor, in batches."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from videoada.errors import ConfigError, ModelError
+from videoada.evaluation.pairing import VideoSet
+
+WAITING = 8  # batches of clips that wait for others of their shape, at most
+
+
+class Batches:
+    """Clips of one side and shape, gathered and put through the extractor together."""
+
+    def __init__(self, network: nn.Module | None, batch_size: int):
+        self.network, self.batch_size, self.done = network, batch_size, 0
+        self.waiting: dict[tuple[int, Any], tuple[VideoSet, list[tuple[int, NDArray[np.uint8]]]]] = {}
+
+    def add(self, side: VideoSet, path: Path, clips: list[NDArray[np.uint8]]) -> None:
+        for clip in clips:
+            index = len(side.owners)
+            side.owners.append(path)
+            side.sizes.add(clip.shape[:3])
+            if self.network is None:
+                continue
+            side.features.append(torch.empty(0))  # at its index, so that features keep the videos' order
+            group = self.waiting.setdefault((id(side), clip.shape), (side, []))[1]
+            group.append((index, clip))
+            if len(group) == self.batch_size:
+                self._extract(*self.waiting.pop((id(side), clip.shape)))
+            elif sum(len(g) for _, g in self.waiting.values()) > WAITING * self.batch_size:  # many shapes
+                largest = max(self.waiting, key=lambda key: len(self.waiting[key][1]))
+                self._extract(*self.waiting.pop(largest))
+
+    def flush(self) -> None:
+        for side, group in self.waiting.values():
+            self._extract(side, group)
+        self.waiting = {}
+
+    @torch.inference_mode()
+    def _extract(self, side: VideoSet, group: list[tuple[int, NDArray[np.uint8]]]) -> None:
+        assert self.network is not None
+        videos = torch.from_numpy(np.stack([clip for _, clip in group])).permute(0, 1, 4, 2, 3)
+        try:
+            found = self.network(videos).float().cpu()
+        except ValueError as error:  # clips that the extractor does not take
+            raise ConfigError(
+                f"{error}; leave the distances of sets out of `metrics`, or use another extractor"
+            ) from None
+        except RuntimeError as error:  # also no memory left
+            raise ModelError(f"the extractor failed: {str(error).strip().splitlines()[0][:200]}") from None
+        if found.ndim != 2 or len(found) != len(group):
+            raise ConfigError(f"the extractor must give (B, D), got {tuple(found.shape)} for {len(group)} videos")
+        for (index, _), features in zip(group, found, strict=True):
+            side.features[index] = features[None].clone()
+        self.done += 1
+        if self.done % 8 == 0:
+            return_memory()
+
+
+def return_memory() -> None:
+    """Give freed memory back to the system where the C library keeps it: frames come from threads, whose heaps grow."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # glibc alone has this
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,224 @@
+"""Every metric of an evaluation by name: the tables that measuring, averaging and checking of requests read.
+
+A new metric is one entry in one of the three, for a single video also the field of `VideoRow` that it fills. Their
+order is that of a result's metrics.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from videoada.errors import PromptError
+from videoada.evaluation.result import VideoRow
+from videoada.metrics.coherence import CoherenceLimits, check_coherence
+from videoada.metrics.frechet import FEW_SAMPLES, frechet_distance, frechet_infinity, paired_feature_distance
+from videoada.metrics.kernel import kernel_distance
+from videoada.metrics.paired import learned_similarity, multiscale_ssim, paired_fidelity, temporal_flow_error
+from videoada.records.record import RunRecord
+from videoada.shapes import agreement, measure, parse
+
+Clip = NDArray[np.uint8]  # (F, H, W, 3)
+Row = dict[str, Any]  # a metric in the result: its value, what is known of its error, the number of clips behind it
+
+
+# ---- distances between the two sets --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Features of the generated videos (N, D) and the reference (M, D). `paired`: row i of both is one prompt and
+    seed."""
+
+    made: Tensor
+    real: Tensor
+    paired: bool
+    extractor: dict[str, Any]
+    seed: int
+
+    @property
+    def counts(self) -> Row:
+        return {"n_generated": len(self.made), "n_reference": len(self.real)}
+
+
+@dataclass(frozen=True)
+class Distance:
+    """A set metric's title with its row, or None where it can't be measured, and warnings."""
+
+    title: str
+    row: Row | None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SetMetric:
+    """`measure` gets all clips, or with `of_partners` the first clips of the pairs alone."""
+
+    measure: Callable[[Sets], Distance]
+    of_partners: bool = False
+
+
+def _frechet(sets: Sets) -> Distance:
+    # The bare name is kept for what the field calls FVD: I3D features.
+    title = "FVD" if sets.extractor["i3d"] else f"FVD[{sets.extractor['name']}]"
+    count, dimensions = min(len(sets.made), len(sets.real)), sets.made.shape[1]
+    warnings = []
+    if count < FEW_SAMPLES:
+        why = "it is uncertain" if sets.paired else "most of it is bias; trust KVD more"
+        warnings.append(f"{title} of {count} clips: below {FEW_SAMPLES} {why}")
+    if count <= dimensions:
+        warnings.append(f"{count} clips are no more than the features' {dimensions} dimensions: use KVD")
+    return Distance(title, {"value": float(frechet_distance(sets.real, sets.made)), **sets.counts}, tuple(warnings))
+
+
+def _kernel(sets: Sets) -> Distance:
+    value, error = kernel_distance(sets.real, sets.made, seed=sets.seed, paired=sets.paired)
+    row = {"value": float(value), "standard_error": float(error), **sets.counts}
+    return Distance(f"KVD[{sets.extractor['name']}]", row)
+
+
+def _frechet_infinity(sets: Sets) -> Distance:
+    title = f"FVD∞[{sets.extractor['name']}]"
+    try:
+        value, error = frechet_infinity(sets.real, sets.made, seed=sets.seed, paired=sets.paired)
+    except ValueError as reason:  # too few clips
+        return Distance(title, None, (str(reason),))
+    return Distance(title, {"value": float(value), "standard_error": float(error), **sets.counts})
+
+
+def _feature_distance(sets: Sets) -> Distance:
+    row = {"value": float(paired_feature_distance(sets.made, sets.real)), "n": len(sets.made)}
+    return Distance(f"paired feature distance[{sets.extractor['name']}]", row)
+
+
+SETS = {
+    "fvd": SetMetric(_frechet),
+    "kvd": SetMetric(_kernel),
+    "fvd-infinity": SetMetric(_frechet_infinity),
+    "paired-feature-distance": SetMetric(_feature_distance, of_partners=True),
+}
+
+
+# ---- fidelity of a pair --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PairMetric:
+    """`measures` of (preds, target), equal in shape, give the parts of a video's `fidelity`; what metrics share is
+    measured once.
+
+    `titles` are the result's, each with the part that it is the mean of; `worst` is min or max; with
+    `counts_identical` a row also says how many pairs are equal and thus have no finite value.
+    """
+
+    measures: tuple[Callable[[Clip, Clip], Row], ...]
+    titles: dict[str, str]
+    worst: Callable[[NDArray[np.float64]], float] = min
+    counts_identical: bool = False
+
+
+def _pixels(preds: Clip, target: Clip) -> Row:
+    return paired_fidelity(preds, target, flow=False).as_dict()
+
+
+def _motion(preds: Clip, target: Clip) -> Row:
+    return {"tof": temporal_flow_error(preds, target)}
+
+
+def _scales(preds: Clip, target: Clip) -> Row:
+    return {"ms_ssim": multiscale_ssim(preds, target)}
+
+
+def _learned(preds: Clip, target: Clip) -> Row:
+    return {"lpips": learned_similarity(preds, target)}
+
+
+PSNR = {"PSNR (pooled)": "psnr", "PSNR (mean of frames)": "psnr_frame_mean", "PSNR (worst frame)": "psnr_worst_frame"}
+PAIRS = {
+    "psnr": PairMetric((_pixels,), PSNR, counts_identical=True),
+    "ssim": PairMetric((_pixels,), {"SSIM": "ssim"}),
+    "tof": PairMetric((_pixels, _motion), {"tOF": "tof"}, worst=max),
+    "ms-ssim": PairMetric((_scales,), {"MS-SSIM": "ms_ssim"}),
+    "lpips": PairMetric((_learned,), {"LPIPS (alex)": "lpips"}, worst=max),
+}
+
+
+# ---- single videos -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A generated video as single-video metrics see it: its first clip, its partner's, its record."""
+
+    clip: Clip
+    partner: Clip | None
+    record: RunRecord | None
+    limits: CoherenceLimits
+
+
+@dataclass(frozen=True)
+class VideoMetric:
+    """`measure` gives fields of a VideoRow; `average` the result's row of many, or None where none was measured."""
+
+    measure: Callable[[Seen], Row]
+    title: str
+    average: Callable[[Sequence[VideoRow]], Row | None]
+
+
+def _agreement(seen: Seen) -> Row:
+    if seen.record:
+        with contextlib.suppress(PromptError):  # a prompt outside the shapes grammar
+            return {"agreement": agreement(parse(seen.record.request.prompt), measure(seen.clip))}
+    return {}
+
+
+def _mean_agreement(rows: Sequence[VideoRow]) -> Row | None:
+    """The share of videos that agree in everything, and in each part."""
+    judged = [row.agreement for row in rows if row.agreement]
+    if not judged:
+        return None
+    shares = {part: round(float(np.mean([found[part] for found in judged])), 4) for part in judged[0]}
+    every = round(float(np.mean([all(found.values()) for found in judged])), 4)
+    return {"value": every, **shares, "n": len(judged)}
+
+
+def _coherence(seen: Seen) -> Row:
+    found: Row = {"coherence": check_coherence(seen.clip, seen.limits)}
+    if seen.partner is not None:
+        found["coherence_reference"] = check_coherence(seen.partner, seen.limits)
+    return found
+
+
+def _mean_coherence(rows: Sequence[VideoRow]) -> Row | None:
+    """The share that passes every check, how often each failed, and means of the measures."""
+    checked = [row.coherence for row in rows if row.coherence]
+    if not checked:
+        return None
+    failed = [name for found in checked for name in found["failed"]]
+    shown = ("temporal_flickering", "freeze_share", "second_difference_ratio", "return_share", "warping_error",
+             "flow_magnitude")  # fmt: skip
+    return {
+        "value": round(float(np.mean([found["passed"] for found in checked])), 4),
+        "n": len(checked),
+        "failed": {name: failed.count(name) for name in sorted(set(failed))},
+        "lost": sum(bool(row.lost_coherence) for row in rows),
+        **{name: mean_of([found[name] for found in checked])["value"] for name in shown},
+    }
+
+
+VIDEOS = {
+    "agreement": VideoMetric(_agreement, "prompt agreement", _mean_agreement),
+    "coherence": VideoMetric(_coherence, "coherence", _mean_coherence),
+}
+
+
+def mean_of(values: Sequence[float | None]) -> Row:
+    """Mean of those that are there, None where none is, and how many they are."""
+    found = np.array([value for value in values if value is not None], np.float64)
+    return {"value": float(found.mean()) if len(found) else None, "n": len(found)}
