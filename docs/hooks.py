@@ -1,7 +1,7 @@
 """Hooks of mkdocs: formulas become MathML, and links to files of the repository also work in the site.
 
-Pages write `$…$` and `$$…$$`, and link what lies outside docs/ as it is found from there (`../samples/strip.png`), so that
-the same text works on a code host. The site gets a copy of each linked file.
+Pages write `$…$` and `$$…$$`, and link what lies outside docs/ as it is found from there (`../samples/strip.png`), so
+that the same text works on a code host. The site gets a copy of each linked file.
 """
 
 from __future__ import annotations
@@ -48,8 +48,11 @@ def on_page_content(content: str, page: Any, **_: Any) -> str:
         block = found["block"] is not None
         latex = html.unescape(found["block"] if block else found["inline"]).strip()
         try:
-            return convert(latex, display="block" if block else "inline")
+            made = convert(latex, display="block" if block else "inline")
+            if unknown := re.search(r">(\\[A-Za-z]+)<", made):
+                raise ValueError(f"{unknown[1]} is unknown")
+            return made
         except Exception as error:  # its errors have no class in common
-            raise PluginError(f"{page.file.src_uri}: formula {latex!r}: {type(error).__name__}") from None
+            raise PluginError(f"{page.file.src_uri}: formula {latex}: {error or type(error).__name__}") from None
 
     return FORMULA.sub(as_mathml, content)

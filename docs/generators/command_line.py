@@ -9,16 +9,20 @@ import typer
 
 from videoada.cli import app
 
+TOP = """# Command line
+
+<!-- Written by docs/write_reference.py from the commands: edit those. -->
+
+Every command answers to `--help`. Exit codes: 0 done, 1 something failed or did not pass a check, 2 an error in what
+was asked for, 130 stopped by Ctrl-C. Most settings can also stand in a YAML file for `--config`, or in the columns of a
+prompt file: see [forms of input](input.md).
+"""
+
 
 def page() -> str:
     """The whole page."""
-    top = (
-        "# Command line\n\n<!-- Written by docs/write_reference.py from the commands: edit those. -->\n\n"
-        "Every command answers to `--help`. Exit codes: 0 done, 1 something did not pass or failed, 2 an error in what was\n"
-        "asked, 130 stopped by Ctrl-C. Settings can also stand in a YAML file for `--config`: see [forms of input](input.md).\n"
-    )
     root = typer.main.get_command(app)
-    return "\n".join((top, *(section(name, command) for name, command in commands(root))))
+    return "\n".join((TOP, *(section(name, command) for name, command in commands(root))))
 
 
 def commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:

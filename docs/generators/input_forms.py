@@ -19,7 +19,7 @@ TOP = """# Forms of input
 """
 FORMS = {
     ".txt": "A prompt a line; empty lines count for nothing.",
-    ".csv": "A header with the names of columns, one of them `prompt` or `prompt_en`, then a row a line; commas in quotes.",
+    ".csv": "A header with the columns, one of them `prompt` or `prompt_en`, then a row a line; commas in quotes.",
     ".jsonl": "An object a line, its keys as columns, or a string, which is a prompt.",
     ".json": "A list of such objects or strings, as VBench, VBench-I2V, EvalCrafter and T2V-CompBench have them.",
 }
@@ -39,9 +39,9 @@ prompt,seed,size
 [{"prompt_en": "a red circle moving right, on a black background", "seed": 7, "width": 64, "height": 64}]
 ```
 
-Files are UTF-8. What a row does not name, or leaves empty, is what the command was told. Columns whose names say something else,
-as VBench's `dimension`, are left unread; one that looks like a slip of a known name is an error with its line. `-` and spaces in
-names are as good as `_`. Paths in `image` start at the folder that `--images` names, or at the file's own.
+Files are UTF-8. What a row does not name, or leaves empty, comes from the command's flags. Columns with other names, as
+VBench's `dimension`, are not read; a name that looks like a misspelt known one is an error with its line. Hyphens and
+spaces in names count as `_`. Paths in `image` start at the folder that `--images` names, or at the file's own folder.
 
 ### Columns
 
@@ -55,8 +55,8 @@ NAMES = """
 SETTINGS = """
 ## Settings
 
-`--config FILE` reads any of these keys from a YAML file; flags win over it. `--print-config` writes such a file, and a run record
-holds one. Each is also a flag: `guidance_scale` is `--guidance-scale`. A key that is not known is an error.
+`--config FILE` reads any of these keys from a YAML file; flags win over it. `--print-config` prints such a file. Each
+key but `calibration` is also a flag: `guidance_scale` is `--guidance-scale`. An unknown key is an error.
 
 ```yaml
 prompt: a red circle moving right on a black background
@@ -69,8 +69,8 @@ seed: 7
 SHIPPED = """
 ## Configurations that ship
 
-`--config NAME` also takes these names. `coherence` is for `videoada check`, the others are settings of a run; `--print-config`
-shows what one of them comes to.
+`--config NAME` also takes these names. `coherence` is for `videoada check`, the others are settings of a run, which
+`--print-config` prints.
 
 """
 KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import videoada
 import videoada.metrics
 
@@ -10,13 +9,15 @@ TOP = """# Python API
 
 <!-- Written by docs/write_reference.py from docs/generators/python_api.py: edit that. -->
 
-`import videoada` loads neither torch nor diffusers; each name loads what it needs when it is first used. Whatever a user can do wrong
-is raised as a [`VideoAdaError`](#videoada.VideoAdaError) with one line that says what is wrong and what to do.
+`import videoada` loads neither torch nor diffusers; each name loads what it needs when it is first used. Every error
+that a user can cause is a [`VideoAdaError`][videoada.VideoAdaError], with one line that says what is wrong and what to
+do.
 """
 PUBLIC = {
     "Skipping in a pipeline of yours": ("skip_steps", "SkipConfig", "StepTrace", "early_exit"),
     "Loading and generating": (
-        "load_pipeline", "LoadConfig", "encode_prompt", "generate", "GenerationConfig", "compare", "Comparison", "Video",
+        "load_pipeline", "LoadConfig", "encode_prompt", "generate", "GenerationConfig", "compare", "Comparison",
+        "Video",
     ),
     "Records": ("RunRecord", "save_run", "find_record"),
     "Prompt files": ("render_prompts",),
