@@ -142,7 +142,8 @@ def test_python_blocks_share_names_and_commands_are_this_checkouts(tmp_path):
     text = (
         "```python\nx = 1\n```\n```sh\necho made > file\nvideoada --version\n```\n"
         "```python\nfrom pathlib import Path\nimport videoada\n"
-        "assert x == 1\nassert Path('file').read_text() == 'made\\n'\nprint(videoada.__file__)\n```\n<!-- not run: it fails -->\n```sh\nexit 3\n```\n"
+        "assert x == 1\nassert Path('file').read_text() == 'made\\n'\nprint(videoada.__file__)\n```\n"
+        "<!-- not run: it fails -->\n```sh\nexit 3\n```\n"
     )
     done = run_blocks(blocks_of(text), "page.md", tmp_path)
     assert done.returncode == 0, done.stderr
