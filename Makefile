@@ -1,10 +1,10 @@
-# demo, test, lint and bench each set up what they need: a virtual environment with the tested versions of everything.
+# demo, test, lint, docs and bench each set up what they need: a virtual environment with the tested versions of all.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint wheel bench clean
+.PHONY: demo test test-slow lint docs wheel bench clean
 
 demo: $(READY)
 	$(BIN)/videoada generate --prompt "a red circle moving right on a black background" --seed 7 --output demo.mp4
@@ -22,6 +22,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_house.py -k downwards
+
+# Builds the documentation into site/, whose index.html opens from disk; a warning is an error.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 # Builds the wheel, installs it alone outside the checkout and runs every command that a user begins with.
 wheel:
@@ -47,4 +51,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs out demo.mp4 demo.json
+	rm -rf $(VENV) runs out site demo.mp4 demo.json

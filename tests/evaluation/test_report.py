@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import time
 from html.parser import HTMLParser
 
 import pytest
+from browsing import chromium
 from commandline import command
 from made_videos import PROMPTS, noisy, record
 
@@ -134,28 +133,11 @@ def test_results_read_back(page):
 
 # ---- in a browser --------------------------------------------------------------------------------------------------
 
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    if not BROWSER or not DRIVER:
-        if os.environ.get("VIDEOADA_NEEDS_BROWSER"):
-            pytest.fail("chromium and chromedriver must be installed here")
-        pytest.skip("chromium and chromedriver are not installed")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    profile = tmp_path_factory.mktemp("profile")
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                 "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic",
-                 "--autoplay-policy=no-user-gesture-required", f"--user-data-dir={profile}"):  # fmt: skip
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+    with chromium(tmp_path_factory.mktemp("profile"), "--autoplay-policy=no-user-gesture-required") as driver:
+        yield driver
 
 
 @pytest.mark.parametrize("width", [1200, 380])

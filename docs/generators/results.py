@@ -1,0 +1,60 @@
+"""The page of results: docs/templates/results.md with a table or plots in place of each `{{ … }}`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from generators import tables
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RESULTS = ROOT / "samples" / "results"
+TEMPLATE = ROOT / "docs" / "templates" / "results.md"
+SLOT = re.compile(r"\{\{ *([\w-]+)(?: *: *([^}]*?))? *\}\}")
+
+# Of what stands in samples/results, who makes the table.
+TABLES: dict[str, Callable[[Path], str]] = {
+    "frontier": tables.budgets,
+    "batches": tables.batches,
+    "efficiency": tables.efficiency,
+    "analysis": tables.analyses,
+    "early-exit": tables.written,
+    "step-count": tables.written,
+    "systems": tables.written,
+    "estimators.md": tables.written,
+    "tiny-t2v.json": tables.agreement,
+    "tiny-i2v.json": tables.agreement,
+    "v-prediction.json": tables.holding,
+    "metrics.json": tables.damages,
+    "architectures-cpu.json": tables.architectures,
+    "evaluation-cost.json": tables.evaluation_cost,
+} | dict.fromkeys(("predictors", "guidance", "schedulers", "quality", "quality-stress"), tables.curves)
+
+
+def page() -> str:
+    """The whole page. Raises ValueError for a slot that nothing fills, and for figures that no slot shows."""
+    text = TEMPLATE.read_text(encoding="utf-8")
+    shown = {name for kind, name in SLOT.findall(text) if kind == "table"}
+    if missing := TABLES.keys() - shown:
+        raise ValueError(f"{TEMPLATE.name} shows no table of {', '.join(sorted(missing))}")
+    plotted = {name for kind, value in SLOT.findall(text) if kind == "plot" for name in value.split(" | ")[:1]}
+    if missing := {path.relative_to(RESULTS).as_posix() for path in RESULTS.rglob("*.svg")} - plotted:
+        raise ValueError(f"{TEMPLATE.name} does not show {', '.join(sorted(missing))}")
+    return SLOT.sub(_filled, text)
+
+
+def readme_table() -> str:
+    """The README's one table: each family of methods at each budget, on tiny-t2v."""
+    return tables.budgets_of(RESULTS / "frontier" / "tiny-t2v.json")
+
+
+def _filled(slot: re.Match[str]) -> str:
+    kind, value = slot.groups()
+    if kind == "table" and value in TABLES:
+        return TABLES[value](RESULTS / value).rstrip("\n")
+    if kind == "plot":
+        name, text = value.split(" | ")
+        if (RESULTS / name).is_file():
+            return f"![{text}](../samples/results/{name})"
+    raise ValueError(f"{TEMPLATE.name}: nothing fills {slot[0]}")

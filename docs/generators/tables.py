@@ -1,0 +1,161 @@
+"""Tables of samples/results: each function takes a folder or a file there and returns Markdown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from videoada.benchmarks.frontier import Point, budgets_table, psnr_table
+
+
+def read(path: Path) -> Any:
+    """What a JSON file holds."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def table(head: str, rows: list[str]) -> str:
+    """A Markdown table of rows that are already joined by ` | `."""
+    lines = [f"| {head} |", "|" + "---|" * (head.count(" | ") + 1), *(f"| {row} |" for row in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def points_of(path: Path) -> list[Point]:
+    return [Point(**point) for point in read(path)["points"]]
+
+
+def models_of(folder: Path) -> list[Path]:
+    """The files of figures, tiny-t2v's first."""
+    return sorted(folder.glob("tiny-*.json"), reverse=True)
+
+
+def budgets(folder: Path) -> str:
+    """What each family's best curve reaches at each budget, model by model."""
+    return "\n".join(budgets_of(path) for path in models_of(folder))
+
+
+def budgets_of(path: Path) -> str:
+    figures = read(path)
+    return f"{figures['model']}:\n\n{budgets_table(points_of(path), figures['budgets'])}\n"
+
+
+def curves(folder: Path) -> str:
+    """Every method's UNet rows and PSNR, the models in columns."""
+    found = [points_of(path) for path in models_of(folder)]
+    rows = []
+    for same in zip(*found, strict=True):
+        if same[0].rows < 1:
+            cells = (f"{p.rows:.1%} · {p.psnr:.1f} · {p.psnr_worst:.1f}" for p in same)
+            rows.append(" | ".join((same[0].method, *cells)))
+    return table(" | ".join(("method", *(f"{points[0].model}: rows · PSNR · worst" for points in found))), rows)
+
+
+def batches(folder: Path) -> str:
+    """The same, and read at equal PSNR and at equal rows."""
+    parts = [curves(folder)]
+    for path in models_of(folder):
+        points = points_of(path)
+        at_rows = budgets_table(points, (0.4, 0.32, 0.28))
+        parts.append(f"{read(path)['model']}, at equal PSNR and at equal rows:\n\n{psnr_table(points)}\n\n{at_rows}\n")
+    return "\n".join(parts)
+
+
+def efficiency(folder: Path) -> str:
+    """Timed pairs of a full and a skipped run."""
+    rows = []
+    for path in sorted(folder.glob("*.json"), key=lambda p: (p.name[:8] != "tiny-t2v", p.name)):
+        f = read(path)
+        rows.append(
+            f"{f['model']} | {f['batch_size']} | {f['pairs']} | {f['predictions']:.1f} | {f['speedup']:.2f}× | "
+            f"{f['efficiency']:.3f} | {f['policy_share']:.2%}"
+        )
+    return table("model | batch | pairs | predictions of 50 | speed-up | efficiency | decision, of a UNet call", rows)
+
+
+def analyses(folder: Path) -> str:
+    """Every policy against the greedy oracle, model by model."""
+    parts = []
+    for path in sorted(folder.glob("tiny-*/analysis.json"), reverse=True):
+        figures = read(path)
+        own = path.with_suffix(".md").read_text(encoding="utf-8")
+        parts.append(f"{figures['model']}, {len(figures['prompts'])} prompts:\n\n{own}")
+    return "\n".join(parts)
+
+
+def written(path: Path) -> str:
+    """The table that a script wrote: of a folder its points.md."""
+    return (path / "points.md" if path.is_dir() else path).read_text(encoding="utf-8")
+
+
+def agreement(path: Path) -> str:
+    """How well a model follows its prompts, by number of objects."""
+    kinds = read(path)["agreement"]
+    names = ("background", "colour", "shape", "motion", "all")
+    image = any("first_frame_psnr" in values for values in kinds.values())
+    rows = []
+    for kind, values in kinds.items():
+        noun = "object" if kind.startswith("one") else "objects"
+        shares = " | ".join(f"{values[name]:.0%}" for name in names)
+        first = f" | {values['first_frame_psnr']:.1f} dB" if image else ""
+        rows.append(f"{values['prompts']} with {kind.split()[0]} {noun} | {shares}{first}")
+    return table(" | ".join(("prompts", *names)) + (" | first frame against the image" if image else ""), rows)
+
+
+def holding(path: Path) -> str:
+    """PSNR of holding (x̂₀, ε̂) and of holding the raw output, by timestep spacing."""
+    rows = [
+        f"{row['timestep_spacing']} | {row['predictions']} | {row['hold']:.1f} dB | {row['hold-output']:.1f} dB"
+        for row in read(path)["rows"]
+    ]
+    return table("timesteps | predictions of 50 | hold | hold-output", rows)
+
+
+def damages(path: Path) -> str:
+    """What metrics say of damaged clips: values with their standard errors."""
+    rows = []
+    for name, values in read(path)["values"].items():
+        fvd, kvd = (with_error(*values[f"{kind}[tiny-shapes-v1]"]) for kind in ("FVD", "KVD"))
+        psnr = values["PSNR"][0]
+        shown = "identical" if psnr is None else f"{psnr:.1f}"
+        passed = f"{values['coherence passed'][0]:.0%}"
+        rows.append(f"{name} | {fvd} | {kvd} | {shown} | {values['tOF'][0]:.2f} | {passed}")
+    return table("damage | FVD[tiny-shapes-v1] | KVD[tiny-shapes-v1] | PSNR | tOF | pass coherence", rows)
+
+
+def with_error(value: float, error: float) -> str:
+    """`1,680 ± 90`: the error to one digit, the value to three, or to units."""
+    return f"{rounded(value, 3):,} ± {rounded(error, 1):,}"
+
+
+def rounded(value: float, digits: int) -> int:
+    size = len(str(abs(int(value))))
+    return round(value, min(0, digits - size)).__int__()
+
+
+def architectures(path: Path) -> str:
+    """What skipping costs on the real architectures with random weights."""
+    rows = []
+    for name, figures in read(path)["models"].items():
+        one, four = figures["batch_1"], figures["batch_4"]
+        call = one[0]["unet_call_milliseconds"]["2"] / 1000
+        efficiencies = ", ".join(f"{run['efficiency']:.3f}" for run in one if run["run"].endswith("predictions"))
+        own = next(run["efficiency"] for run in four if run["run"] == "each its own mask")
+        rows.append(
+            f"{name} | {call:.1f} s | {figures['decision_milliseconds']:.2f} ms | "
+            f"{figures['decision_share_of_a_unet_call']:.3%} | {efficiencies} | {own:.3f}"
+        )
+    return table(
+        "architecture | UNet call | decision a step | of a call | efficiency at 4, 3, 2 predictions | "
+        "batch of 4, each its own mask", rows,
+    )  # fmt: skip
+
+
+def evaluation_cost(path: Path) -> str:
+    """A sentence: what metrics add to decoding and extracting."""
+    f = read(path)
+    memory = f["peak_memory_bytes"]
+    return (
+        f"With {f['videos_a_side']:,} videos a side of 16×64×64, FVD and KVD take {f['ratio']:.2f} times as long as "
+        f"decoding and extracting alone, all default metrics {f['ratio_with_the_default_metrics']:.1f} times; peak "
+        f"memory grows by {memory['1000'] / memory['250'] - 1:.0%} from 250 to 1,000 videos.\n"
+    )
