@@ -293,6 +293,47 @@ class TwoCalls:
         return x
 
 
+class Again:
+    """`hold-output`, written again by a user."""
+
+    num_predictions = 1
+
+    def __init__(self):
+        self.steps = []
+
+    def predict(self, past, sample, level, kind):
+        self.steps.append((len(past), past[-1].step))
+        return past[-1].output
+
+
+def test_a_predictor_of_ones_own_is_asked_on_skipped_steps_alone(pipe):
+    own = Again()
+    with skip_steps(pipe, "every-n", every=3, predictor="hold-output"):
+        named = draw(pipe, steps=7)
+    with skip_steps(pipe, "every-n", every=3, predictor=own) as trace:
+        assert (draw(pipe, steps=7) == named).all()
+    assert trace.computed == [[True, False, False, True, False, False, True]]
+    assert own.steps == [(1, 0), (1, 0), (1, 3), (1, 3)]
+    with skip_steps(pipe, SkipConfig(policy="every-n", every=3), predictor=own):
+        assert (draw(pipe, steps=7) == named).all()
+
+
+def test_a_predictor_of_ones_own_is_never_asked_where_nothing_is_skipped(pipe):
+    plain, own = draw(pipe, steps=4), Again()
+    for fields in ({"tolerance": 0.0}, {"policy": "none"}, {"policy": "every-n", "every": 1}):
+        with skip_steps(pipe, predictor=own, **fields):
+            assert (draw(pipe, steps=4) == plain).all()
+    assert own.steps == []
+
+
+def test_what_is_no_predictor_and_damping_it_would_not_see_are_one_line(pipe):
+    for wrong in (3, object(), Again):
+        with pytest.raises(ConfigError, match="a predictor is a name or an object"), skip_steps(pipe, predictor=wrong):
+            pass
+    with pytest.raises(ConfigError, match="`damping`"), skip_steps(pipe, predictor=Again(), damping=0.5):
+        pass
+
+
 def test_guidance_in_two_calls_keeps_two_memories():
     pipe = TwoCalls()
     plain = pipe([0.1, 0.2, 0.3], 6)
