@@ -12,7 +12,7 @@ import torch
 from conftest import PROMPTS, draw
 from counting import Counting, uint8
 
-from videoada import skip_steps
+from videoada import Decision, skip_steps
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError, ModelError
 from videoada.metrics import paired_fidelity
@@ -326,6 +326,30 @@ def test_a_predictor_of_ones_own_is_never_asked_where_nothing_is_skipped(pipe):
     assert own.steps == []
 
 
+class Moving:
+    """A user's rule, which says what it measured and nothing of the schedule."""
+
+    num_latents, num_predictions = 0, 2
+
+    def decide(self, state):
+        if state.step < 3:
+            return Decision.all(state)
+        change = tuple(float((past[-1].x0 - past[-2].x0).norm() / past[-1].x0.norm()) for past in state.past)
+        return Decision(tuple(c > 0.5 for c in change), change)
+
+
+def test_a_policy_of_ones_own_tells_its_signal(pipe):
+    with skip_steps(pipe, Moving(), predictor=Again()) as trace:
+        draw(pipe, prompt=list(PROMPTS[:2]), steps=6)
+    for i in range(2):
+        assert trace.signal[i][:3] == [None] * 3
+        assert all(s > 0 for s in trace.signal[i][3:])
+        assert trace.computed[i] == [True] * 3 + [s > 0.5 for s in trace.signal[i][3:]]
+    assert trace.schedule_signal == [[None] * 6] * 2
+    assert "prompt 1: " in trace.summary()
+    assert trace.table(1)[4]["schedule_signal"] is None
+
+
 def test_what_is_no_predictor_and_damping_it_would_not_see_are_one_line(pipe):
     for wrong in (3, object(), Again):
         with pytest.raises(ConfigError, match="a predictor is a name or an object"), skip_steps(pipe, predictor=wrong):
@@ -352,8 +376,6 @@ def test_rows_of_a_part_of_the_batch_are_the_right_rows():
         num_latents = 0
 
         def decide(self, state):
-            from videoada.skipping.rules.decision import Decision
-
             if state.step == 0:
                 return Decision.all(state)
             return Decision(tuple(i == 1 for i in range(state.num_prompts)), (None,) * state.num_prompts)
