@@ -16,7 +16,7 @@ SCHEDULERS = ("ddim", "dpm++", "dpm++-sde", "unipc", "euler", "euler-a")
 SEVERAL_CALLS = ("pndm", "heun", "kdpm2", "kdpm2-a", "dpm-sde")  # these call the network more than once a step
 DEFAULT_MODEL = "tiny-t2v"
 
-# What it gives on the sample prompts is measured by `make bench` and told in the README.
+# What it gives on the sample prompts is measured by `make bench`; docs/results.md shows it.
 DEFAULT_TOLERANCE = 0.05
 DEFAULT_THRESHOLD = 0.15
 RELEASE_THRESHOLD = 0.01  # the released code's class default
