@@ -36,7 +36,7 @@ def requests(**fields):
 
 
 def plain(pipe, prompt, image, seed, **options):
-    """Plain diffusers: everything random from torch's generator, the README's workaround for the prompt."""
+    """Plain diffusers: everything random from torch's generator, the prompt as in docs/image-to-video.md."""
     torch.manual_seed(seed)
     embeds = videoada.encode_prompt(pipe, prompt)
     return pipe(image=image, output_type="np", guidance_scale=9.0, **SMALL, **embeds, **options).frames

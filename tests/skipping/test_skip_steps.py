@@ -12,7 +12,7 @@ import torch
 from conftest import PROMPTS, draw
 from counting import Counting, uint8
 
-from videoada import skip_steps
+from videoada import Decision, skip_steps
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError, ModelError
 from videoada.metrics import paired_fidelity
@@ -293,6 +293,71 @@ class TwoCalls:
         return x
 
 
+class Again:
+    """`hold-output`, written again by a user."""
+
+    num_predictions = 1
+
+    def __init__(self):
+        self.steps = []
+
+    def predict(self, past, sample, level, kind):
+        self.steps.append((len(past), past[-1].step))
+        return past[-1].output
+
+
+def test_a_predictor_of_ones_own_is_asked_on_skipped_steps_alone(pipe):
+    own = Again()
+    with skip_steps(pipe, "every-n", every=3, predictor="hold-output"):
+        named = draw(pipe, steps=7)
+    with skip_steps(pipe, "every-n", every=3, predictor=own) as trace:
+        assert (draw(pipe, steps=7) == named).all()
+    assert trace.computed == [[True, False, False, True, False, False, True]]
+    assert own.steps == [(1, 0), (1, 0), (1, 3), (1, 3)]
+    with skip_steps(pipe, SkipConfig(policy="every-n", every=3), predictor=own):
+        assert (draw(pipe, steps=7) == named).all()
+
+
+def test_a_predictor_of_ones_own_is_never_asked_where_nothing_is_skipped(pipe):
+    plain, own = draw(pipe, steps=4), Again()
+    for fields in ({"tolerance": 0.0}, {"policy": "none"}, {"policy": "every-n", "every": 1}):
+        with skip_steps(pipe, predictor=own, **fields):
+            assert (draw(pipe, steps=4) == plain).all()
+    assert own.steps == []
+
+
+class Moving:
+    """A user's rule, which says what it measured and nothing of the schedule."""
+
+    num_latents, num_predictions = 0, 2
+
+    def decide(self, state):
+        if state.step < 3:
+            return Decision.all(state)
+        change = tuple(float((past[-1].x0 - past[-2].x0).norm() / past[-1].x0.norm()) for past in state.past)
+        return Decision(tuple(c > 0.5 for c in change), change)
+
+
+def test_a_policy_of_ones_own_tells_its_signal(pipe):
+    with skip_steps(pipe, Moving(), predictor=Again()) as trace:
+        draw(pipe, prompt=list(PROMPTS[:2]), steps=6)
+    for i in range(2):
+        assert trace.signal[i][:3] == [None] * 3
+        assert all(s > 0 for s in trace.signal[i][3:])
+        assert trace.computed[i] == [True] * 3 + [s > 0.5 for s in trace.signal[i][3:]]
+    assert trace.schedule_signal == [[None] * 6] * 2
+    assert "prompt 1: " in trace.summary()
+    assert trace.table(1)[4]["schedule_signal"] is None
+
+
+def test_what_is_no_predictor_and_damping_it_would_not_see_are_one_line(pipe):
+    for wrong in (3, object(), Again):
+        with pytest.raises(ConfigError, match="a predictor is a name or an object"), skip_steps(pipe, predictor=wrong):
+            pass
+    with pytest.raises(ConfigError, match="`damping`"), skip_steps(pipe, predictor=Again(), damping=0.5):
+        pass
+
+
 def test_guidance_in_two_calls_keeps_two_memories():
     pipe = TwoCalls()
     plain = pipe([0.1, 0.2, 0.3], 6)
@@ -311,8 +376,6 @@ def test_rows_of_a_part_of_the_batch_are_the_right_rows():
         num_latents = 0
 
         def decide(self, state):
-            from videoada.skipping.rules.decision import Decision
-
             if state.step == 0:
                 return Decision.all(state)
             return Decision(tuple(i == 1 for i in range(state.num_prompts)), (None,) * state.num_prompts)

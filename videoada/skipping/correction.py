@@ -15,22 +15,21 @@ from torch import Tensor
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError
 from videoada.skipping.rewind import Rewind, TakenStep
-from videoada.skipping.rules.build import build_predictor
 from videoada.skipping.rules.decision import Policy
 from videoada.skipping.rules.prediction import Prediction, noise_in, output_of, read_prediction
-from videoada.skipping.rules.predictors import interpolate
+from videoada.skipping.rules.predictors import HoldOutput, Predictor, interpolate
 from videoada.skipping.schedule import RunSchedule
 
 
 class Correction:
     """Of one run: `past` holds each prompt's last computed outputs, oldest first."""
 
-    def __init__(self, config: SkipConfig, policy: Policy):
+    def __init__(self, config: SkipConfig, policy: Policy, predictor: Predictor):
         self.again = config.corrector
-        self.predictor = build_predictor(config)
+        self.predictor = predictor
         looks = getattr(policy, "num_predictions", 0)
         self.num_past = max(self.predictor.num_predictions, looks, 1)
-        self.needs_latents = config.predictor != "hold-output" or config.corrector or bool(looks)
+        self.needs_latents = not isinstance(predictor, HoldOutput) or config.corrector or bool(looks)
         self.forget()
 
     def forget(self) -> None:

@@ -21,8 +21,9 @@ from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError, ModelError
 from videoada.models.denoisers import denoisers_of
 from videoada.patching import replaced
-from videoada.skipping.rules.build import build_policy
+from videoada.skipping.rules.build import build_policy, build_predictor
 from videoada.skipping.rules.decision import Policy
+from videoada.skipping.rules.predictors import Predictor
 from videoada.skipping.schedule import calls_twice
 from videoada.skipping.stepping import LatentsCallback, StepCallback, Stepping
 from videoada.skipping.trace import StepTrace
@@ -33,29 +34,35 @@ _LOCK = threading.Lock()
 
 @contextmanager
 def skip_steps(
-    pipe: Any, policy: str | SkipConfig | Policy | None = None, predictor: str | None = None, *,
+    pipe: Any, policy: str | SkipConfig | Policy | None = None, predictor: str | Predictor | None = None, *,
     on_step: StepCallback | None = None, on_latents: LatentsCallback | None = None, **fields: Any,
 ) -> Iterator[StepTrace]:  # fmt: skip
     """Skip denoiser calls of every generation inside the `with`; yields the trace of the latest one.
 
     `policy` is a name (`none`, `every-n`, `mask`, `third-order`, `third-order-release`, `error-controlled`) with its
     fields as keywords (`tolerance=0.05`, `max_skip_steps=8`, …, or `quality="high"`), a SkipConfig, or an object of
-    your own that follows the protocol `videoada.Policy`; left out, what SkipConfig makes of the fields. Any diffusers
-    pipeline with one denoiser and a scheduler that calls it once a step will do. `on_step` is called after each step,
-    `on_latents` with the latents that it left.
+    your own that follows the protocol `videoada.Policy`; left out, what SkipConfig makes of the fields. `predictor` is
+    a name (`linear`, `hold`, …) or an object of your own that follows the protocol `videoada.Predictor`, which goes
+    with any policy. Any diffusers pipeline with one denoiser and a scheduler that calls it once a step will do.
+    `on_step` is called after each step, `on_latents` with the latents that it left.
 
     Raises ConfigError for settings that do not fit, also for a scheduler that calls the network more than once a step,
     and ModelError for a pipeline without a denoiser. When the block is left, also by an exception, the pipeline is as
     before.
     """
     own = policy if policy is not None and not isinstance(policy, (str, SkipConfig)) else None
+    named = predictor if isinstance(predictor, str) else None
     if isinstance(policy, SkipConfig):
-        if predictor is not None or fields:
+        if named is not None or fields:
             raise ConfigError("give a SkipConfig or separate fields, not both")
         config = policy
     else:
         name = "none" if own is not None else policy
-        config = make_skip({"policy": name, "predictor": predictor} | fields)
+        config = make_skip({"policy": name, "predictor": named} | fields)
+    if predictor is None or isinstance(predictor, str):
+        what_instead = build_predictor(config)
+    else:
+        what_instead = _checked(predictor, config)
     if config.early_exit:
         raise ConfigError("skip_steps leaves out steps; for early exit add `with videoada.early_exit(pipe):`")
     denoisers = denoisers_of(pipe)
@@ -71,7 +78,7 @@ def skip_steps(
             f"{type(pipe.scheduler).__name__} takes more than an output, a timestep and a sample at each step; "
             "give the pipeline a DDIM, DPM++, UniPC or Euler scheduler"
         )
-    run = Stepping(own or build_policy(config), config, on_step, on_latents)
+    run = Stepping(own or build_policy(config), what_instead, config, on_step, on_latents)
     with alone([*denoisers, pipe.scheduler], run), ExitStack() as stack:
         for denoiser in denoisers:
             stack.enter_context(replaced(denoiser, "__call__", run.clock.timed(run.on_denoiser_call, of_denoiser=True)))
@@ -83,6 +90,20 @@ def skip_steps(
             yield run.trace
         finally:
             run.forget()
+
+
+def _checked(predictor: Predictor, config: SkipConfig) -> Predictor:
+    """The same object. Raises ConfigError for one that is no predictor, and for a `damping` that it would not see."""
+    complete = callable(getattr(predictor, "predict", None)) and isinstance(
+        getattr(predictor, "num_predictions", None), int
+    )
+    if not complete or isinstance(predictor, type):
+        raise ConfigError(
+            f"a predictor is a name or an object with `predict` and `num_predictions`, not {predictor!r:.60}"
+        )
+    if config.damping is not None:
+        raise ConfigError("`damping` is a setting of the predictors with names; give your own its settings itself")
+    return predictor
 
 
 @contextmanager

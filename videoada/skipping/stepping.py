@@ -20,6 +20,7 @@ from videoada.skipping.halves import GuidedHalves
 from videoada.skipping.rows import called_for, rows_of, select_rows, take_output
 from videoada.skipping.rules.decision import Decision, Never, Policy, SkipState
 from videoada.skipping.rules.level import Level
+from videoada.skipping.rules.predictors import Predictor
 from videoada.skipping.schedule import RunSchedule, one_for_each_row, read_schedule
 from videoada.skipping.trace import StepTrace
 
@@ -31,13 +32,14 @@ class Stepping:
     """The state of one `with`: forgotten when a new generation sets its timesteps and when the block is left."""
 
     def __init__(
-        self, policy: Policy, config: SkipConfig, on_step: StepCallback | None, on_latents: LatentsCallback | None
-    ):
+        self, policy: Policy, predictor: Predictor, config: SkipConfig, on_step: StepCallback | None,
+        on_latents: LatentsCallback | None,
+    ):  # fmt: skip
         self.policy, self.config = policy, config
         self.on_step, self.on_latents = on_step, on_latents
         self.trace = StepTrace(config)
         self.clock = Clock(self.trace)
-        self.correction = Correction(config, policy)
+        self.correction = Correction(config, policy, predictor)
         self.forget()
 
     def forget(self) -> None:

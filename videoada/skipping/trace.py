@@ -54,7 +54,8 @@ class StepTrace:
     def schedule_signal(self) -> list[list[float | None]]:
         """What the rule would have measured, had the latents moved by the noise schedule alone; None where no rule
         ran. Where a prompt's `signal` is no larger, a held prediction would have given the same decision."""
-        return [list(steps) for steps in zip(*(d.schedule_signal for d in self.decisions), strict=True)]
+        nothing = (None,) * len(self.decisions[0].compute) if self.decisions else ()
+        return [list(steps) for steps in zip(*(d.schedule_signal or nothing for d in self.decisions), strict=True)]
 
     @property
     def num_predictions(self) -> list[int]:

@@ -27,7 +27,7 @@ class SkipState:
 
     `latents` holds (B, N) latents, newest last: x after steps …, step − 2, step − 1, preceded by x_T while it is
     recent enough; never more than the policy's `num_latents`. `past` holds, for each prompt, its last predictions that
-    were computed, at most the policy's `num_predictions`.
+    were computed: the policy's `num_predictions` once there are so many, or more if the predictor looks at more.
     """
 
     step: int  # 0-based
