@@ -256,7 +256,7 @@ def test_rows_are_carried_on_each_from_its_own_last_whole_call(carrying):
 def test_heads_are_what_their_layers_say():
     """Products in place of 1×1 and depthwise convolutions, which are slower at these sizes."""
     torch.manual_seed(0)
-    heads = ExitHeads([6], 5, 7, 4, reach=10).requires_grad_(False)
+    heads = ExitHeads([6], 5, 7, 4, horizon=10).requires_grad_(False)
     head, uncertainty = heads.heads[0], heads.uncertainties[0]
     for parameter in heads.parameters():
         nn.init.normal_(parameter, std=0.2)
@@ -319,7 +319,7 @@ def test_fifty_steps_from_nothing_lower_every_loss(network):
 def test_each_loss_teaches_its_own_part(network):
     unet, _, call = network
     since, now = kept(unet, call, 500, 480)
-    heads = ExitHeads.for_unet(unet, reach=100)
+    heads = ExitHeads.for_unet(unet, horizon=100)
     for loss, own, other in ((0, "uncertainties", "heads"), (1, "heads", "uncertainties")):
         heads.zero_grad()
         exit_losses(heads, now, now.output, since, torch.full((ROWS,), 20.0), guidance_scale=9.0)[loss].backward()

@@ -16,7 +16,7 @@ SCHEDULERS = ("ddim", "dpm++", "dpm++-sde", "unipc", "euler", "euler-a")
 SEVERAL_CALLS = ("pndm", "heun", "kdpm2", "kdpm2-a", "dpm-sde")  # these call the network more than once a step
 DEFAULT_MODEL = "tiny-t2v"
 
-# What it gives on the sample prompts is measured by `make bench` and told in the README.
+# What it gives on the sample prompts is measured by `make bench` and reported in the README.
 DEFAULT_TOLERANCE = 0.05
 DEFAULT_THRESHOLD = 0.15
 RELEASE_THRESHOLD = 0.01  # the released code's class default
@@ -202,12 +202,12 @@ class LoadConfig(FrozenConfig):
 
 
 class GenerationConfig(FrozenConfig):
-    """One video. Sizes left at None are the model's own.
+    """One video to generate. Sizes left at None are the model's own.
 
-    `image` is a path or a PIL image, for image-to-video models only. `target_fps` is what I2VGen-XL is told of the
-    motion's pace (16 if None), not the file's `fps`. `decode_chunk_size` frames are decoded at once (None: as the
+    `image` is a path or a PIL image, for image-to-video models only. `target_fps` is I2VGen-XL's condition for
+    the motion's pace (16 if None), not the file's `fps`. `decode_chunk_size` frames are decoded at once (None: as the
     pipeline does, which is all frames for text to video and one for image to video). With `step_policy`, a file's or
-    "shipped", `num_inference_steps` is the full run's and each prompt gets as many as the policy thinks it worth.
+    "shipped", `num_inference_steps` is the full run's and the policy chooses at most as many for each prompt.
     """
 
     prompt: str

@@ -122,10 +122,10 @@ def differs(record: RunRecord, pipe: Any, image: str | None, skip: SkipConfig) -
     return any(before and now and before != now for before, now in pairs)
 
 
-def savings(record: RunRecord, most_steps: int) -> dict[str, float]:
-    """Shares of the full run's multiply-adds, adding up to 1: what fewer steps, skipping and early exit saved, and what
-    was computed. Each is counted of what those before it left."""
-    rows_full = record.unet_rows_full * most_steps / max(record.num_inference_steps, 1)
+def savings(record: RunRecord, max_steps: int) -> dict[str, float]:
+    """Shares of the full run's multiply-adds, adding up to 1: saved by fewer steps, by skipping and by early exit, and
+    computed. Each is a share of what those before it left over."""
+    rows_full = record.unet_rows_full * max_steps / max(record.num_inference_steps, 1)
     rows, macs = record.unet_rows / rows_full, record.early_exit["macs"] if record.early_exit else 1.0
     parts = {
         "step_count": 1 - record.unet_rows_full / rows_full, "skipping": (record.unet_rows_full - record.unet_rows)
