@@ -1,7 +1,7 @@
 """replaced(): a method or property of one object replaced for the length of a `with`.
 
 The object changes its class, to the one subclass that its class ever gets here. That class holds a dispatcher for each
-name that was ever replaced; what a dispatcher calls stands in a table outside the objects. So undoing it is one
+name that was ever replaced; what a dispatcher calls is kept in a table outside the objects. So undoing it is one
 assignment, hooks that put `forward` into a module's attributes stay below, code that empties or copies an object's
 attributes changes nothing, and torch.compile, which looks at classes, compiles once and not in each block.
 """
@@ -25,7 +25,7 @@ _PATCHED, _PLAIN = "_videoada_patched", "_videoada_plain"
 
 
 class _Replacement:
-    """A block's function, and the attribute of the instance that stood in its way."""
+    """A block's function, and the instance attribute that hid the method before."""
 
     def __init__(self, function: Callable[..., Any]):
         self.function = function
@@ -130,7 +130,7 @@ def _bound(item: Any, name: str, own: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _dispatcher(patched: type, name: str) -> Any:
-    """What stands for `name` in a patched class: also called by objects for which that name is not replaced."""
+    """The function under `name` in a patched class; objects for which that name is not replaced call it, too."""
     original = getattr(patched, name, None)
     if isinstance(original, property):
         return _property(original, name)

@@ -1,4 +1,4 @@
-"""Draw the README's picture: frames of a full run, of the run with skipping, and their difference, with the step strip.
+"""Make the README's picture: frames of a full run, of the run with skipping, and their difference, with the step strip.
 
     python scripts/embedded/draw_strip.py --output samples/strip.png
 

@@ -30,7 +30,7 @@ def load(model: str) -> None:
     pipe = videoada.load_pipeline(model, device="cpu")
 
 
-def draw(scene: Scene, seed: int) -> tuple[dict[str, bool], Scene, float | None]:
+def generate_and_measure(scene: Scene, seed: int) -> tuple[dict[str, bool], Scene, float | None]:
     """What is right of the scene in the full run with this seed, what was read back, and the first frame's PSNR."""
     first = render(scene, seed=4_000_000 + seed)[0]  # held out: no training script renders these
     image = {"image": Image.fromarray(first)} if takes_image(pipe) else {}
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="samples/results/MODEL.json if left out")
     parser.add_argument("--one", type=int, default=64, help="prompts with one object")
     parser.add_argument("--two", type=int, default=32, help="prompts with two objects")
-    parser.add_argument("--processes", type=int, default=2, help="each draws its own prompts, on one thread")
+    parser.add_argument("--processes", type=int, default=2, help="each generates its own prompts, on one thread")
     args = parser.parse_args()
     output = args.output or Path(f"samples/results/{args.model}.json")
     rng = np.random.default_rng(640)
@@ -55,7 +55,9 @@ def main() -> None:
     first_frames: dict[str, list[float]] = {kind: [] for kind in rows}
     scenes = [random_scene(rng, 1 if seed < args.one else 2) for seed in range(args.one + args.two)]
     with ProcessPoolExecutor(args.processes, get_context("spawn"), load, (args.model,)) as pool:
-        for scene, (right, found, psnr) in zip(scenes, pool.map(draw, scenes, range(len(scenes))), strict=True):
+        for scene, (right, found, psnr) in zip(
+            scenes, pool.map(generate_and_measure, scenes, range(len(scenes))), strict=True
+        ):
             rows["one object" if len(scene.objects) == 1 else "two objects"].append(
                 right | {"all": all(right.values())}
             )

@@ -80,9 +80,9 @@ def build_text_encoder(vocabulary_size: int, num_layers: int) -> CLIPTextModel:
 
 def forget_pieces(encoder: CLIPTextModel, tokenizer: CLIPTokenizer) -> None:
     """Pieces of words were never trained: let an unknown word say nothing."""
-    whole = {tokenizer.convert_tokens_to_ids(w + "</w>") for w in WORDS} | {0, 1}
+    words = {tokenizer.convert_tokens_to_ids(w + "</w>") for w in WORDS} | {0, 1}
     with torch.no_grad():
-        for index in set(range(len(tokenizer))) - whole:
+        for index in set(range(len(tokenizer))) - words:
             encoder.get_input_embeddings().weight[index] = 0
 
 
@@ -90,9 +90,9 @@ class NoiseModel(nn.Module):
     """A text encoder and a video UNet, trained together, and readers of the UNet's hidden states.
 
     diffusers' temporal layers have no positions: which frame is the first shows only in the padding of their
-    convolutions. And what says "right" apart from "left" is a product of the frame's place and the word, which is never
-    found while both are faint. In training, directions of unit length read the place ("clock") and the motion word
-    ("echo") from the normalised hidden states, so that these carry both as loudly as all else.
+    convolutions. And what says "right" apart from "left" is a product of the frame's position and the word, which is
+    never found while both are faint. In training, directions of unit length read the position ("clock") and the motion
+    word ("echo") from the normalised hidden states, so that these carry both as strongly as anything else.
     """
 
     def __init__(self, text_encoder: CLIPTextModel, unet: nn.Module):
@@ -119,7 +119,7 @@ class NoiseModel(nn.Module):
         return [m for m in self.unet.modules() if isinstance(m, Transformer2DModel)]
 
     def read_hidden_states(self) -> None:
-        """Have each forward leave in `clock_errors` and `echo_errors` how badly place and motion word can be read."""
+        """Have each forward leave in `clock_errors` and `echo_errors` how badly position and word can be read."""
 
         def read(reader: nn.Linear, hidden: Tensor) -> Tensor:  # (B·F, C, H, W) → (B·F, H·W, readings)
             hidden = nn.functional.layer_norm(hidden.flatten(2).transpose(1, 2), hidden.shape[1:2])
@@ -127,9 +127,9 @@ class NoiseModel(nn.Module):
 
         def on_convolution(module: nn.Module, args: tuple, kwargs: dict, output: Tensor, clock: nn.Linear) -> None:
             u = torch.linspace(-1, 1, kwargs["num_frames"])
-            place = torch.stack((u, torch.cos(math.pi * u), torch.sin(math.pi * u)), 1)  # (F, 3)
+            position = torch.stack((u, torch.cos(math.pi * u), torch.sin(math.pi * u)), 1)  # (F, 3)
             readings = read(clock, output).unflatten(0, (-1, len(u)))  # (B, F, H·W, 3)
-            self.clock_errors.append((readings - place[:, None]).square().mean())
+            self.clock_errors.append((readings - position[:, None]).square().mean())
 
         def on_attention(module: nn.Module, args: tuple, output: tuple[Tensor], echo: nn.Linear) -> None:
             if not len(self.motion):  # sampling

@@ -73,7 +73,7 @@ class ImageToMotion(NoiseModel):
     def forward(self, latents: Tensor, timestep: Tensor, ids: Tensor, image_latents: Tensor, pixels: Tensor) -> Tensor:
         hidden = self.text_encoder(ids, output_hidden_states=True).hidden_states[-2]
         frames = latents.shape[2]
-        places = [torch.full_like(image_latents, k / (frames - 1)) for k in range(1, frames)]
+        positions = [torch.full_like(image_latents, k / (frames - 1)) for k in range(1, frames)]
         embeddings = (
             self.image_encoder(pixels).image_embeds * (ids[:, 1] != 1)[:, None]
         )  # empty prompt: no image either
@@ -82,7 +82,7 @@ class ImageToMotion(NoiseModel):
             timestep,
             encoder_hidden_states=self.text_encoder.final_layer_norm(hidden),
             fps=torch.full((len(latents),), 16),
-            image_latents=torch.stack([image_latents, *places], 2),
+            image_latents=torch.stack([image_latents, *positions], 2),
             image_embeddings=embeddings[:, None],
             return_dict=False,
         )[0]
@@ -133,7 +133,7 @@ def encode(run: Path, base: Path, count: int, seed: int) -> None:
 def train(run: Path, base: Path, begin: Path | None, steps: int, batch: int, lr: float) -> None:
     """v-loss on clips, 10 % without prompt and image embedding, 30 % begun as a sampler does, with pure noise.
 
-    From the text-to-video model's weights the place in the clip and the motion word are made readable as well; a run
+    From the text-to-video model's weights the position in the clip and the motion word are made readable as well; a run
     that goes on from an exported folder (`begin`) has learned them.
     """
     torch.manual_seed(4)
@@ -209,7 +209,7 @@ def export(run: Path, base: Path, out: Path) -> None:
 
 
 def sheet(out: Path, picture: Path, count: int = 12) -> None:
-    """Sample one-object prompts from their first frames; print what `measure` reads back; draw a sheet."""
+    """Sample one-object prompts from their first frames; print what `measure` reads back; save a sheet."""
     import videoada
 
     pipe = videoada.load_pipeline(str(out), device="cpu")

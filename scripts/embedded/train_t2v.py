@@ -138,7 +138,7 @@ def train_unet(
 def unet_gate(
     run: Path, training: Training, tokenizer: CLIPTokenizer, num_frames: int, count: int = 24
 ) -> dict[str, float]:
-    """Sample `count` one-object prompts with the averaged weights and count what `measure` reads back; draw a sheet."""
+    """Sample `count` one-object prompts with the averaged weights and count what `measure` reads back; save a sheet."""
 
     own = {k: v.clone() for k, v in training.model.state_dict().items()}
     training.model.load_state_dict(training.ema)

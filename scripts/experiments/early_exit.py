@@ -6,7 +6,7 @@
 Writes samples/results/early-exit/: curve.json, points.md (and cells.jsonl, from which it goes on where it was stopped),
 depth.svg (where steps leave, by timestep), errors.svg (how far each exit's prediction is from the network's) and
 uncertainty.png (the paper's figure: what each exit is unsure of, at some steps of one run). Two baselines with the same
-heads decide nothing: the static exit takes the exit that was used most and whole calls in even turns, so that the mean
+heads decide nothing: the static exit takes the exit that was used most and full calls in even turns, so that the mean
 share of the work is the same; `by step` takes at each step what the prompts of its batch took there on average.
 """
 
@@ -66,16 +66,16 @@ def thresholds_of(heads: Any) -> list[float]:
 
 
 def static(share: float, costs: Sequence[float], exit: int, num_steps: int, carried: bool) -> Choice:
-    """Leaves at one exit in even turns with whole calls, so that the mean is `share`; where heads carry nothing on, in
+    """Leaves at one exit in even turns with full calls, so that the mean is `share`; where heads carry nothing on, in
     turns with the next exit that costs more than `share` if this one costs less."""
-    whole = 1 if carried else 0  # the first call goes through in any case
+    num_full = 1 if carried else 0  # the first call goes through in any case
     other = len(costs) - 1 if carried else int(np.searchsorted(costs, share).clip(1, len(costs) - 1))
     exit = exit if carried else other - 1
-    rest = (share * num_steps - whole * costs[-1]) / (num_steps - whole)
+    rest = (share * num_steps - num_full * costs[-1]) / (num_steps - num_full)
     leaving = float(np.clip((costs[other] - rest) / (costs[other] - costs[exit]), 0, 1))
 
     def choose(call: int, at: int, here: Sequence[int]) -> list[bool]:
-        turn = call % num_steps - whole
+        turn = call % num_steps - num_full
         leaves = turn >= 0 and int((turn + 1) * leaving + 0.5) > int(turn * leaving + 0.5)
         return [at == (exit if leaves else other)] * len(here)
 
@@ -85,11 +85,11 @@ def static(share: float, costs: Sequence[float], exit: int, num_steps: int, carr
 def by_step(exits: Sequence[Sequence[int]], costs: Sequence[float], asked: Sequence[int]) -> Choice:
     """Leaves at each step at the exit whose cost is nearest to the mean of what those prompts took there, and makes up
     for the difference at the next."""
-    taken, places, owed = np.array(costs)[np.array(exits)].mean(0), [], 0.0
+    taken, exits_taken, owed = np.array(costs)[np.array(exits)].mean(0), [], 0.0
     for mean in taken:
-        places.append(min((*asked, len(costs) - 1), key=lambda place: abs(costs[place] - mean - owed)))
-        owed += mean - costs[places[-1]]
-    return lambda call, at, here: [at == places[call % len(places)]] * len(here)
+        exits_taken.append(min((*asked, len(costs) - 1), key=lambda index: abs(costs[index] - mean - owed)))
+        owed += mean - costs[exits_taken[-1]]
+    return lambda call, at, here: [at == exits_taken[call % len(exits_taken)]] * len(here)
 
 
 def measure(pipe: Any, args: argparse.Namespace) -> None:
@@ -109,15 +109,15 @@ def measure(pipe: Any, args: argparse.Namespace) -> None:
             choose = None
             for method in methods[threshold]:
                 with videoada.early_exit(pipe, threshold, heads, choose=choose) as trace:
-                    drawn = videoada.generate(pipe, batch, skip=NONE, batch_size=len(batch))
-                found = [row_of(method, threshold, first + i, trace, i, drawn[i][0], full[i][0])
+                    generated = videoada.generate(pipe, batch, skip=NONE, batch_size=len(batch))
+                found = [entry_of(method, threshold, first + i, trace, i, generated[i][0], full[i][0])
                          for i in range(len(batch))]  # fmt: skip
                 macs = float(np.mean([row["macs"] for row in found]))
                 if method == METHODS[0]:
                     decided = [row["exits"] for row in found]
                     used = [exit for row in found for exit in row["exits"] if exit < trace.num_exits]
                     most = max(set(used), key=used.count, default=0)
-                    costs, carried = list(trace.costs), heads.reach > 0
+                    costs, carried = list(trace.costs), heads.horizon > 0
                     choose = static(macs, costs, most, batch[0].num_inference_steps, carried)
                 else:
                     choose = by_step(decided, costs, heads.asked)
@@ -126,9 +126,11 @@ def measure(pipe: Any, args: argparse.Namespace) -> None:
                 print(f"{first + len(batch)} prompts, {method} {threshold:g}: {macs:.3f} of the work", flush=True)
 
 
-def row_of(method: str, threshold: float, prompt: int, trace: Any, place: int, video: Any, full: Any) -> dict[str, Any]:
+def entry_of(
+    method: str, threshold: float, prompt: int, trace: Any, index: int, video: Any, full: Any
+) -> dict[str, Any]:
     fidelity = paired_fidelity(video.frames, full.frames, flow=False)
-    exits = [call[place] for call in trace.calls]
+    exits = [call[index] for call in trace.calls]
     return {
         "method": method, "threshold": threshold, "prompt": prompt, "macs": trace.share(exits),
         "psnr": CAP if fidelity.psnr is None else min(fidelity.psnr, CAP), "ssim": fidelity.ssim, "exits": exits,
@@ -187,7 +189,7 @@ def plot_depth(rows: list[dict[str, Any]], threshold: float, num_exits: int, pat
     figure = Figure((6.4, 3.4), layout="constrained")
     axes = figure.add_subplot()
     shares = [(exits == i).mean(0) for i in range(num_exits + 1)]
-    names = [f"exit {i + 1}" for i in range(num_exits)] + ["whole network"]
+    names = [f"exit {i + 1}" for i in range(num_exits)] + ["full network"]
     axes.stackplot(range(exits.shape[1]), shares, labels=names, colors=COLOURS)
     axes.set_xlabel(f"step, noisy to clean (threshold {threshold:g}, {len(exits)} prompts of tiny-t2v)")
     axes.set_ylabel("share of prompts that leave there")
@@ -216,7 +218,7 @@ def plot_errors(pipe: Any, heads: Any, requests: list[GenerationConfig], path: P
             note("holding: error", guided(since.output - f.output, scale).norm() / size)
             for i, (head, u) in enumerate(zip(heads.heads, heads.uncertainties, strict=True)):
                 made, moved = head(f.deep[i], f.fine, f.time, frames), None
-                if heads.reach:
+                if heads.horizon:
                     change = made - head(since.deep[i], since.fine, since.time, frames)
                     made, moved = since.output + change, movement(change, gap.repeat(len(change)))
                 note(f"exit {i + 1}: error", guided(made - f.output, scale).norm() / size)
@@ -238,7 +240,7 @@ def plot_errors(pipe: Any, heads: Any, requests: list[GenerationConfig], path: P
     write_svg(figure, path)
 
 
-def draw_uncertainty(pipe: Any, heads: Any, request: GenerationConfig, path: Path) -> None:
+def plot_uncertainty(pipe: Any, heads: Any, request: GenerationConfig, path: Path) -> None:
     """A row for each exit, a column for some steps, dark where it is sure; the frame in the middle; last the frame."""
     asked, heads.asked = heads.asked, list(range(len(heads.heads)))  # also those that nobody takes
     with early_exit(pipe.unet, heads, 1e-9, keep_maps=True) as trace:
@@ -288,7 +290,7 @@ def main() -> None:
     shown = thresholds_of(heads)[AROUND.index(1.0)]
     plot_depth(rows, shown, len(heads.heads), args.output / "depth.svg")
     plot_errors(pipe, heads, requests[:8], args.output / "errors.svg")
-    draw_uncertainty(pipe, heads, requests[0], args.output / "uncertainty.png")
+    plot_uncertainty(pipe, heads, requests[0], args.output / "uncertainty.png")
     (args.output / "points.md").write_text(table(result["points"]) + "\n")
     print(table(result["points"]))
 

@@ -28,7 +28,7 @@ from videoada.benchmarks.frontier import at_budget
 from videoada.config.prompts import read_requests
 from videoada.config.run import SkipConfig
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
-from videoada.models.call import draw_batch
+from videoada.models.call import call_pipeline
 from videoada.records.record import package_versions
 from videoada.skipping.rules.decision import Decision, SkipState
 from videoada.skipping.rules.error_controlled import ErrorControlled
@@ -104,10 +104,10 @@ ESTIMATORS: dict[str, list[Any]] = {
 }
 
 
-def draw(pipe: Any, request: Any, policy: Any) -> tuple[Any, float]:
+def generate_once(pipe: Any, request: Any, policy: Any) -> tuple[Any, float]:
     """The frames, and the share of the steps that were computed."""
     with skip_steps(pipe, policy, predictor="linear", corrector=True) as trace:
-        [video], _ = draw_batch(pipe, [request])
+        [video], _ = call_pipeline(pipe, [request])
     return video.frames, trace.num_predictions[0] / trace.num_steps
 
 
@@ -117,10 +117,10 @@ def measure(name: str, limit: int) -> dict[str, Any]:
     with videoada.models.pipelines.scheduler_of(pipe, "ddim"):
         for i, request in enumerate(read_requests(PROMPTS[name])[:limit]):
             with skip_steps(pipe, SkipConfig(policy="none")):
-                [full], _ = draw_batch(pipe, [request])
+                [full], _ = call_pipeline(pipe, [request])
             for estimator, knobs in ESTIMATORS.items():
                 for k, policy in enumerate(knobs):
-                    frames, share = draw(pipe, request, policy)
+                    frames, share = generate_once(pipe, request, policy)
                     psnr = paired_fidelity(frames, full.frames, flow=False).psnr
                     found[estimator][k].append((share, IDENTICAL if psnr is None else psnr))
             print(f"{name}: {i + 1} of {limit} prompts", flush=True)

@@ -38,7 +38,7 @@ def write_videos(folder: Path, count: int) -> None:
     for seed, side in enumerate(("generated", "reference")):
         (folder / side).mkdir()
         rng = np.random.default_rng(seed)
-        clips = [render(random_scene(rng, 1), seed=i) for i in range(50)]  # told apart by their noise
+        clips = [render(random_scene(rng, 1), seed=i) for i in range(50)]  # they differ by their noise
         for i in range(count):
             frames = clips[i % 50] + rng.integers(-2, 3, clips[0].shape)
             Video(np.clip(frames, 0, 255).astype(np.uint8)).write(folder / side / f"{i:05d}.mp4")

@@ -3,9 +3,9 @@
     python scripts/experiments/gpu.py                 # on a GPU: 16 frames, 256×256 and 448×256, float16, 50 steps
     python scripts/experiments/gpu.py --preset cpu    # without one: 4 frames, 64×64, 6 steps; ten minutes, 20 GiB
 
-What random weights draw means nothing, so the masks are fixed; skipped steps are filled as by default. In every round
-all runs take turns, step by step; a figure is the median over the rounds. Efficiency = ideal ÷ measured time of the
-denoising (encoding and decoding are the same in every run). Ideal = what the full run's denoising takes outside its
+What random weights generate means nothing, so the masks are fixed; skipped steps are filled as by default. In every
+round all runs take turns, step by step; a figure is the median over the rounds. Efficiency = ideal ÷ measured time of
+the denoising (encoding and decoding are the same in every run). Ideal = what the full run's denoising takes outside its
 UNet calls + what the run's own calls take: where calls cost the same, that is the full time less the UNet time of what
 was skipped, and the noise of the calls, on a CPU larger than what is looked for, cancels.
 """
@@ -34,7 +34,7 @@ from PIL import Image
 
 from videoada.benchmarks.timing import in_turn, twin
 from videoada.config.run import GenerationConfig, SkipConfig
-from videoada.models.call import draw_batch
+from videoada.models.call import call_pipeline
 from videoada.models.catalogue import ASSETS
 from videoada.records.record import package_versions
 from videoada.skipping.rules.decision import Decision, SkipState
@@ -137,7 +137,7 @@ def run(pipe: Any, requests: list[GenerationConfig], policy: Any, hand_over: Cal
 
     with skip_steps(own, policy, on_step=on_step) as trace:
         trace.synchronize = True
-        draw_batch(own, requests)
+        call_pipeline(own, requests)
     return {"trace": trace, "rows": calls.rows, "seconds": calls.seconds, "denoising": denoising}
 
 
@@ -149,7 +149,7 @@ def rounds(
     No round begins once `most_seconds` have passed.
     """
     started = time.perf_counter()
-    draw_batch(pipe, [r.model_copy(update={"num_inference_steps": 1}) for r in requests])  # warm-up
+    call_pipeline(pipe, [r.model_copy(update={"num_inference_steps": 1}) for r in requests])  # warm-up
     memory = {}
     if pipe.device.type == "cuda":  # alone, for in turns they share one peak
         for kind, policy in kinds.items():

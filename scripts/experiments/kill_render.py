@@ -4,7 +4,8 @@
     python scripts/experiments/kill_render.py --engine ray --kills 3    # a Ray cluster of two nodes; nodes are killed
 
 At random moments a worker or the whole command (the driver, or a node of the cluster) gets `kill -9`. In the end there
-must be as many whole videos and records, nothing else, and frames identical to those that one process drew in peace.
+must be as many complete videos and records, nothing else, and frames identical to those that one undisturbed process
+generates.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def disturb(render: Render, kills: int, rng: random.Random, wait: tuple[float, f
 def compare(out: Path, peace: Path, count: int) -> None:
     """Exactly the videos, whole, with their records, and the frames of the undisturbed run."""
     names = {p.stem for p in peace.glob("*.mkv")}
-    assert len(names) == count, f"{len(names)} videos were drawn in peace, not {count}"
+    assert len(names) == count, f"{len(names)} videos were generated undisturbed, not {count}"
     own = {"render.json", "manifest.jsonl", "summary.json"}
     expected = {f"{name}{ending}" for name in names for ending in (".mkv", ".json")} | own
     found = {str(p.relative_to(out)) for p in out.rglob("*")}

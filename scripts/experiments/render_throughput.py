@@ -15,9 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from videoada.config.prompts import read_rows
+from videoada.config.prompts import read_entries
 from videoada.config.settings import RunSettings
-from videoada.models.call import draw_batch
+from videoada.models.call import call_pipeline
 from videoada.models.pipelines import scheduler_of
 from videoada.rendering.engines.here import Here
 from videoada.rendering.folder import RenderFolder
@@ -33,7 +33,7 @@ def bare(worker: Worker, jobs: list[Job], batch_size: int) -> float:
     for batch in batches(jobs, batch_size):
         requests = [job.request for job in batch]
         with scheduler_of(worker.pipe, requests[0].scheduler), skip_steps(worker.pipe, batch[0].skip):
-            draw_batch(worker.pipe, requests)
+            call_pipeline(worker.pipe, requests)
     return time.perf_counter() - began
 
 
@@ -45,7 +45,7 @@ def rendered(engine: Here, jobs: list[Job], batch_size: int) -> float:
         progress = render(jobs, folder, engine, batch_size=batch_size)
         index(folder)
         seconds = time.perf_counter() - began
-        assert progress.drawn == len(jobs)
+        assert progress.generated == len(jobs)
         folder.close()
         engine.worker.folder = own
         return seconds
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     args = parser.parse_args()
     settings = RunSettings(model=args.model, steps=args.steps)
-    jobs = plan_jobs(read_rows(args.prompts)[: args.limit], settings)
+    jobs = plan_jobs(read_entries(args.prompts)[: args.limit], settings)
     with tempfile.TemporaryDirectory() as name:
         engine = Here(WorkerPlan(name, ".mp4", args.model, settings.loading()))
         bare(engine.worker, jobs[:1], 1)  # warm-up: what either side loads once

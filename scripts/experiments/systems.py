@@ -2,9 +2,9 @@
 
     python scripts/experiments/systems.py            # 32 prompts of tiny-t2v; ten minutes on 2 CPU cores
 
-Skipping is videoada's default, the step count and early exit are as shipped. All are measured against the full run of
-50 steps, same prompt and seed; seconds are of the denoising, the systems in turns, each batch beginning with another.
-Writes samples/results/systems: points.json and points.md.
+Skipping is videoada's default, the number of steps and early exit are as shipped. All are measured against the full run
+of 50 steps, same prompt and seed; seconds are of the denoising, the systems in turns, each batch beginning with
+another. Writes samples/results/systems: points.json and points.md.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def systems() -> dict[str, tuple[str, ...]]:
     return found
 
 
-def draw(pipe: Any, batch: list[GenerationConfig], parts: tuple[str, ...]) -> list[Any]:
+def generate_by(pipe: Any, batch: list[GenerationConfig], parts: tuple[str, ...]) -> list[Any]:
     skip = SkipConfig(**({} if "skipping" in parts else {"policy": "none"}), early_exit="early exit" in parts or None)
     if "step count" in parts:
         batch = [request.model_copy(update={"step_policy": "shipped"}) for request in batch]
@@ -46,13 +46,15 @@ def draw(pipe: Any, batch: list[GenerationConfig], parts: tuple[str, ...]) -> li
 def measured(pipe: Any, requests: list[GenerationConfig], batch_size: int) -> dict[str, list[dict[str, float]]]:
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in systems()}
     for parts in ((), PARTS):  # warm-up: what is loaded, compiled or counted once
-        draw(pipe, requests[:1], parts)
+        generate_by(pipe, requests[:1], parts)
     for number, first in enumerate(range(0, len(requests), batch_size)):
         batch, names = requests[first : first + batch_size], list(systems())
         turn = number % len(names)  # each system's turn comes early and late
-        drawn = {name: draw(pipe, batch, systems()[name]) for name in names[turn:] + names[:turn]}
-        for name, results in drawn.items():
-            for request, (video, record), (reference, in_full) in zip(batch, results, drawn["full run"], strict=True):
+        generated = {name: generate_by(pipe, batch, systems()[name]) for name in names[turn:] + names[:turn]}
+        for name, results in generated.items():
+            for request, (video, record), (reference, in_full) in zip(
+                batch, results, generated["full run"], strict=True
+            ):
                 fidelity = paired_fidelity(video.frames, reference.frames, flow=False)
                 agrees = agreement(parse(request.prompt), measure(video.frames))
                 rows[name].append({

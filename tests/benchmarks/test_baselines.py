@@ -13,7 +13,7 @@ import videoada
 from videoada import SkipConfig
 from videoada.benchmarks.deepcache import cached_blocks
 from videoada.benchmarks.dpm_adaptive import level_at, solve, solved_adaptively
-from videoada.benchmarks.methods import Method, draw_with, spaced
+from videoada.benchmarks.methods import Method, generate_with, spaced
 from videoada.errors import ConfigError
 from videoada.models.pipelines import scheduler_of
 
@@ -59,9 +59,9 @@ def test_deepcache_begins_anew_with_each_run_also_of_one_step(pipe):
 
 def test_deepcache_counts_multiplications(pipe):
     request = videoada.GenerationConfig(prompt=PROMPTS[0], **SMALL)
-    [drawn] = draw_with(pipe, Method(family="DeepCache", knob="2", cache_interval=2), [request])
-    assert drawn.rows == 20
-    assert 10 < drawn.macs_in_rows < 15  # five full calls of ten, and what the shallow ones cost
+    [generated] = generate_with(pipe, Method(family="DeepCache", knob="2", cache_interval=2), [request])
+    assert generated.rows == 20
+    assert 10 < generated.macs_in_rows < 15  # five full calls of ten, and what the shallow ones cost
 
 
 def test_deepcache_needs_blocks_and_an_interval(pipe):
@@ -128,8 +128,10 @@ def test_the_solver_draws_what_the_full_run_draws(model):
         prompt="a white square moving left on a gray background", image=image, num_frames=2
     )
     kinds = type(pipe.unet), type(pipe.scheduler)
-    [full] = draw_with(pipe, Method(family="full run", knob=""), [request])
-    found = [draw_with(pipe, Method(family="adaptive", knob="", solver_tolerance=t), [request])[0] for t in (0.8, 0.1)]
+    [full] = generate_with(pipe, Method(family="full run", knob=""), [request])
+    found = [
+        generate_with(pipe, Method(family="adaptive", knob="", solver_tolerance=t), [request])[0] for t in (0.8, 0.1)
+    ]
     psnr = [videoada.metrics.paired_fidelity(f.video.frames, full.video.frames).psnr for f in found]
     assert found[0].rows < found[1].rows
     assert min(psnr) > 15
@@ -157,8 +159,8 @@ def test_spacings_change_the_timesteps(pipe):
 def test_fewer_steps_are_counted_as_fewer_rows(pipe):
     request = videoada.GenerationConfig(prompt=PROMPTS[0], **SMALL)
     method = Method(family="ddim", knob="5 leading", num_inference_steps=5, timestep_spacing="leading")
-    [drawn] = draw_with(pipe, method, [request])
+    [generated] = generate_with(pipe, method, [request])
     [plain] = videoada.generate(pipe, prompt=PROMPTS[0], skip=SkipConfig(policy="none"), num_frames=2,
                                 num_inference_steps=5)  # fmt: skip
-    assert (drawn.rows, drawn.predictions) == (10, 5)
-    assert (drawn.video.frames == plain[0].frames).all()
+    assert (generated.rows, generated.predictions) == (10, 5)
+    assert (generated.video.frames == plain[0].frames).all()

@@ -105,9 +105,9 @@ METHODS = [full(), *release(thresholds=(0.03,)), *few_steps("ddim", (4,))[:1]]
 
 
 def test_cells_are_what_generate_draws_and_are_not_drawn_twice(pipe, tmp_path):
-    requests, told = small_requests(), []
-    cells = benchmark(pipe, requests, METHODS, tmp_path, reference_steps=12, batch_size=2, on_cell=told.append)
-    assert len(cells) == len(told) == 6
+    requests, reported = small_requests(), []
+    cells = benchmark(pipe, requests, METHODS, tmp_path, reference_steps=12, batch_size=2, on_cell=reported.append)
+    assert len(cells) == len(reported) == 6
     assert [c.psnr for c in cells if c.family == "full run"] == [None, None]
     skip = SkipConfig(policy="third-order-release", threshold=0.03)
     for i, request in enumerate(requests):
@@ -122,20 +122,20 @@ def test_cells_are_what_generate_draws_and_are_not_drawn_twice(pipe, tmp_path):
         assert own.agreement in (0, 0.25, 0.5, 0.75, 1)
     assert len(list(tmp_path.rglob("*.mkv"))) == 4
 
-    again = benchmark(pipe, requests, METHODS, tmp_path, reference_steps=12, batch_size=2, on_cell=told.append)
-    assert len(told) == 6
+    again = benchmark(pipe, requests, METHODS, tmp_path, reference_steps=12, batch_size=2, on_cell=reported.append)
+    assert len(reported) == 6
     assert again == cells
     with (tmp_path / "cells.jsonl").open("a") as file:
         file.write('{"model": "tiny-t2v", "meth')  # an interruption in the middle of a line
     more = [*METHODS, *release(thresholds=(0.1,))]
-    benchmark(pipe, requests, more, tmp_path, reference_steps=12, batch_size=2, on_cell=told.append)
-    assert len(told) == 8
+    benchmark(pipe, requests, more, tmp_path, reference_steps=12, batch_size=2, on_cell=reported.append)
+    assert len(reported) == 8
     assert len(read_cells(tmp_path)) == 8
     next(tmp_path.rglob("full-ddim/001.json")).unlink()  # an interruption between a video and what is told of it
     other = METHODS[1].model_copy(update={"skip": SkipConfig(policy="every-n", every=2)})  # under the same name
-    redrawn = benchmark(pipe, requests, [other], tmp_path, reference_steps=12, batch_size=2, on_cell=told.append)
-    assert len(told) == 10
-    assert {c.computed for c in redrawn} == {"10101010"}
+    changed = benchmark(pipe, requests, [other], tmp_path, reference_steps=12, batch_size=2, on_cell=reported.append)
+    assert len(reported) == 10
+    assert {c.computed for c in changed} == {"10101010"}
     assert len(list(tmp_path.rglob("full-ddim/*.json"))) == 2
     with pytest.raises(PromptError, match="other prompts"):
         benchmark(pipe, small_requests(num_frames=3), METHODS, tmp_path, reference_steps=None)
@@ -143,15 +143,15 @@ def test_cells_are_what_generate_draws_and_are_not_drawn_twice(pipe, tmp_path):
 
 def test_a_method_that_fails_in_diffusers_is_told_and_left_out(pipe, tmp_path, monkeypatch):
     module = sys.modules["videoada.benchmarks.benchmark"]  # videoada.benchmarks.benchmark is the function
-    real = module.draw_with
+    real = module.generate_with
 
-    def draw_with(pipe, method, *rest):
+    def generate_with(pipe, method, *rest):
         if method.family == "broken":
             code = compile("raise IndexError('index 26 is out of bounds')", "/x/diffusers/schedulers/a.py", "exec")
             exec(code)
         return real(pipe, method, *rest)
 
-    monkeypatch.setattr(module, "draw_with", draw_with)
+    monkeypatch.setattr(module, "generate_with", generate_with)
     failed = []
     methods = [full(), Method(family="broken", knob="", num_inference_steps=4)]
     cells = benchmark(pipe, small_requests()[:1], methods, tmp_path, reference_steps=None,

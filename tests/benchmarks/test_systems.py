@@ -16,7 +16,7 @@ import videoada
 from videoada.benchmarks.benchmark import benchmark, digest
 from videoada.benchmarks.methods import Method
 from videoada.benchmarks.timing import time_pairs
-from videoada.config.prompts import read_rows
+from videoada.config.prompts import read_entries
 from videoada.config.run import SkipConfig
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, ModelError
@@ -121,12 +121,12 @@ def test_two_prompts_of_one_seed_without_guidance_leave_apart(pipe, tmp_path):
         videoada.GenerationConfig(prompt=p, seed=7, guidance_scale=1.0, num_inference_steps=3, num_frames=2)
         for p in PROMPTS[:2]
     ]
-    drawn = videoada.generate(pipe, requests, skip=skip, batch_size=2)
-    assert [record.early_exit["steps"] for _, record in drawn] == [[0, 0, 0]] * 2
-    assert all(record.unet_rows == 3 for _, record in drawn)
+    generated = videoada.generate(pipe, requests, skip=skip, batch_size=2)
+    assert [record.early_exit["steps"] for _, record in generated] == [[0, 0, 0]] * 2
+    assert all(record.unet_rows == 3 for _, record in generated)
     sha = hashlib.sha256((tmp_path / "h.safetensors").read_bytes()).hexdigest()
-    assert {record.early_exit["heads_sha256"] for _, record in drawn} == {sha}
-    assert settings_of(drawn[0][1])["exit_heads"] == skip.exit_heads
+    assert {record.early_exit["heads_sha256"] for _, record in generated} == {sha}
+    assert settings_of(generated[0][1])["exit_heads"] == skip.exit_heads
 
 
 def test_heads_that_were_replaced_are_others(pipe, tmp_path):
@@ -138,7 +138,7 @@ def test_heads_that_were_replaced_are_others(pipe, tmp_path):
         heads = ExitHeads.for_unet(pipe.unet)
         heads.threshold = threshold
         heads.save(path)
-        [job] = plan_jobs(read_rows(tmp_path / "p.txt"), settings)
+        [job] = plan_jobs(read_entries(tmp_path / "p.txt"), settings)
         [(_, record)] = videoada.generate(pipe, [job.request], skip=job.skip)
         hashes.append(job.sha256)
         thresholds.append(record.early_exit["threshold"])

@@ -9,7 +9,7 @@ from conftest import PROMPTS
 
 from videoada.cli import app
 from videoada.cli.app import as_flags
-from videoada.config.prompts import COLUMNS, read_rows
+from videoada.config.prompts import COLUMNS, read_entries
 from videoada.config.run import GenerationConfig, LoadConfig, SkipConfig
 from videoada.config.settings import RunSettings, said_of
 
@@ -48,7 +48,7 @@ def test_rows_name_any_setting_of_a_video_or_of_skipping(tmp_path):
         "prompt,predictor,corrector,early_exit,max-skip-steps,damping,mask\n"
         f'"{PROMPTS[0]}",hold,false,Yes,3,,\n"{PROMPTS[1]}",linear,1,0,,0.5,110\n'
     )
-    first, second = (row.fields for row in read_rows(tmp_path / "p.csv"))
+    first, second = (row.fields for row in read_entries(tmp_path / "p.csv"))
     assert (first["corrector"], first["early_exit"], first["max_skip_steps"]) == (False, True, 3)
     assert (second["corrector"], second["damping"], second["mask"]) == (True, 0.5, "110")
     assert RunSettings(**second | {"damping": None}).skip().mask == (True, True, False)

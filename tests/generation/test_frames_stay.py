@@ -42,7 +42,7 @@ RUNS = {
 }
 
 
-def drawn(name):
+def generated(name):
     """(B·F, H, W, 3) uint8 of one of the runs, in one thread."""
     model, request, skip, count = RUNS[name]
     fields = {"num_inference_steps": 12, "num_frames": 4, **request}
@@ -71,7 +71,7 @@ def sha256(frames):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_frames_are_those_before_the_move(name):
-    frames = drawn(name)
+    frames = generated(name)
     kept = json.loads((FRAMES / "frames.json").read_text())
     if kernels() in kept["kernels"]:
         assert sha256(frames) == kept["sha256"][name]
@@ -82,7 +82,7 @@ def test_frames_are_those_before_the_move(name):
 if __name__ == "__main__":
     hashes = {}
     for each in RUNS:
-        found = drawn(each)
+        found = generated(each)
         hashes[each] = sha256(found)
         Image.fromarray(found.reshape(-1, *found.shape[2:])).save(FRAMES / f"{each}.png", optimize=True)
     text = json.dumps({"kernels": [kernels()], "sha256": hashes}, indent=1)

@@ -88,14 +88,14 @@ def test_each_prompt_runs_with_its_own_number(pipe, tmp_path, monkeypatch):
     [compared] = videoada.compare(pipe, requests[1:2], skip=skip)
     assert (compared.full_record.num_inference_steps, compared.record.most_steps) == (5, 5)
     monkeypatch.setattr("videoada.learned.step_policy.choose_steps", lambda pipe, prompts, path: [5, 3, 5])
-    drawn = videoada.generate(pipe, requests, skip=skip, batch_size=3)
-    assert [record.num_inference_steps for _, record in drawn] == [5, 3, 5]
-    assert [record.request.prompt for _, record in drawn] == list(PROMPTS[:3])
+    generated = videoada.generate(pipe, requests, skip=skip, batch_size=3)
+    assert [record.num_inference_steps for _, record in generated] == [5, 3, 5]
+    assert [record.request.prompt for _, record in generated] == list(PROMPTS[:3])
     alone = requests[1].model_copy(update={"step_policy": None, "num_inference_steps": 3})
     [(video, record)] = videoada.generate(pipe, [alone], skip=skip)
-    assert video.sha256() == drawn[1][0].sha256()
-    assert (record.most_steps, drawn[1][1].most_steps) == (None, 5)
-    assert drawn[1][1].savings == {"step_count": 0.4, "skipping": 0.0, "early_exit": 0.0, "computed": 0.6}
+    assert video.sha256() == generated[1][0].sha256()
+    assert (record.most_steps, generated[1][1].most_steps) == (None, 5)
+    assert generated[1][1].savings == {"step_count": 0.4, "skipping": 0.0, "early_exit": 0.0, "computed": 0.6}
 
 
 @given(st.integers(1, 50), st.integers(0, 100), st.floats(0.3, 1.0), st.integers(1, 2))

@@ -19,7 +19,7 @@ from PIL import Image
 import videoada
 from videoada import SkipConfig
 from videoada.errors import ConfigError, ModelError, ResourceError
-from videoada.models.call import draw_batch
+from videoada.models.call import call_pipeline
 from videoada.records.record import RunRecord
 
 NAMES = ("modelscope-t2v", "i2vgen-xl")
@@ -260,7 +260,7 @@ def test_out_of_memory_of_a_pipeline_with_a_transformer():
             raise MemoryError
 
     with pytest.raises(ResourceError, match="memory ran out"):
-        draw_batch(OtherPipeline(), [videoada.GenerationConfig(prompt="x")])
+        call_pipeline(OtherPipeline(), [videoada.GenerationConfig(prompt="x")])
 
 
 def test_a_load_config_or_its_fields():

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from videoada.config.prompts import read_rows
+from videoada.config.prompts import read_entries
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, PromptError
 from videoada.rendering.jobs import batches, plan_jobs, shard
@@ -30,7 +30,7 @@ def write(tmp_path, name, text):
 
 
 def jobs_of(path, settings=None, **options):
-    return plan_jobs(read_rows(path), settings or RunSettings(), source=path, **options)
+    return plan_jobs(read_entries(path), settings or RunSettings(), source=path, **options)
 
 
 # ---- forms -----------------------------------------------------------------------------------------------------------
@@ -51,11 +51,11 @@ def jobs_of(path, settings=None, **options):
     ],
 )  # fmt: skip
 def test_forms(tmp_path, name, text):
-    assert [row.fields["prompt"] for row in read_rows(write(tmp_path, name, text))] == [A, B]
+    assert [row.fields["prompt"] for row in read_entries(write(tmp_path, name, text))] == [A, B]
 
 
 def test_a_prompt_may_hold_odd_separators(tmp_path):
-    [row] = read_rows(write(tmp_path, "p.txt", "one\u2028two\x0bthree\n"))
+    [row] = read_entries(write(tmp_path, "p.txt", "one\u2028two\x0bthree\n"))
     assert row.fields["prompt"] == "one\u2028two\x0bthree"
 
 
@@ -65,7 +65,7 @@ def test_vbench_i2v_images(tmp_path):
         {"prompt_en": "a town, camera pans left", "dimension": ["camera_motion"], "image_type": "x"},
     ]
     path = write(tmp_path, "v.json", json.dumps(rows))
-    assert {row.fields["image"] for row in read_rows(path, tmp_path / "crop")} == {str(tmp_path / "crop/a town.jpg")}
+    assert {row.fields["image"] for row in read_entries(path, tmp_path / "crop")} == {str(tmp_path / "crop/a town.jpg")}
 
 
 def test_overrides(tmp_path):
@@ -133,9 +133,9 @@ def test_a_hundred_thousand_rows_stay_small(tmp_path):
         tmp_path, "p.csv", "prompt,seed,steps\n" + "".join(f"prompt {i},{i},{20 + i % 9}\n" for i in range(10**5))
     )
     code = (
-        "import psutil, sys\nfrom videoada.config.prompts import read_rows\n"
+        "import psutil, sys\nfrom videoada.config.prompts import read_entries\n"
         "from videoada.config.settings import RunSettings\nfrom videoada.rendering.jobs import plan_jobs\n"
-        f"rows = read_rows({str(path)!r})\njobs = plan_jobs(rows, RunSettings())\nassert len(jobs) == 10**5\n"
+        f"rows = read_entries({str(path)!r})\njobs = plan_jobs(rows, RunSettings())\nassert len(jobs) == 10**5\n"
         "assert 'torch' not in sys.modules\nprint(psutil.Process().memory_info().rss)"
     )
     peak = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
@@ -162,7 +162,7 @@ def test_a_rows_seed_is_of_its_content_and_the_base_seed(tmp_path):
     )
     mixed = jobs_of(write(tmp_path, "p.csv", f"prompt,steps\n{A},9\n{A},8\n"))  # the same in other numbers of steps
     assert [job.request.seed for job in mixed] == [both[A, 0]] * 2
-    assert len({job.name for job in plan_jobs(read_rows(tmp_path / "p.csv"), RunSettings(), naming="slug")}) == 2
+    assert len({job.name for job in plan_jobs(read_entries(tmp_path / "p.csv"), RunSettings(), naming="slug")}) == 2
 
 
 def test_what_shapes_a_video_changes_its_hash(tmp_path):
@@ -249,8 +249,8 @@ def test_frames_of_one_are_not_inside_anothers(tmp_path):
 
 def test_columns_without_a_name_are_left_unread(tmp_path):
     pandas = write(tmp_path, "p.csv", f",prompt\n0,{A}\n1,{B}\n")
-    assert [row.fields for row in read_rows(pandas)] == [{"prompt": A}, {"prompt": B}]
-    assert [row.fields for row in read_rows(write(tmp_path, "q.csv", f"prompt,\n{A},\n"))] == [{"prompt": A}]
+    assert [row.fields for row in read_entries(pandas)] == [{"prompt": A}, {"prompt": B}]
+    assert [row.fields for row in read_entries(write(tmp_path, "q.csv", f"prompt,\n{A},\n"))] == [{"prompt": A}]
 
 
 def test_whole_batch_rules_are_refused(tmp_path):

@@ -14,12 +14,12 @@ import pytest
 from commandline import run
 from prompt_files import FEW, PROMPTS, command, contents, hashes, here, names, whole
 
-from videoada.config.prompts import read_rows
+from videoada.config.prompts import read_entries
 from videoada.media.video import Video
 from videoada.metrics import paired_fidelity
 from videoada.records.record import RunRecord
 from videoada.rendering.folder import HIDDEN
-from videoada.rendering.locks import place
+from videoada.rendering.locks import byte_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -58,7 +58,7 @@ def test_only_what_is_missing_is_drawn(alone, prompt_file, tmp_path, capsys):
     (out / "0001.json").unlink()
     (out / "0004.mkv").unlink()
     (out / "manifest.jsonl").unlink()
-    left = out / HIDDEN / f"{place('0002'):016x}-0123abcd.mkv"
+    left = out / HIDDEN / f"{byte_of('0002'):016x}-0123abcd.mkv"
     left.parent.mkdir()
     left.write_bytes(b"half a video")
     (out / HIDDEN / "run-0123abcd.json").write_text('{"videos": 9, "drawn": 1, "updated": 0, "pid": 1, "host": "x"}')
@@ -208,7 +208,7 @@ def test_dry_runs_write_nothing(alone, prompt_file, tmp_path, capsys):
 
 
 def test_rows_of_a_file_that_is_rendered_can_be_read_again(alone):
-    assert [row.fields["prompt"] for row in read_rows(alone / "manifest.jsonl")] == PROMPTS
+    assert [row.fields["prompt"] for row in read_entries(alone / "manifest.jsonl")] == PROMPTS
 
 
 def test_status_of_no_such_folder(tmp_path, capsys):

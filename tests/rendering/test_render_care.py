@@ -7,7 +7,7 @@ import shutil
 import pytest
 from prompt_files import OWN, PROMPTS, here, names
 
-from videoada.config.prompts import PromptRow
+from videoada.config.prompts import PromptEntry
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, OutputError
 from videoada.files import model_folder
@@ -99,7 +99,7 @@ def test_the_total_is_told_before_the_first_video(tmp_path):
     from videoada.rendering.worker import WorkerPlan
 
     settings, seen = RunSettings(steps=1, num_frames=1), []
-    jobs = plan_jobs([PromptRow(1, None, {"prompt": PROMPTS[0]})], settings)
+    jobs = plan_jobs([PromptEntry(1, None, {"prompt": PROMPTS[0]})], settings)
     folder, watcher = RenderFolder(tmp_path / "out"), RenderFolder(tmp_path / "out")
     engine = Here(WorkerPlan(str(tmp_path / "out"), ".mp4", "tiny-t2v", settings.loading()))
     submit = engine.submit

@@ -19,7 +19,7 @@ from prompt_files import OWN, PROMPTS, ROOT, here, names
 
 import videoada.rendering.engines.processes
 import videoada.rendering.render
-from videoada.config.prompts import PromptRow
+from videoada.config.prompts import PromptEntry
 from videoada.config.settings import RunSettings
 from videoada.errors import OutputError, ResourceError
 from videoada.media.video import Video
@@ -80,7 +80,7 @@ def test_locks(tmp_path):
 
 def jobs_of(count, tmp_path):
     folder = RenderFolder(tmp_path / "out")
-    rows = [PromptRow(i + 1, None, {"prompt": f"prompt {i}"}) for i in range(count)]
+    rows = [PromptEntry(i + 1, None, {"prompt": f"prompt {i}"}) for i in range(count)]
     return folder, plan_jobs(rows, RunSettings())
 
 
@@ -113,17 +113,17 @@ def test_failures_are_tried_again_alone(tmp_path):
     folder, jobs = jobs_of(5, tmp_path)
     engine = Scripted({"0001": ["failed", "failed", "drawn"], "0003": ["lost", "lost", "lost", "drawn"]})
     progress = render(jobs, folder, engine, batch_size=5, max_retries=1)
-    assert (progress.drawn, progress.failed, progress.retried) == (5, {}, 5)
+    assert (progress.generated, progress.failed, progress.retried) == (5, {}, 5)
     assert engine.batches[0] == [job.name for job in jobs]
     assert all(len(batch) == 1 for batch in engine.batches[1:])
     engine = Scripted({"0001": ["failed"] * 9})
     progress = render(jobs, folder, engine, max_retries=2, continue_on_error=True)
-    assert (progress.drawn, progress.failed) == (4, {"0001": "why"})
+    assert (progress.generated, progress.failed) == (4, {"0001": "why"})
     assert sum(batch == ["0001"] for batch in engine.batches) == 3
     for retries in (0, 3):
         engine = Scripted({"0001": ["failed"] * 9})
         progress = render(jobs, folder, engine, max_retries=retries)
-        assert (progress.drawn, list(progress.failed)) == (1, ["0001"])  # it stopped
+        assert (progress.generated, list(progress.failed)) == (1, ["0001"])  # it stopped
     engine = Scripted({"0002": ["fatal failed"]})
     with pytest.raises(OutputError, match="why"):
         render(jobs, folder, engine, continue_on_error=True)
@@ -147,7 +147,7 @@ def test_what_another_draws_is_waited_for_and_taken_over(tmp_path, monkeypatch):
 
     monkeypatch.setattr(videoada.rendering.render.time, "sleep", look)
     progress = render(jobs, folder, engine)
-    assert (progress.drawn, len(looks)) == (2, 3)
+    assert (progress.generated, len(looks)) == (2, 3)
 
 
 def test_a_row_that_kills_its_worker_ends_no_render(tmp_path, monkeypatch):
@@ -160,7 +160,7 @@ def test_a_row_that_kills_its_worker_ends_no_render(tmp_path, monkeypatch):
     engine.close()
     assert list(progress.failed) == ["0002"]
     assert "signal 9" in progress.failed["0002"]
-    assert progress.drawn == 3
+    assert progress.generated == 3
     monkeypatch.setattr(videoada.rendering.engines.processes, "work", dying_work)
     with pytest.raises(ResourceError, match="while loading the model"):
         render(jobs, folder, Processes(plan, 2))
@@ -181,18 +181,18 @@ def dying_work(connection, plan):
 
 def test_another_videos_name_is_no_ones_to_take(pipe, tmp_path):
     """Two commands with other prompts into one folder, both begun before the first record was there."""
-    rows = [[PromptRow(1, None, {"prompt": prompt})] for prompt in PROMPTS[:2]]
+    rows = [[PromptEntry(1, None, {"prompt": prompt})] for prompt in PROMPTS[:2]]
     first, second = (plan_jobs(each, RunSettings(steps=1, num_frames=2)) for each in rows)
     plan = WorkerPlan(str(tmp_path / "out"), ".mkv", "tiny-t2v", RunSettings().loading())
     worker = Worker(plan)
-    worker.draw(first)
+    worker.generate(first)
     assert [o.state for o in worker.outcomes(wait_for_all=True)] == ["drawn"]
-    worker.draw(second)
+    worker.generate(second)
     [outcome] = worker.outcomes(wait_for_all=True)
     assert (outcome.state, outcome.error) == ("failed", "another video has its name")
     assert worker.folder.done(first[0])
     worker.plan = replace(plan, overwrite=True)
-    worker.draw(second)
+    worker.generate(second)
     assert [o.state for o in worker.outcomes(wait_for_all=True)] == ["drawn"]
     worker.close()
 

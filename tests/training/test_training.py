@@ -61,7 +61,7 @@ def test_exit_heads_from_a_folder_of_videos(pipe, images_pipe, videos, tmp_path,
     assert "collected 3 of 3 prompts" in lines
     kept = {path: path.stat().st_mtime_ns for path in run.glob("calls-*")}
     assert len(kept) == 2
-    assert find_heads(pipe, out).reach == 2 * 333
+    assert find_heads(pipe, out).horizon == 2 * 333
     assert train_exits(pipe, "heads", **options | {"train_steps": 6}) is None  # continues
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     with pytest.raises(ConfigError, match="holds no heads-alone"):

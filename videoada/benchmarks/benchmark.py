@@ -1,8 +1,8 @@
 """benchmark(): methods × prompts, each measured against the full run of the same prompt and seed, resumable.
 
-Every method of a batch of prompts is drawn in one process right after the full run it is measured against. What is
-measured is one cell for each method and prompt, a line of `cells.jsonl`; the full and the reference runs are kept as
-lossless videos beside it, so that a run that was cut goes on where it stopped.
+Every method generates a batch of prompts in one process, right after the full run that it is measured against. A cell,
+one line of `cells.jsonl`, holds the measures of one method and one prompt. The full and the reference runs are kept as
+lossless videos beside it, so that an interrupted benchmark continues where it stopped.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from videoada.benchmarks.methods import Drawn, Method, draw_with
+from videoada.benchmarks.methods import Generated, Method, generate_with
 from videoada.config.run import GenerationConfig
 from videoada.config.settings import SHIPPED
 from videoada.errors import ConfigError, PromptError
 from videoada.files import append_row, model_folder, read_appended, results_folder, written_aside
 from videoada.learned.parts import EXIT_HEADS, STEP_POLICY
-from videoada.learned.step_policy import with_most_steps
+from videoada.learned.step_policy import with_max_steps
 from videoada.media.video import Video
 from videoada.metrics import check_coherence, paired_fidelity
 from videoada.models.denoisers import device_of, dtype_of
@@ -38,7 +38,7 @@ class Cell:
     model: str
     method: str
     family: str
-    prompt: int  # its place in the file
+    prompt: int  # its index in the file
     predictions: int
     rows: float
     macs: float
@@ -71,11 +71,11 @@ def benchmark(
     on_cell: Callable[[Cell], None] | None = None,
     on_failure: Callable[[Method, Exception], None] | None = None,
 ) -> list[Cell]:
-    """Measure every method on every request; what `folder` holds of them already is not drawn again.
+    """Measure every method on every request; what `folder` already holds is not generated again.
 
     `reference_steps` adds a run of that many DDIM steps, against which all are measured too (None: none). Raises
     PromptError when the folder belongs to other prompts, ConfigError for a method that the pipeline can't do. A method
-    that fails inside diffusers (some schedulers do with some timesteps) is left out and told to `on_failure`.
+    that fails inside diffusers (some schedulers do with some timesteps) is left out and reported to `on_failure`.
     """
     folder = results_folder(folder)
     info = model_info(pipe)
@@ -92,17 +92,17 @@ def benchmark(
             if not missing:
                 continue
             try:  # first, so that a method that fails costs no full run
-                drawn = None if _is_full(method) else draw_with(pipe, method, batch, batch_size)
+                generated = None if _is_full(method) else generate_with(pipe, method, batch, batch_size)
             except Exception as error:
                 if on_failure is None or not _inside_diffusers(error):
                     raise
                 on_failure(method, error)
                 continue
             full = runs.full(method.full_scheduler)
-            drawn = full if drawn is None else drawn
+            generated = full if generated is None else generated
             reference = runs.reference(reference_steps) if reference_steps else None
             for i in missing:
-                cell = _measure(info.name, info.embedded, method, first + i, batch[i], drawn[i], full[i],
+                cell = _measure(info.name, info.embedded, method, first + i, batch[i], generated[i], full[i],
                                 reference[i].video if reference else None, reference_steps, definition)  # fmt: skip
                 cells[cell.key] = cell
                 append_row(folder / "cells.jsonl", asdict(cell))
@@ -113,9 +113,9 @@ def benchmark(
 
 
 def _check_full_runs(pipe: Any, requests: Sequence[GenerationConfig], methods: Sequence[Method]) -> None:
-    """A step policy's choices are held against the most steps that it could choose. Raises ConfigError."""
+    """Raises ConfigError where a step policy can choose more or fewer steps at most than the full run has."""
     for policy in {method.step_policy for method in methods} - {None}:
-        asked = with_most_steps(pipe, [request.model_copy(update={"step_policy": policy}) for request in requests])
+        asked = with_max_steps(pipe, [request.model_copy(update={"step_policy": policy}) for request in requests])
         for request, most in zip(requests, asked, strict=True):
             if request.num_inference_steps != most.num_inference_steps:
                 raise ConfigError(
@@ -131,9 +131,9 @@ def _is_of(cell: Cell | None, definition: str, reference_steps: int | None) -> b
 
 
 def digest(method: Method, pipe: Any, batch: Sequence[GenerationConfig] = ()) -> str:
-    """Of all that a cell's numbers depend on besides its prompt: cells of another definition are drawn again.
+    """Hash of all that a cell's numbers depend on besides its prompt: a cell with another hash is generated again.
 
-    `batch` are the prompts drawn with it, where one decision is for all.
+    `batch` are the prompts of its batch, where one decision is for all.
     """
     info = model_info(pipe)
     about: dict[str, Any] = {
@@ -174,32 +174,32 @@ def _is_full(method: Method) -> bool:
 
 
 class _Batch:
-    """The full and the reference runs of a few requests, drawn once and kept as lossless videos."""
+    """The full and the reference runs of a few requests, generated once and kept as lossless videos."""
 
     def __init__(self, pipe: Any, batch: list[GenerationConfig], first: int, folder: Path, size: int):
         self.pipe, self.batch, self.first, self.folder, self.size = pipe, batch, first, folder, size
-        self.known: dict[str, list[Drawn]] = {}
+        self.known: dict[str, list[Generated]] = {}
 
-    def full(self, scheduler: str) -> list[Drawn]:
+    def full(self, scheduler: str) -> list[Generated]:
         return self._run(f"full-{scheduler}", Method(family="full", knob="", scheduler=scheduler))
 
-    def reference(self, steps: int) -> list[Drawn]:
-        return self._run(f"reference-{steps}", Method(family="reference", knob="", num_inference_steps=steps))
+    def reference(self, num_steps: int) -> list[Generated]:
+        return self._run(f"reference-{num_steps}", Method(family="reference", knob="", num_inference_steps=num_steps))
 
-    def _run(self, name: str, method: Method) -> list[Drawn]:
+    def _run(self, name: str, method: Method) -> list[Generated]:
         if name not in self.known:
             paths = [self.folder / name / f"{self.first + i:03d}.mkv" for i in range(len(self.batch))]
             definition = digest(method, self.pipe)
             if not all(path.is_file() and _kept(path).get("digest") == definition for path in paths):
-                for path, drawn in zip(paths, draw_with(self.pipe, method, self.batch, self.size), strict=True):
-                    about = {name: value for name, value in vars(drawn).items() if name != "video"}
+                for path, generated in zip(paths, generate_with(self.pipe, method, self.batch, self.size), strict=True):
+                    about = {name: value for name, value in vars(generated).items() if name != "video"}
                     about["digest"] = definition
                     path.parent.mkdir(parents=True, exist_ok=True)
                     with written_aside(path.with_suffix(".json")) as about_aside, written_aside(path) as aside:
-                        drawn.video.encode(aside)
+                        generated.video.encode(aside)
                         about_aside.write_text(json.dumps(about), encoding="utf-8")
             self.known[name] = [
-                Drawn(video=Video.read(path), **{k: v for k, v in _kept(path).items() if k != "digest"})
+                Generated(video=Video.read(path), **{k: v for k, v in _kept(path).items() if k != "digest"})
                 for path in paths
             ]
         return self.known[name]
@@ -212,23 +212,24 @@ def _kept(path: Path) -> dict[str, Any]:
 
 
 def _measure(
-    model: str, embedded: bool, method: Method, index: int, request: GenerationConfig, drawn: Drawn, full: Drawn,
+    model: str, embedded: bool, method: Method, index: int, request: GenerationConfig, generated: Generated,
+    full: Generated,
     reference: Video | None, reference_steps: int | None, definition: str,
 ) -> Cell:  # fmt: skip
-    fidelity = paired_fidelity(drawn.video.frames, full.video.frames)
-    to_reference = paired_fidelity(drawn.video.frames, reference.frames, flow=False) if reference else None
+    fidelity = paired_fidelity(generated.video.frames, full.video.frames)
+    to_reference = paired_fidelity(generated.video.frames, reference.frames, flow=False) if reference else None
     agrees = None
     if embedded:
-        agrees = sum(agreement(parse(request.prompt), measure(drawn.video.frames)).values()) / 4
+        agrees = sum(agreement(parse(request.prompt), measure(generated.video.frames)).values()) / 4
     return Cell(
-        model=model, method=method.name, family=method.family, prompt=index, predictions=drawn.predictions,
-        rows=round(drawn.rows / full.rows, 4), macs=round(drawn.macs_in_rows / full.macs_in_rows, 4),
-        seconds=round(drawn.seconds, 3), seconds_full=round(full.seconds, 3),
+        model=model, method=method.name, family=method.family, prompt=index, predictions=generated.predictions,
+        rows=round(generated.rows / full.rows, 4), macs=round(generated.macs_in_rows / full.macs_in_rows, 4),
+        seconds=round(generated.seconds, 3), seconds_full=round(full.seconds, 3),
         psnr=_rounded(fidelity.psnr), ssim=round(fidelity.ssim, 5), tof=_rounded(fidelity.tof),
         psnr_reference=_rounded(to_reference.psnr) if to_reference else None, agreement=agrees,
         reference_steps=reference_steps if reference else None,
-        coherent=bool(check_coherence(drawn.video.frames)["passed"]),
-        computed="".join("01"[step] for step in drawn.computed), peak_memory_bytes=drawn.peak_memory_bytes,
+        coherent=bool(check_coherence(generated.video.frames)["passed"]),
+        computed="".join("01"[step] for step in generated.computed), peak_memory_bytes=generated.peak_memory_bytes,
         digest=definition,
     )  # fmt: skip
 

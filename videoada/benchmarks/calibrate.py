@@ -103,13 +103,13 @@ def _measure(
     pipe: Any, requests: Sequence[GenerationConfig], full: Sequence[Video], tolerance: float, batch_size: int
 ) -> CurvePoint:
     skip = SkipConfig(policy="error-controlled", tolerance=tolerance)
-    drawn = generate(pipe, requests, skip=skip, batch_size=batch_size)
+    generated = generate(pipe, requests, skip=skip, batch_size=batch_size)
     found = [
         paired_fidelity(video.frames, reference.frames, flow=False).psnr
-        for (video, _), reference in zip(drawn, full, strict=True)
+        for (video, _), reference in zip(generated, full, strict=True)
     ]
     psnr = [IDENTICAL if value is None else min(value, IDENTICAL) for value in found]
-    rows = [record.unet_rows / record.unet_rows_full for _, record in drawn]
+    rows = [record.unet_rows / record.unet_rows_full for _, record in generated]
     return CurvePoint(
         tolerance=tolerance, psnr=round(sum(psnr) / len(psnr), 3), psnr_worst=round(min(psnr), 3),
         rows=round(sum(rows) / len(rows), 4),

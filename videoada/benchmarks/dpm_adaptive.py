@@ -82,24 +82,24 @@ class Calls:
 
 
 @contextlib.contextmanager
-def solved_adaptively(pipe: Any, rtol: float, like_steps: int = 50) -> Iterator[Calls]:
-    """The pipeline, asked for one step of one video, solves the whole way adaptively.
+def solved_adaptively(pipe: Any, rtol: float, num_steps: int = 50) -> Iterator[Calls]:
+    """Inside the block, a call of the pipeline for one step of one video runs the adaptive solver from start to end.
 
-    It starts and ends at the levels of a run of `like_steps`, and ends as that one does. Raises ConfigError for a
-    scheduler without ᾱ.
+    It starts and ends at the noise levels of a run of `num_steps` steps, and its last step is that run's. Raises
+    ConfigError for a scheduler without ᾱ.
     """
     if getattr(pipe.scheduler, "alphas_cumprod", None) is None:
         raise ConfigError(f"{type(pipe.scheduler).__name__} has no ᾱ, which DPM-Solver goes by")
     calls = Calls()
     kept: dict[str, Any] = {}
     kind: Any = unpatched(type(pipe.scheduler))
-    clock = kind.from_config(pipe.scheduler.config)  # ends the way as the full run does
-    clock.set_timesteps(like_steps)
+    clock = kind.from_config(pipe.scheduler.config)  # its last step is that of the full run
+    clock.set_timesteps(num_steps)
 
     def on_call(inherited: Callable[..., Any], denoiser: Any, sample: Tensor, timestep: Any, **kwargs: Any) -> Any:
         result = inherited(sample, timestep, **kwargs)
         kept.update(network=inherited, rows=take_output(result)[0], kwargs=kwargs)
-        return result  # at the last timestep, of the first latents: it tells the guidance scale and is then forgotten
+        return result  # at the last timestep, of the first latents: it gives the guidance scale and is then dropped
 
     def on_step(
         inherited: Callable[..., Any], scheduler: Any, guided: Tensor, timestep: Any, sample: Tensor, **kwargs: Any

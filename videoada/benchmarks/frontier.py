@@ -96,7 +96,7 @@ def at_budget(points: Sequence[Point], budget: float, measure: str = "psnr", cos
     curve = best_curve(points, "psnr", cost)
     if not curve or budget < curve[0][0] - 1e-9:
         return None
-    values = [next(getattr(p, measure) for p in points if (getattr(p, cost), p.psnr) == place) for place in curve]
+    values = [next(getattr(p, measure) for p in points if (getattr(p, cost), p.psnr) == point) for point in curve]
     if any(value is None for value in values):
         return None
     return float(np.interp(budget, [x for x, _ in curve], values))

@@ -1,4 +1,4 @@
-"""Ways to draw a video that a benchmark compares, and one signature to draw with any of them."""
+"""The methods that a benchmark compares, and `generate_with`: one signature to generate videos by any of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from videoada.config.frozen import FrozenConfig
 from videoada.config.run import GenerationConfig, SchedulerName, SkipConfig
 from videoada.generation.generate import generate
 from videoada.media.video import Video
-from videoada.models.call import draw_batch
+from videoada.models.call import call_pipeline
 from videoada.models.denoisers import denoiser_of
 from videoada.models.pipelines import make_scheduler
 
@@ -25,9 +25,11 @@ NONE = SkipConfig(policy="none")
 
 
 class Method(FrozenConfig):
-    """What differs from the full run. `family` is the curve of which it is a point, `knob` its place on it.
+    """What differs from the full run. `family` is the curve of which it is a point, `knob` the value that makes
+    the point.
 
-    `full_scheduler` draws the run that it is measured against. `num_inference_steps` None means as many as that run.
+    `full_scheduler` is that of the full run that it is measured against. `num_inference_steps` None means as many as
+    that run.
     """
 
     family: str
@@ -48,8 +50,8 @@ class Method(FrozenConfig):
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A video, the UNet rows and the share of a full row's multiplications that it took, and seconds."""
+class Generated:
+    """One video by a method: its frames, and what it cost in predictions, UNet rows, multiply-adds and seconds."""
 
     video: Video
     predictions: int
@@ -60,13 +62,15 @@ class Drawn:
     computed: list[bool]
 
 
-def draw_with(pipe: Any, method: Method, requests: Sequence[GenerationConfig], batch_size: int = 1) -> list[Drawn]:
+def generate_with(
+    pipe: Any, method: Method, requests: Sequence[GenerationConfig], batch_size: int = 1
+) -> list[Generated]:
     """One video for each request, by `method`. Raises ConfigError for what the pipeline can't do."""
-    steps = method.num_inference_steps
+    num_steps = method.num_inference_steps
     changed = [
         r.model_copy(
             update={"scheduler": method.scheduler, "step_policy": method.step_policy}
-            | ({"num_inference_steps": steps} if steps else {})
+            | ({"num_inference_steps": num_steps} if num_steps else {})
         )
         for r in requests
     ]
@@ -81,14 +85,14 @@ def draw_with(pipe: Any, method: Method, requests: Sequence[GenerationConfig], b
         began = time.perf_counter()
         results = generate(pipe, changed, skip=method.skip, batch_size=method.batch_size or batch_size)
         seconds = (time.perf_counter() - began) / len(changed)
-    drawn = []
+    generated = []
     for video, record in results:
         macs = record.unet_rows * (record.early_exit["macs"] if record.early_exit else 1.0)
         if cache and cache.shallow_share is not None:
             deep = -(-record.num_inference_steps // cache.interval) / record.num_inference_steps
             macs *= deep + (1 - deep) * cache.shallow_share
-        drawn.append(
-            Drawn(
+        generated.append(
+            Generated(
                 video,
                 record.num_predictions,
                 record.unet_rows,
@@ -98,19 +102,19 @@ def draw_with(pipe: Any, method: Method, requests: Sequence[GenerationConfig], b
                 record.computed,
             )
         )
-    return drawn
+    return generated
 
 
-def _solve(pipe: Any, tolerance: float, requests: Sequence[GenerationConfig]) -> list[Drawn]:
+def _solve(pipe: Any, tolerance: float, requests: Sequence[GenerationConfig]) -> list[Generated]:
     """One by one: each chooses its own steps."""
-    drawn = []
+    generated = []
     for request in requests:
         began = time.perf_counter()
-        with solved_adaptively(pipe, tolerance, like_steps=request.num_inference_steps) as calls:
-            [video], _ = draw_batch(pipe, [request.model_copy(update={"num_inference_steps": 1})])
+        with solved_adaptively(pipe, tolerance, num_steps=request.num_inference_steps) as calls:
+            [video], _ = call_pipeline(pipe, [request.model_copy(update={"num_inference_steps": 1})])
         seconds = time.perf_counter() - began
-        drawn.append(Drawn(video, calls.calls, calls.rows, float(calls.rows), seconds, None, [True]))
-    return drawn
+        generated.append(Generated(video, calls.calls, calls.rows, float(calls.rows), seconds, None, [True]))
+    return generated
 
 
 @contextlib.contextmanager

@@ -89,7 +89,7 @@ def frontier() -> list[Method]:
 
 
 def predictors() -> list[Method]:
-    """What stands in, with and without the corrector, under the same rule."""
+    """Each predictor, which approximates skipped predictions, with and without the corrector, under the same rule."""
     few = (0.025, 0.12)
     return [
         full(),
@@ -136,7 +136,7 @@ def qualities() -> list[Method]:
 
 
 def systems(exit_heads: str | None = None, step_policy: str | None = None) -> list[Method]:
-    """Skipping, the step count and early exit, each, in pairs and together: files of one's own, or what ships."""
+    """Skipping, the number of steps and early exit, each, in pairs and together: files of one's own, or what ships."""
     parts = ("skipping", "step count", "early exit")
     exits: dict[str, Any] = {"early_exit": True, "exit_heads": exit_heads}
     methods = [full()]

@@ -22,9 +22,9 @@ from videoada.errors import ConfigError
 from videoada.generation.generate import check_request
 from videoada.learned.early_exit import exits_of, find_heads
 from videoada.learned.exit_heads import ExitHeads
-from videoada.learned.step_policy import with_chosen_steps, with_most_steps
+from videoada.learned.step_policy import with_chosen_steps, with_max_steps
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
-from videoada.models.call import draw_batch
+from videoada.models.call import call_pipeline
 from videoada.models.denoisers import device_of, dtype_of, names_of_denoisers
 from videoada.models.pipelines import model_info, scheduler_of
 from videoada.records.record import package_versions
@@ -42,14 +42,14 @@ class Pair:
     rows_full: int
     rows: int
     own: float  # that the skipped run spent deciding and predicting
-    steps: int  # of the full run
-    own_steps: int  # of the skipped run: fewer where a step policy chose so
+    num_steps_full: int
+    num_steps: int  # of the skipped run: fewer where a step policy chose so
     psnr: float
 
     @property
     def call(self) -> float:
         """One UNet call of the full run."""
-        return self.denoiser / self.steps
+        return self.denoiser / self.num_steps_full
 
     @property
     def ideal(self) -> float:
@@ -59,14 +59,15 @@ class Pair:
 
     @property
     def ideal_by_rows(self) -> float:
-        """The full time less the skipped rows' share of its network time: if few rows took as long each as many."""
+        """The full time less the skipped rows' share of its network time, assuming that time per row does not depend on
+        the batch size."""
         return self.full - (self.rows_full - self.rows) * self.denoiser / self.rows_full
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Medians over pairs. `efficiency` = ideal ÷ measured time, `row_efficiency` the same if few rows took as long each
-    as many; `policy_share` = own time a step ÷ one UNet call."""
+    """Medians over pairs. `efficiency` = ideal ÷ measured time, `row_efficiency` the same assuming that time per row
+    does not depend on the batch size; `policy_share` = own time a step ÷ one UNet call."""
 
     model: str
     embedded: bool
@@ -100,14 +101,14 @@ def time_pairs(
 ) -> Timing:
     """Time `pairs` pairs of runs over the requests in turn, after one warm-up.
 
-    A run is timed from the prompt to the decoded frames, while it has its turn; which of a pair begins alternates.
-    Requests with a step policy have the number of steps that it chooses, of which a batch's are alike, and are held
-    against the most that it could. Raises ConfigError for requests that can't be met.
+    A run is timed from the prompt to the decoded frames, while it has its turn; which of a pair begins alternates. With
+    a step policy, a batch holds requests for which it chooses the same number of steps, and its full run has the most
+    steps that the policy can choose. Raises ConfigError for requests that can't be met.
     """
     skip = skip or SkipConfig()
     if pairs < 1 or len(requests) < batch_size:
         raise ConfigError(f"a benchmark needs a pair or more and {batch_size} prompts a batch, got {len(requests)}")
-    requests = with_most_steps(pipe, requests)
+    requests = with_max_steps(pipe, requests)
     chosen = with_chosen_steps(pipe, requests)
     for request in chosen:
         check_request(pipe, request, skip)
@@ -116,8 +117,8 @@ def time_pairs(
         raise ConfigError(f"no {batch_size} prompts have equally many steps; give more prompts, or smaller batches")
 
     def pair(number: int) -> Pair:
-        places = batches[number % len(batches)]
-        return _pair(pipe, [requests[i] for i in places], [chosen[i] for i in places], skip, number % 2 == 0)
+        indices = batches[number % len(batches)]
+        return _pair(pipe, [requests[i] for i in indices], [chosen[i] for i in indices], skip, number % 2 == 0)
 
     pair(0)
     measured = []
@@ -137,23 +138,23 @@ def time_pairs(
         batch_size=batch_size,
         pairs=pairs,
         num_inference_steps=requests[0].num_inference_steps,
-        predictions=statistics.fmean(p.steps * p.rows / p.rows_full for p in measured),
+        predictions=statistics.fmean(p.num_steps_full * p.rows / p.rows_full for p in measured),
         speedup=median(p.full / p.skipped for p in measured),
         ideal_speedup=median(p.full / p.ideal for p in measured),
         efficiency=median(p.ideal / p.skipped for p in measured),
         row_efficiency=median(p.ideal_by_rows / p.skipped for p in measured),
-        policy_share=median(p.own / p.own_steps / p.call for p in measured),
+        policy_share=median(p.own / p.num_steps / p.call for p in measured),
         psnr=None if min(psnrs) == IDENTICAL else statistics.fmean(psnrs),
         versions=package_versions(),
     )
 
 
 def _batches(steps: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Full batches of places with equally many steps, those with the earliest places first."""
+    """Full batches of request indices with the same number of steps, the smallest indices first."""
     found = []
     for count in set(steps):
-        places = [i for i, own in enumerate(steps) if own == count]
-        found += [places[i : i + batch_size] for i in range(0, len(places) - batch_size + 1, batch_size)]
+        indices = [i for i, own in enumerate(steps) if own == count]
+        found += [indices[i : i + batch_size] for i in range(0, len(indices) - batch_size + 1, batch_size)]
     return sorted(found)
 
 
@@ -190,7 +191,7 @@ def _timed(
             skip_steps(pipe, skip.steps_alone, on_step=on_step) as trace,
         ):
             trace.synchronize = True
-            frames, _ = draw_batch(pipe, batch)
+            frames, _ = call_pipeline(pipe, batch)
         return frames, trace
 
     return run

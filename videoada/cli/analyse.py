@@ -26,7 +26,7 @@ def analyse(
     steps: Annotated[int, typer.Option(min=8, help="Scheduler steps.")] = 50,
     num_frames: Annotated[int, typer.Option(help="Frames of each video.")] = 16,
     scheduler: Annotated[str, typer.Option(help="ddim, dpm++, unipc or euler.")] = "ddim",
-    predictor: Annotated[str, typer.Option(help="What stands in on skipped steps, for the oracle and all.")] = "linear",
+    predictor: Annotated[str, typer.Option(help="Approximates skipped predictions, for the oracle too.")] = "linear",
     corrector: Annotated[bool, typer.Option(help="Take skipped steps again, for the oracle and all.")] = True,
     max_skips: Annotated[int | None, typer.Option(min=1, help="Most steps that the oracle skips.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",

@@ -102,7 +102,7 @@ def _run(
     from videoada.cli.show import show_record, step_bar
     from videoada.generation.compare import compare as run_both
     from videoada.generation.generate import check_request
-    from videoada.generation.generate import generate as draw
+    from videoada.generation.generate import generate as generate_videos
     from videoada.generation.make_record import differs
     from videoada.generation.side_by_side import side_by_side
     from videoada.media.outputs import compared_path
@@ -126,13 +126,13 @@ def _run(
 
     for first in range(0, len(requests), settings.batch_size):
         batch = requests[first : first + settings.batch_size]
-        with step_bar(console, settings.most_steps) as on_step:
+        with step_bar(console, settings.max_steps) as on_step:
             if compare:
                 comparisons = run_both(pipe, batch, skip=skip, batch_size=settings.batch_size, on_step=on_step)
                 results = [(c.video, c.record) for c in comparisons]
             else:
                 comparisons = []
-                results = draw(pipe, batch, skip=skip, batch_size=settings.batch_size, on_step=on_step)
+                results = generate_videos(pipe, batch, skip=skip, batch_size=settings.batch_size, on_step=on_step)
         for i, (video, record) in enumerate(results):
             path = paths[first + i]
             record = save_run(video, record, path, metadata=metadata, load_seconds=load_seconds)

@@ -35,10 +35,10 @@ def inspect(
     console.print(escape(request.prompt))
     embedded = " (small embedded model)" if record.model.embedded else ""
     predictor = f"{skip.predictor}{', corrected' if skip.corrector else ''}"
-    told = skip.model_dump(exclude_none=True, exclude={"policy", "predictor", "corrector", "mask"})
+    shown_fields = skip.model_dump(exclude_none=True, exclude={"policy", "predictor", "corrector", "mask"})
     if skip.batch_decision == "prompt":
-        told.pop("batch_decision")
-    policy = ", ".join(f"{name} {value}" for name, value in told.items())
+        shown_fields.pop("batch_decision")
+    policy = ", ".join(f"{name} {value}" for name, value in shown_fields.items())
     for name, value in (
         ("model", f"{record.model.name}{embedded}"),
         ("size", f"{record.num_frames} frames of {record.width}×{record.height} at {request.fps} a second"),

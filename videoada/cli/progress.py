@@ -21,12 +21,12 @@ EVERY = 15.0  # seconds between plain lines
 
 @contextlib.contextmanager
 def render_bar(console: Console) -> Iterator[Callable[[Progress, Outcome | None], None]]:
-    """Give what `render` calls with its progress; failures are told as they happen."""
+    """The callback that `render` calls with its progress; failures are reported as they happen."""
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    def tell(outcome: Outcome | None) -> None:
+    def report(outcome: Outcome | None) -> None:
         if outcome is not None and outcome.state in ("failed", "lost"):
             console.print(f"[yellow]{outcome.state}:[/] {escape(outcome.name)}: {escape(as_flags(outcome.error))}")
 
@@ -35,7 +35,7 @@ def render_bar(console: Console) -> Iterator[Callable[[Progress, Outcome | None]
 
         def line(progress: Progress, outcome: Outcome | None) -> None:
             nonlocal last
-            tell(outcome)
+            report(outcome)
             if (now := time.monotonic()) - last >= EVERY:
                 last = now
                 console.print(f"{progress.done} of {progress.total} videos, {figures(progress)}")
@@ -54,8 +54,8 @@ def render_bar(console: Console) -> Iterator[Callable[[Progress, Outcome | None]
 
         def update(progress: Progress, outcome: Outcome | None) -> None:
             nonlocal task
-            tell(outcome)
-            if task is None:  # shown once drawing begins
+            report(outcome)
+            if task is None:  # shown once generation begins
                 task = bar.add_task("", total=progress.total, figures="")
             bar.update(task, completed=progress.done, figures=figures(progress))
 
@@ -67,8 +67,8 @@ def figures(progress: Progress) -> str:
     parts = []
     if pace := progress.videos_a_minute:
         parts.append(f"{pace:.1f} a minute")
-    if progress.drawn:
-        parts.append(f"{progress.predictions / progress.drawn:.1f} predictions")
+    if progress.generated:
+        parts.append(f"{progress.predictions / progress.generated:.1f} predictions")
         parts.append(f"saved {duration(progress.seconds_saved)}")
     if progress.failed:
         parts.append(f"{len(progress.failed)} failed")

@@ -40,7 +40,7 @@ def status(
         pace = f"{run['videos_a_minute']:.1f} a minute, " if run.get("videos_a_minute") else ""
         left = f"{duration(run['seconds_left'])} left, " if run.get("seconds_left") is not None else ""
         console.print(
-            f"at work: process {run['pid']} on {run['host']}: drew {run['drawn']}, {pace}{left}"
+            f"at work: process {run['pid']} on {run['host']}: generated {run['drawn']}, {pace}{left}"
             f"heard of {duration(time.time() - run['updated'])} ago"
         )
     if not found["at_work"]:

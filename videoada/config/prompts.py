@@ -27,16 +27,16 @@ CAMERA = re.compile(r", camera (pans|tilts|zooms|static)\b.*$")  # VBench-I2V: t
 
 
 @dataclass(frozen=True, slots=True)
-class PromptRow:
-    """One row: `fields` are RunSettings' fields that it names, its prompt among them; `line` is where it begins."""
+class PromptEntry:
+    """One entry of a prompt file: `fields` are the RunSettings fields that it names; `line` is where it begins."""
 
     line: int
     id: str | None
     fields: dict[str, Any]
 
 
-def read_rows(path: str | Path, images: str | Path | None = None) -> list[PromptRow]:
-    """The rows of a prompt file, in its order; what a row leaves empty it does not name.
+def read_entries(path: str | Path, images: str | Path | None = None) -> list[PromptEntry]:
+    """The entries of a prompt file, in its order; what an entry leaves empty it does not name.
 
     .txt holds a prompt a line; .csv has a header; .jsonl holds an object or a string a line; .json a list of them, as
     VBench's `prompt_en` and `image_name`. Images are sought in the folder `images` (None: beside the file). Raises
@@ -52,33 +52,33 @@ def read_rows(path: str | Path, images: str | Path | None = None) -> list[Prompt
         raise PromptError(f"can't read prompts from {path}: {getattr(error, 'strerror', None) or error}") from None
     folder = Path(images) if images is not None else path.parent
     known: dict[str, str | None] = {}
-    rows = []
+    entries = []
     for line, values in _FORMS[path.suffix.lower()](path, text):
         try:
-            rows.append(_row(line, values, folder, known))
+            entries.append(_entry(line, values, folder, known))
         except ValueError as error:
             raise PromptError(f"{path}, line {line}: {error}") from None
-    if not rows:
+    if not entries:
         raise PromptError(f"{path} holds no prompts")
-    return rows
+    return entries
 
 
 def read_requests(path: str | Path, *, first_seed: int = 0, **common: Any) -> list[GenerationConfig]:
-    """One request for each row; row i has the seed `first_seed + i`, unless it names one.
+    """One request for each entry; entry i has the seed `first_seed + i`, unless it names one.
 
-    `common` holds fields for all; a row's own win. Raises PromptError for what can't be read, with the line.
+    `common` holds fields for all; an entry's own come first. Raises PromptError for what can't be read, with the line.
     """
     requests = []
-    for i, row in enumerate(read_rows(path)):
-        fields = {{"steps": "num_inference_steps"}.get(name, name): value for name, value in row.fields.items()}
+    for i, entry in enumerate(read_entries(path)):
+        fields = {{"steps": "num_inference_steps"}.get(name, name): value for name, value in entry.fields.items()}
         try:
             requests.append(GenerationConfig(**({"seed": first_seed + i} | common | fields)))
         except ConfigError as error:
-            raise PromptError(f"{path}, line {row.line}: {error}") from None
+            raise PromptError(f"{path}, line {entry.line}: {error}") from None
     return requests
 
 
-# ---- forms: (line, values of the row) --------------------------------------------------------------------------------
+# ---- forms: (line, values of the entry) ------------------------------------------------------------------------------
 
 
 def _text(path: Path, text: str) -> Iterator[tuple[int, Any]]:
@@ -133,7 +133,7 @@ def _json(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 
 
 def _after_space(text: str, at: int) -> int:
-    """The place of the next character that is neither white nor a comma."""
+    """The index of the next character that is neither white space nor a comma."""
     found = re.compile(r"[^\s,]").search(text, at)
     return found.start() if found else len(text)
 
@@ -141,10 +141,10 @@ def _after_space(text: str, at: int) -> int:
 _FORMS = {".txt": _text, ".csv": _csv, ".jsonl": _json_lines, ".json": _json}
 
 
-# ---- a row -----------------------------------------------------------------------------------------------------------
+# ---- an entry --------------------------------------------------------------------------------------------------------
 
 
-def _row(line: int, values: Any, folder: Path, known: dict[str, str | None]) -> PromptRow:
+def _entry(line: int, values: Any, folder: Path, known: dict[str, str | None]) -> PromptEntry:
     if isinstance(values, str):
         values = {"prompt": values}
     if not isinstance(values, dict):
@@ -167,7 +167,7 @@ def _row(line: int, values: Any, folder: Path, known: dict[str, str | None]) -> 
     if "image" in fields:
         fields["image"] = str(folder / fields["image"])
     identity = fields.pop("id", None)
-    return PromptRow(line, None if identity is None else str(identity), fields)
+    return PromptEntry(line, None if identity is None else str(identity), fields)
 
 
 def _column(key: str) -> str | None:

@@ -121,7 +121,7 @@ class SkipConfig(FrozenConfig):
 
     @property
     def limit(self) -> float | None:
-        """What a rule's signal is held against: the threshold or the tolerance."""
+        """What a rule's signal is compared with: the threshold or the tolerance."""
         return self.threshold if self.tolerance is None else self.tolerance
 
     @property
@@ -136,7 +136,7 @@ class SkipConfig(FrozenConfig):
 
 
 def is_hash(image: Any) -> bool:
-    """Whether a record's image is what is kept of a picture that was given as an object: `sha256:…`."""
+    """Whether a record's image is a hash, `sha256:…`, because an image object was given and no path."""
     return isinstance(image, str) and image.startswith("sha256:")
 
 
@@ -202,12 +202,12 @@ class LoadConfig(FrozenConfig):
 
 
 class GenerationConfig(FrozenConfig):
-    """One video. Sizes left at None are the model's own.
+    """One video to generate. Sizes left at None are the model's own.
 
-    `image` is a path or a PIL image, for image-to-video models only. `target_fps` is what I2VGen-XL is told of the
-    motion's pace (16 if None), not the file's `fps`. `decode_chunk_size` frames are decoded at once (None: as the
+    `image` is a path or a PIL image, for image-to-video models only. `target_fps` is I2VGen-XL's condition for
+    the motion's pace (16 if None), not the file's `fps`. `decode_chunk_size` frames are decoded at once (None: as the
     pipeline does, which is all frames for text to video and one for image to video). With `step_policy`, a file's or
-    "shipped", `num_inference_steps` is the full run's and each prompt gets as many as the policy thinks it worth.
+    "shipped", `num_inference_steps` is the full run's and the policy chooses at most as many for each prompt.
     """
 
     prompt: str

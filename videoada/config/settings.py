@@ -1,6 +1,6 @@
-"""Settings: the one list of everything that a run can be told, flat.
+"""Settings: the one flat list of everything that can be set for a run.
 
-What stands here makes the options of `generate`, `render`, `benchmark` and `calibrate`, the columns of prompt files,
+From it come the options of `generate`, `render`, `benchmark` and `calibrate`, the columns of prompt files,
 the keys of configurations and the reference page. A setting's limits are its configuration's (GenerationConfig,
 SkipConfig, LoadConfig), which `requests()`, `skip()` and `loading()` make.
 """
@@ -20,9 +20,9 @@ from videoada.config.run import DEFAULT_MODEL, GenerationConfig, LoadConfig, Sch
 from videoada.config.shipped import read_configuration
 from videoada.errors import ConfigError
 
-FULL_STEPS = 50  # of the run that a step policy's choices are measured against
+MAX_STEPS = 50  # of the full run, which a step policy's choices are measured against
 SHIPPED = "shipped"
-# Where settings stand in help: those of a video, of what is skipped, of how the model is loaded.
+# Panels of the help: settings of a video, of what is skipped, of how the model is loaded.
 VIDEO, SKIPPING, MODEL = "Video", "Skipping", "Model and memory"
 
 
@@ -30,8 +30,8 @@ def _setting(
     default: Any, text: str, panel: str, *, shown: str | None = None, column: bool = True, both: bool = False,
     **limits: Any,
 ) -> Any:  # fmt: skip
-    """A field with what is said of it. `shown` is its default in words, `column` whether a prompt file's row may name
-    it, `both` whether a flag also has its --no-…."""
+    """A field with its description. `shown` is its default in words, `column` whether an entry of a prompt file may
+    name it, `both` whether a flag also has its --no-…."""
     said = str(default) if shown is None and default is not None and default is not False else shown
     extra: dict[str, Any] = {"panel": panel, "shown": said, "column": column, "both": both}
     return Field(default, description=text, json_schema_extra=extra, **limits)
@@ -63,7 +63,7 @@ class RunSettings(FrozenConfig):
     width: int | None = _setting(None, "Pixels.", VIDEO, shown="the model's own")
     fps: int = _setting(8, "Frames a second of the file.", VIDEO)
     target_fps: int | None = _setting(
-        None, "What I2VGen-XL is told of the motion's pace; not the file's rate.", VIDEO, shown="16"
+        None, "I2VGen-XL's condition for the motion's pace; not the file's rate.", VIDEO, shown="16"
     )
     seed: int = _setting(0, "Seed of the first video; video i uses seed + i.", VIDEO)
     num_videos: int = _setting(1, "How many videos of the prompt.", VIDEO, column=False, ge=1, le=100_000)
@@ -154,9 +154,9 @@ class RunSettings(FrozenConfig):
         raise ValueError(f"`steps`: give a number, or auto, got {str(value)[:40]!r}")
 
     @property
-    def most_steps(self) -> int:
-        """Of the full run; a step policy may choose fewer."""
-        return FULL_STEPS if self.steps == "auto" else self.steps
+    def max_steps(self) -> int:
+        """The number of steps of the full run; a step policy may choose fewer."""
+        return MAX_STEPS if self.steps == "auto" else self.steps
 
     @field_validator("mask", mode="before")
     @classmethod
@@ -174,7 +174,7 @@ class RunSettings(FrozenConfig):
             )
         values = {name: getattr(self, name) for name in ("quality", "target_psnr", *SKIP_FIELDS)}
         return make_skip(
-            values, model=self.model, scheduler=self.scheduler, num_inference_steps=self.most_steps,
+            values, model=self.model, scheduler=self.scheduler, num_inference_steps=self.max_steps,
             calibration=self.calibration,
         )  # fmt: skip
 
@@ -191,7 +191,7 @@ class RunSettings(FrozenConfig):
         fields = {
             name: getattr(self, name) for name in GenerationConfig.model_fields if name in type(self).model_fields
         }
-        fields["num_inference_steps"] = self.most_steps
+        fields["num_inference_steps"] = self.max_steps
         fields["step_policy"] = (self.step_policy or SHIPPED) if self.steps == "auto" else None
         return [GenerationConfig(**fields | {"seed": self.seed + i}) for i in range(self.num_videos)]
 
@@ -218,7 +218,7 @@ def kind_of(name: str) -> type:
 
 
 def merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """`given` over `values`, without what of `values` another way to skip, or to count steps, has no use for."""
+    """`values` updated with `given`, less the values that only the replaced skipping policy or step policy used."""
     values = dict(values)
     if given.keys() & {"policy", "every", "mask", *GOALS}:
         for name in WAY_FIELDS + GOALS:
@@ -226,7 +226,7 @@ def merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     elif "predictor" in given:
         values.pop("damping", None)
     if given.get("steps", "auto") != "auto" and "step_policy" not in given:
-        values.pop("step_policy", None)  # which chooses among numbers of its own
+        values.pop("step_policy", None)  # which chooses the number of steps itself
     return values | given
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.generation.generate import generate, skip_of
-from videoada.learned.step_policy import with_most_steps
+from videoada.learned.step_policy import with_max_steps
 from videoada.media.video import Video
 from videoada.metrics import paired_fidelity
 from videoada.records.record import RunRecord
@@ -44,7 +44,7 @@ def compare(
     `record.fidelity["speedup"]` is the full run's time ÷ the skipped run's, from the prompt to the decoded frames,
     after a warm-up of two steps at the same size. Raises ConfigError for a request that can't be met.
     """
-    skip = skip_of(pipe, with_most_steps(pipe, requests), skip, fields)
+    skip = skip_of(pipe, with_max_steps(pipe, requests), skip, fields)
     for request in requests[:1]:
         generate(
             pipe,
@@ -54,7 +54,7 @@ def compare(
     comparisons = []
     for first in range(0, len(requests), batch_size):
         batch = requests[first : first + batch_size]
-        in_full = [r.model_copy(update={"step_policy": None}) for r in with_most_steps(pipe, batch)]
+        in_full = [r.model_copy(update={"step_policy": None}) for r in with_max_steps(pipe, batch)]
         paths: tuple[list[list[Tensor]], list[list[Tensor]]] = ([], [])
         skipped, full = (
             generate(pipe, each, skip=how, batch_size=batch_size, on_step=on_step, on_latents=_keeper(path))

@@ -14,10 +14,10 @@ from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.errors import ConfigError
 from videoada.generation.make_record import make_record, savings, with_measures
 from videoada.learned.early_exit import exits_of, find_heads
-from videoada.learned.step_policy import with_chosen_steps, with_most_steps
+from videoada.learned.step_policy import with_chosen_steps, with_max_steps
 from videoada.media.video import Video
-from videoada.models.call import check_request as check_drawable
-from videoada.models.call import draw_batch
+from videoada.models.call import call_pipeline
+from videoada.models.call import check_request as check_supported
 from videoada.models.denoisers import device_of
 from videoada.models.pipelines import model_info, scheduler_of
 from videoada.records.record import RunRecord
@@ -56,7 +56,7 @@ def generate(
         raise ConfigError(f"give requests or the fields of one, not both (`{next(iter(request_fields))}`)")
     if batch_size < 1:
         raise ConfigError(f"the batch size must be at least 1, got {batch_size}")
-    requests = with_most_steps(pipe, requests)
+    requests = with_max_steps(pipe, requests)
     skip = skip_of(pipe, requests, skip, skip_fields)
     chosen = with_chosen_steps(pipe, requests)
     for request in chosen:
@@ -68,9 +68,9 @@ def generate(
     for _, alike in itertools.groupby(order, key=lambda i: _settings(chosen[i])):
         waiting = list(alike)
         for first in range(0, len(waiting), batch_size):
-            places = waiting[first : first + batch_size]
-            batch = _generate_batch(pipe, [chosen[i] for i in places], skip, on_step, on_latents)
-            for i, (video, record) in zip(places, batch, strict=True):
+            indices = waiting[first : first + batch_size]
+            batch = _generate_batch(pipe, [chosen[i] for i in indices], skip, on_step, on_latents)
+            for i, (video, record) in zip(indices, batch, strict=True):
                 most = requests[i].num_inference_steps
                 update = {"most_steps": most if requests[i].step_policy else None, "savings": savings(record, most)}
                 record = record.model_copy(update=update)
@@ -99,8 +99,8 @@ def skip_of(
 
 
 def check_request(pipe: Any, request: GenerationConfig, skip: SkipConfig) -> None:
-    """Raises ConfigError if this pipeline can't draw the request, ModelError if it draws no videos at all."""
-    check_drawable(pipe, request)
+    """Raises ConfigError if this pipeline can't run the request, ModelError if it generates no videos."""
+    check_supported(pipe, request)
     if skip.early_exit:
         find_heads(pipe, skip.exit_heads)
     if skip.mask and len(skip.mask) != request.num_inference_steps:
@@ -126,7 +126,7 @@ def _generate_batch(
         skip_steps(pipe, skip.steps_alone, on_step=on_step, on_latents=on_latents) as trace,
     ):
         started = time.perf_counter()
-        videos, total = draw_batch(pipe, batch)
+        videos, total = call_pipeline(pipe, batch)
     seconds = {
         "load": 0.0,
         "encode": trace.started - started,

@@ -48,7 +48,7 @@ def step_strip(computed: Sequence[bool], height: int, width: int) -> NDArray[np.
 
 
 def _write(canvas: NDArray[np.uint8], text: str, x: int, y: int) -> None:
-    """Draw the text on every frame of (F, H, W, 3)."""
+    """(F, H, W, 3) with the text written on every frame."""
     import cv2
 
     first = np.ascontiguousarray(canvas[0])

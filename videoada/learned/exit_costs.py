@@ -76,7 +76,7 @@ def count_costs(unet: Any, heads: ExitHeads, sample: Tensor, *args: Any, **kwarg
             leaving = counter.get_total_flops() - asking
         costs.append((before + asked + asking + leaving) / total)
         if i in heads.asked:  # what is carried on is predicted in any case
-            asked += asking + (leaving if heads.reach else 0)
+            asked += asking + (leaving if heads.horizon else 0)
     return [*costs, (total + asked) / total]
 
 

@@ -1,11 +1,12 @@
-"""What early exit adds to a UNet: at each exit a head that makes features a prediction, and how unsure it is of it.
+"""Exit heads: at each exit of a UNet, a head that predicts the network's output, and the uncertainty of that.
 
 Tang et al., "AdaDiff: Accelerating Diffusion Models through Step-Wise Adaptive Computation", ECCV 2024, arXiv
 2309.17074. Exits are after the middle block and after each up block but the last. Shapes: R rows of the batch, F
 frames, T channels of the time embedding; features (R·F, C, h, w), frames of one row next to each other.
 
-Ours is `reach`: a prediction g_i(L_i) alone misses by more than a step changes, and guidance multiplies what it misses.
-Heads with a reach carry on from the last whole call s: ε̂_t = ε_s + g_i(L_i(t)) − g_i(L_i(s)), and learn differences.
+Ours is `horizon`: the error of a prediction g_i(L_i) alone is larger than what a step changes, and guidance multiplies
+it. Heads with a horizon start from the last full call s, ε̂_t = ε_s + g_i(L_i(t)) − g_i(L_i(s)), and learn differences.
+The horizon is the largest s − t.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from videoada.learned.parts import check_trained_for, read_part, write_part
 
 FORMAT = "videoada-exit-heads-1"
 WIDTH = 48
+OLD_NAMES = {"reach": "horizon"}  # file-format fields: old name → present name; both are read
 
 
 class ExitHead(nn.Module):
@@ -54,7 +56,7 @@ class ExitHead(nn.Module):
 
 
 class Uncertainty(nn.Module):
-    """u_i = σ(wᵀ[L_i, t] + b) at each place of the features (section 3.2 of the paper).
+    """u_i = σ(wᵀ[L_i, t] + b) at each position of the features (section 3.2 of the paper).
 
     Where predictions are carried on, also of how far they are carried: `moved` of `movement`.
     """
@@ -83,29 +85,29 @@ def movement(change: Tensor, timesteps: Tensor) -> Tensor:
 
 
 class ExitHeads(nn.Module):
-    """A head and an uncertainty for each exit of one UNet. `channels` are those of the features at each exit; `reach`
-    is over how many of the model's timesteps a prediction is carried on, 0 for heads that predict alone."""
+    """A head and an uncertainty for each exit of one UNet. `channels` are those of the features at each exit;
+    `horizon` is over how many of the model's timesteps a prediction is carried on, 0 for heads that predict alone."""
 
     def __init__(
         self, channels: list[int], fine_channels: int, time_channels: int, out_channels: int, width: int = WIDTH,
-        reach: int = 0,
+        horizon: int = 0,
     ):  # fmt: skip
         super().__init__()
         self.config: dict[str, Any] = {
             "channels": channels, "fine_channels": fine_channels, "time_channels": time_channels,
-            "out_channels": out_channels, "width": width, "reach": reach,
+            "out_channels": out_channels, "width": width, "horizon": horizon,
         }  # fmt: skip
-        self.reach = reach
+        self.horizon = horizon
         self.heads = nn.ModuleList(ExitHead(c, fine_channels, time_channels, out_channels, width) for c in channels)
-        self.uncertainties = nn.ModuleList(Uncertainty(c, time_channels, reach > 0) for c in channels)
+        self.uncertainties = nn.ModuleList(Uncertainty(c, time_channels, horizon > 0) for c in channels)
         self.model: dict[str, Any] = {}  # of `trained_for`: the UNet that they were trained on
         self.threshold: float | None = None  # that training found to be a good one
         self.asked = list(range(len(channels)))  # exits: asking where hardly anyone leaves costs more than it saves
 
     @classmethod
-    def for_unet(cls, unet: Any, width: int = WIDTH, reach: int = 0) -> ExitHeads:
+    def for_unet(cls, unet: Any, width: int = WIDTH, horizon: int = 0) -> ExitHeads:
         """Untrained ones. Raises ModelError for a network without the blocks that they sit at."""
-        return cls(**exit_channels(unet), width=width, reach=reach)
+        return cls(**exit_channels(unet), width=width, horizon=horizon)
 
     def save(self, path: str | Path) -> None:
         """As safetensors in half precision, with what they are for."""
@@ -123,7 +125,7 @@ class ExitHeads(nn.Module):
             if {name: about["config"][name] for name in known} != known:
                 raise ModelError(f"the exit heads in {path} are of another network than {type(unet).__name__} here")
             check_trained_for(about["model"], unet, weights_sha256, f"the exit heads in {path} are")
-            heads = cls(**about["config"])
+            heads = cls(**_renamed(about["config"]))
             heads.load_state_dict(tensors)
             heads.asked = [int(exit) for exit in about.get("asked", heads.asked)]
             heads.model, heads.threshold = about["model"], about["threshold"]
@@ -136,6 +138,11 @@ class ExitHeads(nn.Module):
         parameter = next(unet.parameters())
         heads.to(parameter.device, parameter.dtype).eval().requires_grad_(False)
         return heads
+
+
+def _renamed(config: dict[str, Any]) -> dict[str, Any]:
+    """A file's configuration under the present names of its fields."""
+    return {OLD_NAMES.get(name, name): value for name, value in config.items()}
 
 
 def exit_channels(unet: Any) -> dict[str, Any]:
@@ -153,7 +160,7 @@ def exit_channels(unet: Any) -> dict[str, Any]:
 
 
 def finest(residuals: Sequence[Tensor], like: Tensor) -> Tensor:
-    """Of the first down block's outputs the last one of the latents' own size."""
+    """The last output of the first down block that has the latents' own size."""
     return [x for x in residuals if x.shape[-2:] == like.shape[-2:]][-1]
 
 
@@ -163,13 +170,13 @@ def in_rows(x: Tensor, num_frames: int) -> Tensor:
 
 
 def _pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """A 1×1 convolution as a matrix product: half the time at these sizes."""
+    """A 1×1 convolution as a matrix product, which takes half the time at these sizes."""
     assert conv.bias is not None
     return (conv.weight.flatten(1) @ x.flatten(2) + conv.bias[:, None]).unflatten(2, x.shape[2:])
 
 
 def _along_frames(conv: nn.Conv3d, x: Tensor, num_frames: int) -> Tensor:
-    """A depthwise convolution of three frames as three products: a third of the time, and nothing is put in order."""
+    """A depthwise convolution of three frames as three products: a third of the time, and no transposed copy."""
     before, now, after = conv.weight.flatten(1).T[..., None, None]  # each (C, 1, 1)
     x = x.unflatten(0, (-1, num_frames))
     y = x * now + conv.bias[:, None, None]

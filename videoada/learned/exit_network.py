@@ -1,8 +1,8 @@
 """early_exit(): the UNet leaves at the first exit whose mean uncertainty is below a threshold, prompt by prompt.
 
 The layers behind an exit are not run for the prompts that have left, and not at all when all have: blocks are replaced
-for the length of a `with`. (The paper's released code runs every layer and chooses afterwards.) Heads with a `reach`
-carry on from each row's last whole call; without one within reach, a row goes through.
+for the length of a `with`. (The paper's released code runs every layer and chooses afterwards.) Heads with a
+`horizon` start from each row's last full call; a row that has none within the horizon runs all layers.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from videoada.errors import ConfigError
 from videoada.learned.exit_costs import counting
 from videoada.learned.exit_heads import ExitHeads, finest, movement
 from videoada.patching import replaced
-from videoada.skipping.rows import rows_called_for
+from videoada.skipping.rows import current_rows
 
 Choice = Callable[[int, int, Sequence[int]], Sequence[bool]]  # call, exit, prompts still here → which leave
 
 
 class _NobodyLeftError(Exception):
-    """No row is left: what would follow in the UNet's forward is not run."""
+    """Raised when no row is left, so that the rest of the UNet's forward is not run."""
 
 
 @dataclass
 class ExitTrace:
-    """Where each prompt of each denoiser call left: the exit's number, or `num_exits` for the whole network."""
+    """Where each prompt of each denoiser call left: the exit's number, or `num_exits` for the full network."""
 
     num_exits: int
     threshold: float
@@ -44,8 +44,8 @@ class ExitTrace:
 
     @property
     def costs(self) -> list[float]:
-        """Share of a full call's multiply-adds that leaving at each exit takes; the last of going on. Counted when it
-        is asked for: that takes as long as some calls, and belongs to no run's time."""
+        """Share of a full call's multiply-adds for leaving at each exit, the last one for running all layers. Counted
+        on first access, as counting takes as long as some calls and is no part of a run's time."""
         if not self.counted and self.count is not None:
             self.counted = self.count()
         return self.counted
@@ -94,7 +94,7 @@ def early_exit(
 
 @dataclass
 class _Past:
-    """Of each row of the batch at its last whole call: when, what the network answered, and what each head had said."""
+    """For each row of the batch, its last full call: timestep, output of the network, and outputs of the heads."""
 
     timesteps: list[float]  # infinite for a row that had none
     outputs: Tensor
@@ -102,7 +102,7 @@ class _Past:
 
 
 class _Exits:
-    """One call at a time: which rows are still on their way, and what the others left with."""
+    """The state of one call: which rows still run, and the outputs of those that left."""
 
     def __init__(
         self, unet: Any, heads: ExitHeads, threshold: float, choose: Choice | None, guided: bool | None,
@@ -149,7 +149,7 @@ class _Exits:
 
     def _begin(self, sample: Tensor, timestep: Any) -> None:
         rows, self.num_frames = sample.shape[0], sample.shape[2]
-        self.numbers, num_rows = rows_called_for(rows)  # of the batch's rows, those that this call is for
+        self.numbers, num_rows = current_rows(rows)  # of the batch's rows, those that this call is for
         if rows == num_rows:
             half = rows // 2
             self.paired = bool(rows % 2 == 0 and torch.equal(sample[:half], sample[half:]))
@@ -181,7 +181,7 @@ class _Exits:
         here = [i for i, rows in enumerate(self.prompts) if rows[0] in self.rows]
         time, fine = self._here(self.time), self._here(self.fine)
         may, carried, moved = set(here), None, None
-        if self.heads.reach:
+        if self.heads.horizon:
             made = self.heads.heads[exit](features, fine, time, self.num_frames)
             self.made[exit] = self.rows, made
             carried, moved, known = self._carried(exit, made)
@@ -199,24 +199,24 @@ class _Exits:
         for i in leaving:
             self.trace.calls[-1][i] = exit
         gone = {row for i in leaving for row in self.prompts[i]}
-        places = [place for place, row in enumerate(self.rows) if row in gone]
+        positions = [position for position, row in enumerate(self.rows) if row in gone]
         if carried is not None:
-            answers = carried[places]
+            answers = carried[positions]
         else:
-            picked, finest_of, times = (self._of(x, places) for x in (features, fine, time))
+            picked, finest_of, times = (self._of(x, positions) for x in (features, fine, time))
             answers = self.heads.heads[exit](picked, finest_of, times, self.num_frames)
-        self.left |= {self.rows[place]: answers[k] for k, place in enumerate(places)}
-        staying = [place for place in range(len(self.rows)) if place not in places]
-        self.rows = [self.rows[place] for place in staying]
+        self.left |= {self.rows[position]: answers[k] for k, position in enumerate(positions)}
+        staying = [position for position in range(len(self.rows)) if position not in positions]
+        self.rows = [self.rows[position] for position in staying]
         if not self.rows:
             raise _NobodyLeftError
         return self._of(features, staying)
 
     def _carried(self, exit: int, made: Tensor) -> tuple[Tensor, Tensor | None, set[int]]:
-        """Predictions carried on from each row's last whole call, how far that is, and the rows within reach of one."""
+        """Predictions that start from each row's last full call, their `movement`, and the rows within the horizon."""
         numbers = [self.numbers[row] for row in self.rows]
         ages = [self.past.timesteps[n] - self.timestep for n in numbers] if self.past else [math.inf] * len(numbers)
-        near = {row for row, age in zip(self.rows, ages, strict=True) if age <= self.heads.reach}
+        near = {row for row, age in zip(self.rows, ages, strict=True) if age <= self.heads.horizon}
         if self.past is None or not near:
             return made, None, near
         change = made - _some(self.past.made[exit], numbers)
@@ -235,30 +235,30 @@ class _Exits:
         of_row = dict(zip(self.rows, uncertainty.float().mean((1, 2, 3)).tolist(), strict=True))
         return [sum(of_row[row] for row in self.prompts[i]) / len(self.prompts[i]) if i in may else 1.0 for i in here]
 
-    def _remember(self, whole: Tensor) -> None:
-        """The present call, for the rows that went all the way."""
-        past = self.past or _Past([math.inf] * self.num_rows, whole.new_zeros(self.num_rows, *whole.shape[1:]), {})
+    def _remember(self, full: Tensor) -> None:
+        """Keep the present call for the rows that ran all layers."""
+        past = self.past or _Past([math.inf] * self.num_rows, full.new_zeros(self.num_rows, *full.shape[1:]), {})
         numbers = [self.numbers[row] for row in self.rows]
         for number in numbers:
             past.timesteps[number] = self.timestep
-        past.outputs = _put(past.outputs, numbers, whole)
+        past.outputs = _put(past.outputs, numbers, full)
         for exit, (rows, made) in self.made.items():
             stayed = made if rows == self.rows else made[[rows.index(row) for row in self.rows]]
             past.made[exit] = _put(past.made.get(exit, torch.zeros_like(past.outputs)), numbers, stayed)
         self.past = past
 
-    def _of(self, x: Tensor, places: list[int]) -> Tensor:
+    def _of(self, x: Tensor, positions: list[int]) -> Tensor:
         """Of (R·F, …), the frames of some of the rows."""
-        return x.unflatten(0, (-1, self.num_frames))[places].flatten(0, 1)
+        return x.unflatten(0, (-1, self.num_frames))[positions].flatten(0, 1)
 
     def _merged(self, result: Any, as_object: bool) -> Any:
-        """The network's answer with the rows that left in their places."""
+        """The network's output with the rows that left early put back in order."""
         rows = self.left.copy()
         if result is not None:
-            whole = result[0] if isinstance(result, tuple) else result.sample
-            rows |= {row: whole[k] for k, row in enumerate(self.rows)}
-            if self.heads.reach:
-                self._remember(whole)
+            full = result[0] if isinstance(result, tuple) else result.sample
+            rows |= {row: full[k] for k, row in enumerate(self.rows)}
+            if self.heads.horizon:
+                self._remember(full)
         if not self.left:
             return result
         sample = torch.stack([rows[i] for i in sorted(rows)])

@@ -50,7 +50,7 @@ PROBED = 32  # parameters of a network of which one value is noted
 
 
 def trained_for(pipe: Any, module: nn.Module) -> dict[str, Any]:
-    """What a part notes of the network that it was trained on: by these it is told from another."""
+    """What a part's file says of the network that it was trained on, to recognise that network."""
     info = model_info(pipe)
     return {"name": info.name, "weights_sha256": info.weights_sha256, "class": type(module).__name__,
             "probe": _probe(module)}  # fmt: skip
@@ -65,7 +65,7 @@ def _probe(module: nn.Module) -> list[float] | None:
 
 
 def check_trained_for(about: dict[str, Any], module: nn.Module, weights_sha256: str | None, what: str) -> None:
-    """Raises ModelError where `about`, of `trained_for`, tells of another network than `module`.
+    """Raises ModelError where `about`, made by `trained_for`, describes another network than `module`.
 
     By the weights' hash where both sides know it, else by the class and by values, as half precision keeps them.
     """
@@ -81,12 +81,12 @@ def check_trained_for(about: dict[str, Any], module: nn.Module, weights_sha256: 
                 math.isclose(a, b, rel_tol=0.02, abs_tol=1e-4) for a, b in zip(probe, here, strict=True)
             )
     if not same:
-        raise ModelError(f"{what} of another model ({about.get('name')}); train anew for the one here")
+        raise ModelError(f"{what} of another model ({about.get('name')}); train it again for the one here")
 
 
 @dataclass(frozen=True)
 class TrainedPart:
-    """A kind of part that ships for the embedded models and is trained for others and where it lies."""
+    """A kind of trained part, and where its files are: shipped for the embedded models, trained for others."""
 
     kind: str  # in messages: "exit heads are"
     folder: str  # of the package's assets

@@ -1,8 +1,8 @@
 """How many steps a prompt gets: a light policy over its text embedding, asked before the run.
 
 After Zhang et al., "AdaDiff: Adaptive Step Selection for Fast Diffusion Models", AAAI 2025, arXiv 2311.14768: a
-categorical choice among step counts, trained by policy gradient on quality − λ·steps/T with the diffusion model frozen.
-The network and the constants here are ours; the paper does not give its own.
+categorical choice among numbers of steps, trained by policy gradient on quality − λ·steps/T with the diffusion model
+frozen. The network and the constants here are ours; the paper does not give its own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COUNTS = (10, 15, 20, 25, 30, 40, 50)
 
 
 class StepPolicy(nn.Module):
-    """Prompt embedding (N, dim) → logits (N, K) over `counts`, the step counts that may be chosen."""
+    """Prompt embedding (N, dim) → logits (N, K) over `counts`, the numbers of steps that may be chosen."""
 
     def __init__(self, dim: int, counts: Sequence[int] = COUNTS, width: int = 64):
         super().__init__()
@@ -41,7 +41,7 @@ class StepPolicy(nn.Module):
         return self.layers(embedding)
 
     def choose(self, embedding: Tensor) -> list[int]:
-        """The most probable count for each prompt."""
+        """The most probable number of steps for each prompt."""
         with torch.no_grad():
             return [self.counts[i] for i in self(embedding).argmax(-1).tolist()]
 
@@ -75,7 +75,7 @@ def prompt_embedding(pipe: Any, prompts: Sequence[str]) -> Tensor:
     """
     tokenizer, encoder = getattr(pipe, "tokenizer", None), getattr(pipe, "text_encoder", None)
     if tokenizer is None or encoder is None:
-        raise ModelError(f"{type(pipe).__name__} has no text encoder to ask for a step count")
+        raise ModelError(f"{type(pipe).__name__} has no text encoder that a step policy could use")
     device = device_of(pipe)
     ids = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt").to(device)
     with torch.no_grad():
@@ -89,7 +89,7 @@ def find_policy(pipe: Any, path: str | Path | None = None) -> StepPolicy:
     """The policy of a file, or the one shipped for this model; read once for each encoder. Raises ModelError."""
     encoder = getattr(pipe, "text_encoder", None)
     if encoder is None:
-        raise ModelError(f"{type(pipe).__name__} has no text encoder to ask for a step count")
+        raise ModelError(f"{type(pipe).__name__} has no text encoder that a step policy could use")
     weights = model_info(pipe).weights_sha256
     return STEP_POLICY.find(pipe, encoder, path, lambda file: StepPolicy.load(file, encoder, weights))
 
@@ -99,8 +99,8 @@ def choose_steps(pipe: Any, prompts: Sequence[str], path: str | Path | None = No
     return find_policy(pipe, path).choose(prompt_embedding(pipe, prompts))
 
 
-def with_most_steps(pipe: Any, requests: Sequence[GenerationConfig]) -> list[GenerationConfig]:
-    """The requests, those with a step policy with the most steps that it could choose: those of the full run."""
+def with_max_steps(pipe: Any, requests: Sequence[GenerationConfig]) -> list[GenerationConfig]:
+    """The requests of the full run: with a step policy, `num_inference_steps` is the most that it can choose."""
     most = {
         policy: max(find_policy(pipe, _file(policy)).counts)
         for policy in {r.step_policy for r in requests if r.step_policy is not None}
@@ -116,8 +116,8 @@ def with_chosen_steps(pipe: Any, requests: Sequence[GenerationConfig]) -> list[G
     """The requests with the number of steps that their step policy chooses, where they have one."""
     chosen = list(requests)
     for policy in {request.step_policy for request in requests if request.step_policy is not None}:
-        places = [i for i, request in enumerate(requests) if request.step_policy == policy]
-        prompts = [requests[i].prompt for i in places]
-        for i, count in zip(places, choose_steps(pipe, prompts, _file(policy)), strict=True):
+        indices = [i for i, request in enumerate(requests) if request.step_policy == policy]
+        prompts = [requests[i].prompt for i in indices]
+        for i, count in zip(indices, choose_steps(pipe, prompts, _file(policy)), strict=True):
             chosen[i] = requests[i].model_copy(update={"num_inference_steps": count})
     return chosen

@@ -70,7 +70,7 @@ def find_videos(folder: str | Path) -> list[Path]:
 
 
 def _holds_frames(folder: Path) -> bool:
-    """Whether it seems a video; one that holds other things too is told of when it is read."""
+    """Whether it seems a video; other files in it are an error only when it is read."""
     return any(f.suffix.lower() == ".png" for f in folder.iterdir())
 
 
@@ -97,8 +97,8 @@ def read_clips(path: str | Path, sampling: Sampling | None = None) -> Reading:
         clips = sampling.indices(total)
         wanted = sorted({int(i) for chosen in clips for i in chosen})
         found = _pick(path, wanted, jump=total > JUMP * len(wanted))
-        place = {index: i for i, index in enumerate(wanted)}
-        return Reading([found[[place[int(i)] for i in chosen]] for chosen in clips], total)
+        index_of = {index: i for i, index in enumerate(wanted)}
+        return Reading([found[[index_of[int(i)] for i in chosen]] for chosen in clips], total)
     except OutputError as error:
         raise error if path.name in str(error) else OutputError(f"{path}: {error}") from None
 

@@ -1,6 +1,7 @@
 """Films decoded strictly, through PyAV: what FFmpeg would repair in silence is an error here.
 
-FFmpeg conceals damage: it repeats what it has and goes on, so that a measurement would be of frames that no one drew.
+FFmpeg conceals damage: it repeats what it has and goes on, so that a measurement would be of frames that nobody
+generated.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def decode(path: Path) -> Iterator[tuple[Any, Any]]:
         with av.logging.Capture(local=True) as messages, av.open(str(path)) as container:
             stream = container.streams.video[0]
             stream.codec_context.options = STRICT
-            stream.thread_type = "NONE"  # FFV1 tells of damage in a message only, which its own threads would lose
+            stream.thread_type = "NONE"  # FFV1 reports damage in a message only, which its own threads would lose
             complete = stream.frames
             for frame in container.decode(stream):
                 if messages:

@@ -1,7 +1,7 @@
 """Video: frames and their rate; written to and read from .mp4, .mkv, .gif, .webp and folders of PNG frames.
 
-What a run was told and did travels inside the file as its metadata: a JSON text under `comment`, and the prompt and the
-seed under their own names where the format has names.
+The run's record is saved inside the file as metadata: a JSON text under `comment`, and the prompt and the seed under
+their own names where the format has names.
 """
 
 from __future__ import annotations

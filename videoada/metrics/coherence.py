@@ -161,10 +161,10 @@ def _flow(frames: NDArray[np.uint8]) -> dict[str, float | None]:
     errors, magnitudes, largest = [], [], []
     for t in range(len(frames) - 1):
         forth, back = dis.calc(grey[t], grey[t + 1], None), dis.calc(grey[t + 1], grey[t], None)
-        place = grid + forth
-        back_there = cv2.remap(back, place[..., 0], place[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        target = grid + forth
+        back_there = cv2.remap(back, target[..., 0], target[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         warped = cv2.remap(
-            frames[t + 1].astype(np.float32) / 255, place[..., 0], place[..., 1], cv2.INTER_LINEAR,
+            frames[t + 1].astype(np.float32) / 255, target[..., 0], target[..., 1], cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )  # fmt: skip
         # Ruder et al., arXiv 1604.08610, eq. 5 and 6: where flow forth and back disagree, and at motion boundaries
@@ -172,7 +172,7 @@ def _flow(frames: NDArray[np.uint8]) -> dict[str, float | None]:
         occluded = ((forth + back_there) ** 2).sum(-1) > 0.01 * length + 0.5
         slope = sum((g**2).sum(-1) for g in np.gradient(forth, axis=(0, 1)))
         boundary = slope > 0.01 * (back_there**2).sum(-1) + 0.002
-        outside = (place < 0).any(-1) | (place[..., 0] > width - 1) | (place[..., 1] > height - 1)
+        outside = (target < 0).any(-1) | (target[..., 0] > width - 1) | (target[..., 1] > height - 1)
         seen = ~(occluded | boundary | outside)
         if seen.any():
             errors.append(float(((warped - frames[t] / 255) ** 2).sum(-1)[seen].mean()))

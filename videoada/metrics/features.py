@@ -137,7 +137,7 @@ def _i3d_file() -> Path:
 
 
 def _i3d(file: Path) -> Extractor:
-    """StyleGAN-V's TorchScript I3D: 400 Kinetics logits; it resizes and rescales 0…255 by itself when told to."""
+    """StyleGAN-V's TorchScript I3D: 400 Kinetics logits; with its own flags set, it resizes and rescales 0…255."""
     if not file.is_file():
         raise ModelError(f"there is no I3D file {file}; it is {I3D_HUB[1]} of the hub's '{I3D_HUB[0]}'")
     try:
@@ -218,13 +218,13 @@ def load_model(folder: Path, kinds: tuple[str, ...], what: str) -> tuple[Any, di
         raise ModelError(f"{folder} has no weights: no *.safetensors file is in it (pickles are not read)")
     try:
         with _quiet():
-            model, told = transformers.AutoModel.from_pretrained(
+            model, info = transformers.AutoModel.from_pretrained(
                 folder, use_safetensors=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32,
                 output_loading_info=True,
             )  # fmt: skip
     except Exception as error:  # OSError, ValueError, safetensors' own and more
         raise ModelError(f"can't load the model in {folder}: {_first_line(error)}") from None
-    if missing := sorted(key for key in told["missing_keys"] if not key.startswith("pooler.")):  # poolers are not used
+    if missing := sorted(key for key in info["missing_keys"] if not key.startswith("pooler.")):  # poolers are not used
         raise ModelError(f"the weights in {folder} lack {len(missing)} parts of a '{kind}', first {missing[0]}")
     return model.eval().requires_grad_(False), values
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 ROUNDING = 1e-12  # of the traces: what a distance of 0 may come out below 0
-LARGEST_START = 0.8  # FVD∞ draws its line from this share of the samples at most: a shorter one has no slope to trust
+LARGEST_START = 0.8  # FVD∞ fits its line from at most this share of the samples on: a shorter one has no slope
 FEW_SAMPLES = 2048  # below it most of a Fréchet distance is bias
 
 
@@ -44,7 +44,7 @@ def frechet_infinity(
 
     The intercept of a line through distances of random subsets of both sets against 1/N, from a quarter of the samples
     (but more than D) to all. The error is the regression's; subsets of one set are not independent, so the true one is
-    larger. With `paired`, row i of both sets is one prompt and seed drawn twice, and subsets keep pairs together.
+    larger. With `paired`, row i of both sets is one prompt and seed generated twice, and subsets keep pairs together.
     Raises ValueError where a set has no more samples than features have dimensions.
     """
     real, fake = check_features(real, "real"), check_features(fake, "fake")

@@ -23,9 +23,9 @@ def kernel_distance(
 ) -> tuple[Tensor, Tensor]:
     """MMD² of features (N, D) and (M, D) and its bootstrap standard error, float64 scalars; N and M at least 2.
 
-    Each bootstrap draws both sets anew with replacement. A sample drawn twice is never paired with itself, which would
-    make the sets seem closer together than they are. With `paired`, row i of both sets is one prompt and seed drawn
-    twice: partners resemble each other and say nothing of the sets, so they are left out as well, and drawn together.
+    Each bootstrap resamples both sets with replacement. A sample chosen twice is never paired with itself, which would
+    make the sets seem closer together than they are. With `paired`, row i of both sets is one prompt and seed generated
+    twice: such pairs resemble each other whatever the sets are, so they are left out, and they are resampled together.
     Raises ValueError for other shapes or values that are not finite.
     """
     real, fake = check_features(real, "real"), check_features(fake, "fake")
@@ -34,40 +34,43 @@ def kernel_distance(
     if paired and len(real) != len(fake):
         raise ValueError(f"paired sets are equally large, got {len(real)} and {len(fake)}")
     generator = torch.Generator().manual_seed(seed)
-    # Row 0: each sample once; then how often each bootstrap drew it.
-    drawn_r = _draws(len(real), num_bootstraps, generator).to(real.device)
-    drawn_g = drawn_r if paired else _draws(len(fake), num_bootstraps, generator).to(fake.device)
-    within_r, within_g = _within(real, drawn_r), _within(fake, drawn_g)
-    between, pairs = _sum(real, fake, drawn_r, drawn_g), torch.tensor(float(len(real) * len(fake)), dtype=torch.float64)
+    # Row 0: each sample once; then how often each bootstrap chose it.
+    counts_r = _bootstrap_counts(len(real), num_bootstraps, generator).to(real.device)
+    counts_g = counts_r if paired else _bootstrap_counts(len(fake), num_bootstraps, generator).to(fake.device)
+    within_r, within_g = _within(real, counts_r), _within(fake, counts_g)
+    between, pairs = (
+        _sum(real, fake, counts_r, counts_g),
+        torch.tensor(float(len(real) * len(fake)), dtype=torch.float64),
+    )
     if paired:
         own = ((real * fake).sum(1) / real.shape[1] + 1) ** 3
-        between = between - drawn_r.square() @ own
-        pairs = (drawn_r.sum(1).square() - drawn_r.square().sum(1)).clamp_min(1)
+        between = between - counts_r.square() @ own
+        pairs = (counts_r.sum(1).square() - counts_r.square().sum(1)).clamp_min(1)
     between = between / pairs
     values = within_r + within_g - 2 * between
     return values[0], values[1:].std() if num_bootstraps > 1 else values.new_zeros(())
 
 
-def _draws(count: int, repeats: int, generator: torch.Generator) -> Tensor:
-    """(1 + repeats, count) float64."""
+def _bootstrap_counts(count: int, repeats: int, generator: torch.Generator) -> Tensor:
+    """(1 + repeats, count) float64: how often each sample is in the full set (row 0) and in each bootstrap."""
     picks = torch.randint(count, (repeats, count), generator=generator)
-    drawn = torch.zeros(repeats, count, dtype=torch.float64).scatter_add_(1, picks, torch.ones_like(picks).double())
-    return torch.cat([torch.ones(1, count, dtype=torch.float64), drawn])
+    counts = torch.zeros(repeats, count, dtype=torch.float64).scatter_add_(1, picks, torch.ones_like(picks).double())
+    return torch.cat([torch.ones(1, count, dtype=torch.float64), counts])
 
 
-def _within(features: Tensor, drawn: Tensor) -> Tensor:
-    """(R,): the mean of k over pairs of different samples, for each row of draws."""
+def _within(features: Tensor, counts: Tensor) -> Tensor:
+    """(R,): the mean of k over pairs of different samples, for each row of `counts`."""
     own = (features.square().sum(1) / features.shape[1] + 1) ** 3  # k(x, x)
-    pairs = drawn.sum(1).square() - drawn.square().sum(1)
-    return (_sum(features, features, drawn, drawn) - drawn.square() @ own) / pairs.clamp_min(1)
+    pairs = counts.sum(1).square() - counts.square().sum(1)
+    return (_sum(features, features, counts, counts) - counts.square() @ own) / pairs.clamp_min(1)
 
 
-def _sum(a: Tensor, b: Tensor, drawn_a: Tensor, drawn_b: Tensor) -> Tensor:
-    """(R,): Σ_ij drawn_a[i] k(a_i, b_j) drawn_b[j]."""
-    total = a.new_zeros(len(drawn_a))
+def _sum(a: Tensor, b: Tensor, counts_a: Tensor, counts_b: Tensor) -> Tensor:
+    """(R,): Σ_ij counts_a[i] k(a_i, b_j) counts_b[j]."""
+    total = a.new_zeros(len(counts_a))
     for first in range(0, len(a), ROWS):
         kernel = (a[first : first + ROWS] @ b.T / a.shape[1] + 1) ** 3
-        total += ((drawn_a[:, first : first + ROWS] @ kernel) * drawn_b).sum(1)
+        total += ((counts_a[:, first : first + ROWS] @ kernel) * counts_b).sum(1)
     return total
 
 

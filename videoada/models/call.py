@@ -1,4 +1,4 @@
-"""One call of a pipeline for a batch of videos, each with its own randomness and its own image."""
+"""call_pipeline(): one call for a batch of videos, each with its own random generator and its own image."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from videoada.models.images import cover, read_image
 from videoada.models.placement import ran_out_of_memory
 from videoada.patching import replaced
 
-REAL_SAMPLE_SIZE = 32  # I2VGen-XL's configuration says 32 latents (256 pixels), its pipeline draws 704×1280
+REAL_SAMPLE_SIZE = 32  # I2VGen-XL's configuration says 32 latents (256 pixels), its pipeline generates 704×1280
 
 
 def takes_image(pipe: Any) -> bool:
-    """Whether the pipeline draws from an image."""
+    """Whether the pipeline takes an image."""
     return "image" in inspect.signature(type(pipe).__call__).parameters
 
 
 def check_request(pipe: Any, request: GenerationConfig) -> None:
-    """Raises ConfigError if this pipeline can't draw the request, ModelError if it draws no videos at all."""
+    """Raises ConfigError if this pipeline can't run the request, ModelError if it generates no videos."""
     parameters = inspect.signature(type(pipe).__call__).parameters
     name = type(pipe).__name__
     if not {"prompt", "num_frames"} <= set(parameters):
-        raise ModelError(f"{name} does not draw videos from prompts; use a text-to-video model")
+        raise ModelError(f"{name} does not generate videos from prompts; use a text-to-video model")
     if request.image is not None and "image" not in parameters:
         raise ConfigError(
-            f"{name} draws from text alone; leave the image out, or use an image-to-video model such as tiny-i2v"
+            f"{name} generates from text alone; leave the image out, or use an image-to-video model such as tiny-i2v"
         )
     if request.image is None and "image" in parameters:
-        raise ConfigError(f"{name} draws from an image and a prompt; give `image=FILE`")
+        raise ConfigError(f"{name} generates from an image and a prompt; give `image=FILE`")
     if request.target_fps is not None and "target_fps" not in parameters:
         raise ConfigError(f"{name} has no `target_fps`; it is a condition of I2VGen-XL")
     factor = getattr(pipe, "vae_scale_factor", 8)
@@ -67,11 +67,11 @@ def video_size(pipe: Any, request: GenerationConfig) -> tuple[int | None, int | 
     return request.height or own[0], request.width or own[1]
 
 
-def draw_batch(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Video], float]:
-    """Call the pipeline, as it stands, once for requests that differ only in prompts, image and seed.
+def call_pipeline(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Video], float]:
+    """The videos of one call for requests that differ only in prompts, image and seed, and the seconds that it took.
 
-    Answers the videos and the seconds from the prompt to the decoded frames. Raises ResourceError when memory ran out,
-    ImageError for an image that can't be read, ConfigError where the network's numbers overflowed.
+    The pipeline is called as it is; the seconds are from the prompt to the decoded frames. Raises ResourceError when
+    memory ran out, ImageError for an image that can't be read, ConfigError where the network's numbers overflowed.
     """
     began = time.perf_counter()
     request, alone = batch[0], len(batch) == 1
@@ -120,7 +120,7 @@ def _as_image(image: Any) -> Any:
 
 @contextlib.contextmanager
 def decoding_in_chunks(pipe: Any, size: int) -> Iterator[None]:
-    """A pipeline that decodes all frames at once, decoding `size` frames at a time for the length of the block."""
+    """Inside the block, a pipeline that decodes all frames at once decodes `size` frames at a time."""
 
     def decode(inherited: Callable[..., Tensor], pipe: Any, latents: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         # (B, C, F, h, w) → (B, 3, F, H, W)
@@ -147,4 +147,4 @@ def _memory_errors(pipe: Any, request: GenerationConfig) -> Iterator[None]:
             *(["`dtype=float16`"] if on_gpu and getattr(denoiser, "dtype", None) == torch.float32 else []),
             "a smaller `batch_size`, fewer `num_frames` or a smaller `height` and `width`",
         ]
-        raise ResourceError(f"memory ran out while drawing; what needs less: {', '.join(advice)}") from None
+        raise ResourceError(f"memory ran out while generating; what needs less: {', '.join(advice)}") from None

@@ -80,14 +80,14 @@ def image_conditions(
         inherited: Callable[..., Tensor], pipe: Any, image: Any, device: Any, num_frames: int,
         num_videos_per_prompt: int,
     ) -> Tensor:  # fmt: skip
-        """(B, C, F, h, w): each image's latents, then each later frame's place in the clip; twice under guidance."""
+        """(B, C, F, h, w): each image's latents, then each later frame's position in the clip; twice under guidance."""
         dtype = next(pipe.image_encoder.parameters()).dtype
         rows = []
         for own, generator in zip(images, generators, strict=True):
             pixels = pipe.video_processor.preprocess(cover(own, width, height)).to(device=device, dtype=dtype)
             latents = pipe.vae.encode(pixels).latent_dist.sample(generator) * pipe.vae.config.scaling_factor
-            places = [torch.ones_like(latents) * ((k + 1) / (num_frames - 1)) for k in range(num_frames - 1)]
-            rows.append(torch.stack([latents, *places], 2))
+            positions = [torch.ones_like(latents) * ((k + 1) / (num_frames - 1)) for k in range(num_frames - 1)]
+            rows.append(torch.stack([latents, *positions], 2))
         latents = torch.cat(rows)
         return torch.cat([latents, latents]) if pipe.do_classifier_free_guidance else latents
 

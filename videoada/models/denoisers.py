@@ -1,4 +1,4 @@
-"""Which of a pipeline's parts is its denoiser: the one place that knows their names."""
+"""Which part of a pipeline is its denoiser, a UNet or a DiT (diffusion transformer): only this module knows names."""
 
 from __future__ import annotations
 

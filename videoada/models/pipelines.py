@@ -93,7 +93,7 @@ def resolve_device(device: str = "auto", dtype: str = "auto") -> tuple[Any, Any]
 
 
 def model_info(pipe: Any) -> ModelInfo:
-    """What a record says of the model: from load_pipeline, or what a pipeline loaded elsewhere tells of itself."""
+    """What a record says of the model: from load_pipeline, or what a pipeline loaded elsewhere says of itself."""
     if pipe in _INFO:
         return _INFO[pipe]
     name = str(getattr(pipe.config, "_name_or_path", "") or type(pipe).__name__)

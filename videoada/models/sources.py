@@ -115,7 +115,7 @@ def _snapshot(source: str, revision: str | None, variant: str | None) -> Path:
 
 
 def check_folder(folder: Path, variant: str | None = None) -> None:
-    """Raises ModelError for a folder that is no diffusers pipeline, draws no videos, or lacks safetensors weights."""
+    """Raises ModelError for a folder that is no diffusers pipeline for videos, or lacks safetensors weights."""
     import diffusers
 
     try:
@@ -128,7 +128,7 @@ def check_folder(folder: Path, variant: str | None = None) -> None:
     with quiet():  # importing some pipelines warns
         kind = getattr(diffusers, str(name), None)
     if not isinstance(kind, type) or "num_frames" not in inspect.signature(kind.__call__).parameters:
-        raise ModelError(f"{folder} holds a {name}, which does not draw videos; a TextToVideoSDPipeline does")
+        raise ModelError(f"{folder} holds a {name}, which does not generate videos; a TextToVideoSDPipeline does")
     for part, what in index.items():
         if not part.startswith("_") and isinstance(what, list) and all(what):
             _check_part(folder, part, variant)

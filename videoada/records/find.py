@@ -22,15 +22,15 @@ def find_record(path: str | Path) -> RunRecord:
     path = Path(path)
     if not path.exists():
         raise PromptError(f"{path} does not exist")
-    places = [path] if path.suffix.lower() == ".json" else [path, record_path(path)]
-    for place in places:
-        if text := _text(place):
+    paths = [path] if path.suffix.lower() == ".json" else [path, record_path(path)]
+    for file in paths:
+        if text := _text(file):
             try:
                 return RunRecord.model_validate_json(text)
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(str(part) for part in first["loc"])
-                raise PromptError(f"{place} holds no run record of this version: {where}: {first['msg']}") from None
+                raise PromptError(f"{file} holds no run record of this version: {where}: {first['msg']}") from None
     raise PromptError(f"{path} holds no run record, and {record_path(path).name} is not beside it")
 
 

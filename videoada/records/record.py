@@ -20,7 +20,7 @@ SCHEMA_VERSION = 2
 
 
 class ModelInfo(BaseModel):
-    """Which weights drew the video."""
+    """Which weights generated the video."""
 
     model_config = ConfigDict(frozen=True)
     name: str
@@ -43,7 +43,7 @@ def checked_measures(values: dict[str, Any] | None, needed: tuple[str, ...] = ()
         parts = value if isinstance(value, list) else [value]
         kinds: tuple[type, ...] = (str,) if name == "failed" else (int, float, bool, type(None))
         if isinstance(value, list) and name != "failed":
-            kinds = (int, float)  # drawn as a line, which has no gaps
+            kinds = (int, float)  # plotted as a line, which has no gaps
         if not all(isinstance(part, kinds) for part in parts) or isinstance(value, list) != (name in LISTS):
             raise ValueError(f"{name} can't be {str(value)[:40]}")
     return values
@@ -58,7 +58,7 @@ class RunRecord(BaseModel):
     """One video's run: what was asked for (`request`, `skip`, `load`), by which model, and what happened.
 
     With the model's name and weights the first three repeat the run. `load` is None where the pipeline was not loaded
-    by `load_pipeline`, or where a record of schema 1 does not tell. `computed` and `signal` have one entry for each
+    by `load_pipeline`, or where a record of schema 1 does not say. `computed` and `signal` have one entry for each
     scheduler step that ran; seconds are wall-clock. Records of schema 1 are read as if they had been written so.
     """
 
@@ -82,7 +82,7 @@ class RunRecord(BaseModel):
     guidance_skipped: list[bool] | None = None  # for each step: was only the conditional half computed?
     signal: list[float | None]
     signal_percentiles: dict[str, float] | None
-    num_predictions: int
+    num_predictions: int  # NFE: function evaluations, calls of the denoiser
     unet_rows: int
     unet_rows_full: int
     seconds: dict[str, float]
@@ -114,8 +114,8 @@ class RunRecord(BaseModel):
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
-        steps = self.num_inference_steps
-        if not len(self.computed) == len(self.signal) == steps or self.num_predictions != sum(self.computed):
+        num_steps = self.num_inference_steps
+        if not len(self.computed) == len(self.signal) == num_steps or self.num_predictions != sum(self.computed):
             raise ValueError("the steps do not add up")
         checked_measures(self.fidelity, FIDELITY)
         checked_measures(self.coherence, COHERENCE)
@@ -136,7 +136,7 @@ class RunRecord(BaseModel):
 
 
 def value_in(record: dict[str, Any], name: str) -> Any:
-    """A value of a record as it stands in its file, of either schema: what happened, else what was asked for."""
+    """A value of a record's JSON, of either schema: what happened, else what was asked for."""
     if name in record:
         return record[name]
     request = record.get("request")

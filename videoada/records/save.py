@@ -40,7 +40,7 @@ def metadata_of(record: RunRecord) -> str:
 
 
 def with_seconds(record: RunRecord, **stages: float) -> RunRecord:
-    """The record with the seconds of these stages, and their total anew."""
+    """The record with the seconds of these stages, and their new total."""
     seconds = record.seconds | {name: round(value, 4) for name, value in stages.items()}
     seconds["total"] = round(sum(value for name, value in seconds.items() if name != "total"), 4)
     return record.model_copy(update={"seconds": seconds})

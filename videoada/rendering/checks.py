@@ -20,7 +20,7 @@ def read_shard(text: str) -> tuple[int, int]:
 
 
 def check_jobs(settings: RunSettings, jobs: Sequence[Job], source: str | Path) -> None:
-    """Before anything is written: the model is there, rows name images if it needs them, trained parts are there.
+    """Before anything is written: the model is there, entries name images if it needs them, trained parts are there.
 
     Raises ModelError, PromptError.
     """
@@ -29,7 +29,7 @@ def check_jobs(settings: RunSettings, jobs: Sequence[Job], source: str | Path) -
 
 
 def _check_images(settings: RunSettings, jobs: Sequence[Job], source: str | Path) -> None:
-    """The model must be there, and the rows name images if it draws from them. Raises ModelError, PromptError."""
+    """The model must be there, and entries name images if it takes them. Raises ModelError, PromptError."""
     from videoada.models.sources import find_folder
     from videoada.rendering.folder import read_json
 
@@ -39,8 +39,8 @@ def _check_images(settings: RunSettings, jobs: Sequence[Job], source: str | Path
     )
     for job in jobs:
         if takes is not None and (job.request.image is not None) is not takes:
-            problem = f"names no image, and {settings.model} draws from one" if takes else (
-                f"names an image, and {settings.model} draws from text; use an image-to-video model")  # fmt: skip
+            problem = f"names no image, and {settings.model} generates from one" if takes else (
+                f"names an image, and {settings.model} generates from text; use an image-to-video model")  # fmt: skip
             raise PromptError(f"{source}, line {job.line} {problem}")
         if takes is False and job.request.target_fps is not None:
             raise PromptError(f"{source}, line {job.line}: `target_fps` is a condition of image-to-video models")

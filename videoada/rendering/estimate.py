@@ -1,4 +1,4 @@
-"""What a planned render would take, from the videos that are there or from one drawn to measure; nothing is written."""
+"""What a planned render would take, from the videos that are there or from a trial; nothing is written."""
 
 from __future__ import annotations
 

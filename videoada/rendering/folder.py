@@ -25,7 +25,7 @@ from videoada.media.video import Video
 from videoada.records.record import RunRecord
 from videoada.records.save import metadata_of, with_seconds
 from videoada.rendering.jobs import Job
-from videoada.rendering.locks import NameLocks, place
+from videoada.rendering.locks import NameLocks, byte_of
 
 SETTINGS, MANIFEST, SUMMARY, PROMPT_FILE = "render.json", "manifest.jsonl", "summary.json", "prompt_file.json"
 OWN_FILES = (SETTINGS, MANIFEST, SUMMARY, PROMPT_FILE)
@@ -44,9 +44,9 @@ class RenderFolder:
             self.locks = NameLocks(self.path / HIDDEN / "lock")
 
     def close(self) -> None:
-        """Let go. A folder that this object made and in which nothing was drawn is taken back."""
+        """Let go. A folder that this object made and in which nothing was generated is removed."""
         with contextlib.suppress(OSError):
-            if self.locks.close() and self.made and not any(self.records(whole=False)):
+            if self.locks.close() and self.made and not any(self.records(complete=False)):
                 for name in OWN_FILES:
                     (self.path / name).unlink(missing_ok=True)
                 self.path.rmdir()
@@ -59,16 +59,16 @@ class RenderFolder:
         with self.holding(SETTINGS):
             kept = read_json(self.path / SETTINGS)
             other = sorted(name for name in kept.keys() | settings.keys() if kept.get(name) != settings.get(name))
-            told = ", ".join(f"{n} {_short(kept.get(n))}" for n in other[:4])
-            if kept and other and not overwrite and any(self.records(whole=False)):
+            differences = ", ".join(f"{n} {_short(kept.get(n))}" for n in other[:4])
+            if kept and other and not overwrite and any(self.records(complete=False)):
                 raise ConfigError(
-                    f"{self.path} holds videos of other settings ({told}): name another folder, repeat its settings, "
-                    "or give `overwrite`"
+                    f"{self.path} holds videos of other settings ({differences}): name another folder, repeat its "
+                    "settings, or give `overwrite`"
                 )
             if kept and other and keep and not self.locks.alone():
                 raise ConfigError(
-                    f"another command is rendering into {self.path} with other settings ({told}): name another folder, "
-                    "or wait until it has ended"
+                    f"another command is rendering into {self.path} with other settings ({differences}): name another "
+                    "folder, or wait until it has ended"
                 )
             if keep and kept != settings:
                 self.put(SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
@@ -103,14 +103,14 @@ class RenderFolder:
     def record_of(self, job: Job) -> Path:
         return record_path(self.video_of(job))
 
-    def records(self, whole: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(video's path inside the folder, record) of each whole video, by name; with `whole` False of every record."""
-        return records_in(self.path, self.format, whole)
+    def records(self, complete: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(path inside the folder, record) of each complete video, by name; with `complete` False, of every record."""
+        return records_in(self.path, self.format, complete)
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 
     def write(self, job: Job, video: Video, record: RunRecord, metadata: bool = True) -> RunRecord:
-        """The video and then its record, whole and on the disk. Raises OutputError. The job must be acquired."""
+        """The video and then its record, complete and on the disk. Raises OutputError. The job must be acquired."""
         began = time.perf_counter()
         target = self.video_of(job)
         record = record.model_copy(update={"job_sha256": job.sha256, "sample": job.sample})
@@ -130,7 +130,7 @@ class RenderFolder:
         return record
 
     def _drop_old(self, job: Job) -> None:
-        """What a video that is drawn again leaves: its record, and its film in any format."""
+        """Remove what a video that is generated again had: its record, and its file in any format."""
         had_record = self.record_of(job).exists()
         self.record_of(job).unlink(missing_ok=True)
         frames = self.path / job.name
@@ -150,9 +150,9 @@ class RenderFolder:
 
     @contextlib.contextmanager
     def holding(self, name: str) -> Iterator[None]:
-        """With the lock of that name, waited for a while; nothing more where this object holds it already."""
+        """Inside the block, the lock of that name is held, after a short wait if need be; a lock held before stays."""
         own, began = self.locks.acquire(name), time.monotonic()
-        while not own and place(name) not in self.locks.held and time.monotonic() - began < LONGEST_WAIT:
+        while not own and byte_of(name) not in self.locks.held and time.monotonic() - began < LONGEST_WAIT:
             time.sleep(0.05)
             own = self.locks.acquire(name)
         try:
@@ -164,7 +164,7 @@ class RenderFolder:
     @contextlib.contextmanager
     def _aside(self, name: str, ending: str) -> Iterator[Path]:
         """A path to write to, which says whose lock guards it; nothing is left there."""
-        path = self.path / HIDDEN / f"{place(name):016x}-{secrets.token_hex(4)}{ending}"
+        path = self.path / HIDDEN / f"{byte_of(name):016x}-{secrets.token_hex(4)}{ending}"
         try:
             yield path
         finally:
@@ -172,7 +172,7 @@ class RenderFolder:
                 _remove(path)
 
     def sweep(self) -> int:
-        """Remove what killed runs left half-written, and their notes; what someone alive has under way stays."""
+        """Remove half-written files and notes of killed commands; those of live commands stay."""
         swept = 0
         with output_errors(f"can't write to the folder {self.path}"):
             for path in sorted((self.path / HIDDEN).iterdir()):
@@ -208,7 +208,7 @@ class RenderFolder:
         return found
 
 
-def records_in(folder: Path, format: str, whole: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
+def records_in(folder: Path, format: str, complete: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
     """As `RenderFolder.records`, without taking part."""
     for path in sorted(folder.rglob("*.json")):
         inside = path.relative_to(folder).as_posix()
@@ -216,7 +216,7 @@ def records_in(folder: Path, format: str, whole: bool = True) -> Iterator[tuple[
             continue
         video = inside.removesuffix(".json") + format
         record = read_json(path)
-        if "job_sha256" in record and (not whole or (folder / video).exists()):
+        if "job_sha256" in record and (not complete or (folder / video).exists()):
             yield video, record
 
 

@@ -60,17 +60,17 @@ class NameLocks:
 
     def acquire(self, name: str | int) -> bool:
         """Whether the name (or its byte) is this object's now; at once."""
-        if place(name) in self.held or not self._lock(place(name)):
+        if byte_of(name) in self.held or not self._lock(byte_of(name)):
             return False
-        self.held.add(place(name))
+        self.held.add(byte_of(name))
         return True
 
     def release(self, name: str | int) -> None:
-        self.held.discard(place(name))
-        self._lock(place(name), unlock=True)
+        self.held.discard(byte_of(name))
+        self._lock(byte_of(name), unlock=True)
 
     def close(self) -> bool:
-        """Let go of everything; the last one out, who is told so, removes the file and its folder if that is empty."""
+        """Release everything. The last one to do so removes the file, and its folder if empty, and returns True."""
         if alone := self._lock(PRESENT):
             self.path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
@@ -101,8 +101,8 @@ class NameLocks:
         return True
 
 
-def place(name: str | int) -> int:
-    """The byte that stands for a name, from 1 to 2⁶²; a byte stands for itself."""
+def byte_of(name: str | int) -> int:
+    """The byte that is locked for a name, from 1 to 2⁶²; an int is such a byte already."""
     if isinstance(name, int):
         return name
     return 1 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % (2**62 - 1)

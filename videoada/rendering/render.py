@@ -1,4 +1,4 @@
-"""render(): every job of a prompt file drawn once, whatever dies on the way, alone or with others on its folder."""
+"""render(): every job of a prompt file generated once, whatever dies on the way, alone or with others on its folder."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from videoada.rendering.jobs import Job, batches
 from videoada.rendering.worker import Outcome
 
 MOST_LOSSES = 5  # workers that may die over one job
-PAUSE = 0.5  # seconds between looks at what another command draws
+PAUSE = 0.5  # seconds between looks at what another command generates
 NOTE_EVERY = 2.0  # seconds
 
 
 @dataclass
 class Progress:
-    """How far a render is. Rows and seconds are of the videos that it drew itself."""
+    """How far a render is. Rows and seconds are of the videos that it generated itself."""
 
     total: int
     there: int = 0  # done before, or by another command meanwhile
-    drawn: int = 0
+    generated: int = 0
     failed: dict[str, str] = field(default_factory=dict)  # name → why
     retried: int = 0
     predictions: int = 0
-    steps: int = 0
+    num_steps: int = 0
     unet_rows: int = 0
     unet_rows_full: int = 0
     stages: Counter[str] = field(default_factory=Counter)  # seconds of encode, denoise, decode, write
@@ -39,7 +39,7 @@ class Progress:
 
     @property
     def done(self) -> int:
-        return self.there + self.drawn
+        return self.there + self.generated
 
     @property
     def elapsed(self) -> float:
@@ -47,9 +47,9 @@ class Progress:
 
     @property
     def videos_a_minute(self) -> float | None:
-        """Since drawing began; of many videos, over the last hundred."""
+        """Since generation began; of many videos, over the last hundred."""
         if len(self.finished_at) <= 120:
-            return 60 * self.drawn / self.elapsed if self.drawn else None
+            return 60 * self.generated / self.elapsed if self.generated else None
         return 60 * 100 / (self.finished_at[-1] - self.finished_at[-101])
 
     @property
@@ -59,13 +59,13 @@ class Progress:
 
     @property
     def seconds_saved(self) -> float:
-        """Denoising time that skipping saved, were a row that is not computed worth as much as one that is."""
+        """Denoising time that skipping saved, assuming that time per row does not depend on the batch size."""
         return self.stages["denoise"] * (self.unet_rows_full / self.unet_rows - 1) if self.unet_rows else 0.0
 
     def add(self, outcome: Outcome) -> None:
-        self.drawn += 1
+        self.generated += 1
         self.predictions += outcome.predictions
-        self.steps += outcome.steps
+        self.num_steps += outcome.num_steps
         self.unet_rows += outcome.rows
         self.unet_rows_full += outcome.rows_full
         self.stages.update({k: v for k, v in outcome.seconds.items() if k not in ("total", "load")})
@@ -75,11 +75,11 @@ class Progress:
         """What summary.json holds."""
         pace = self.videos_a_minute
         return {
-            "videos": self.total, "done": self.done, "drawn": self.drawn, "there": self.there,
+            "videos": self.total, "done": self.done, "drawn": self.generated, "there": self.there,
             "failed": len(self.failed), "retried": self.retried, "seconds": round(self.elapsed, 1),
             "videos_a_minute": None if pace is None else round(pace, 3),
-            "mean_predictions": round(self.predictions / self.drawn, 2) if self.drawn else None,
-            "mean_steps": round(self.steps / self.drawn, 2) if self.drawn else None,
+            "mean_predictions": round(self.predictions / self.generated, 2) if self.generated else None,
+            "mean_steps": round(self.num_steps / self.generated, 2) if self.generated else None,
             "unet_rows": self.unet_rows, "unet_rows_full": self.unet_rows_full,
             "stage_seconds": {name: round(value, 2) for name, value in self.stages.items()},
             "seconds_saved": round(self.seconds_saved, 1),
@@ -97,11 +97,12 @@ def render(
     continue_on_error: bool = False,
     on_progress: Callable[[Progress, Outcome | None], None] | None = None,
 ) -> Progress:
-    """Draw the jobs that are `waiting` (None: those whose videos are not there), each once, through the engine.
+    """Generate the jobs that are `waiting` (None: those whose videos are not there), each once, through the engine.
 
-    Jobs that another command on the same folder is drawing are left to it, and taken over if it dies. A job that fails
-    is tried `max_retries` times more, alone; then the rest goes on with `continue_on_error`, else it stops and what is
-    under way is finished. The failures are in the answer. Raises OutputError at once where nothing can be written.
+    Jobs that another command on the same folder is generating are left to it, and taken over if it dies. A job that
+    fails is tried `max_retries` times more, alone; then the rest goes on with `continue_on_error`, else it stops and
+    what is under way is finished. The failures are in the answer. Raises OutputError at once where nothing can be
+    written.
     """
     waiting = folder.missing(jobs) if waiting is None else waiting
     progress = Progress(total=len(jobs), there=len(jobs) - len(waiting))
@@ -166,7 +167,7 @@ def render(
 
 
 def _look(elsewhere: list[Job], folder: RenderFolder, progress: Progress, queue: deque[list[Job]]) -> list[Job]:
-    """Which of the jobs another command still draws; those that it left undone go back into the queue."""
+    """The jobs that another command still generates; those that it left undone go back into the queue."""
     busy = []
     for job in elsewhere:
         if folder.done(job):
@@ -180,7 +181,7 @@ def _look(elsewhere: list[Job], folder: RenderFolder, progress: Progress, queue:
 
 
 class Note:
-    """Tells `videoada status`, every few seconds, how far this command is."""
+    """Reports to `videoada status`, every few seconds, how far this command is."""
 
     def __init__(self, folder: RenderFolder) -> None:
         self.folder, self.token, self.last = folder, secrets.token_hex(4), 0.0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videoada.config.frozen import one_of
-from videoada.config.prompts import read_rows
+from videoada.config.prompts import read_entries
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, OutputError
 from videoada.rendering.checks import check_jobs, read_shard
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("mp4", "mkv", "gif", "webp", "frames")
 ENGINES = ("local", "ray")
-# Where a pipeline lives and how many run at once changes rounding alone: another run may choose anew.
+# Device, memory options and batch size change rounding alone: another run may choose others.
 NOT_SHAPING = {"prompt", "image", "num_videos", "batch_size", "device", "offload", "vae_slicing", "vae_tiling",
                "decode_chunk_size", "compile", "channels_last", "calibration"}  # fmt: skip
 
@@ -68,7 +68,7 @@ class Plan:
         return kept | {"format": self.format, "naming": self.naming}
 
     def worker(self) -> WorkerPlan:
-        from videoada.rendering.worker import WorkerPlan  # with torch, which checking the rows goes without
+        from videoada.rendering.worker import WorkerPlan  # with torch, which checking the entries goes without
 
         return WorkerPlan(
             str(self.out), self.ending, self.settings.model, self.settings.loading(), self.metadata, self.overwrite
@@ -81,7 +81,7 @@ def plan_render(
     shard_text: str | None = None, workers: int | None = None, engine: str = "local", address: str = "auto",
     continue_on_error: bool = False, max_retries: int = 1, overwrite: bool = False, metadata: bool = True,
 ) -> Plan:  # fmt: skip
-    """What `render_prompts` would do, with every row, image and trained part checked. Raises what it raises."""
+    """What `render_prompts` would do, with every entry, image and trained part checked. Raises what it raises."""
     try:
         one_of("naming", naming, NAMINGS)
         one_of("format", format, FORMATS)
@@ -90,10 +90,10 @@ def plan_render(
         raise ConfigError(str(error)) from None
     settings = settings or RunSettings()
     settings.skip()
-    rows = read_rows(prompts, images)[:limit]
+    entries = read_entries(prompts, images)[:limit]
     ending = "" if format == "frames" else f".{format}"
     jobs = plan_jobs(
-        rows, settings, source=prompts, samples_per_prompt=samples_per_prompt, naming=naming, format=ending
+        entries, settings, source=prompts, samples_per_prompt=samples_per_prompt, naming=naming, format=ending
     )
     if shard_text:
         jobs = part_of(jobs, *read_shard(shard_text))
@@ -116,14 +116,14 @@ def render_prompts(
 ) -> dict[str, Any]:  # fmt: skip
     """The summary of rendering a prompt file into the folder `out`, which holds it as summary.json.
 
-    Every row becomes `samples_per_prompt` videos, each with its record beside it. Give RunSettings or its fields:
+    Every entry becomes `samples_per_prompt` videos, each with its record beside it. Give RunSettings or its fields:
     `render_prompts("prompts.txt", "out/", model="tiny-t2v", quality="high", workers=2)`. A render that was cut goes on
     where it stopped; several on one folder share the work. `naming` is id, slug or vbench, `format` mp4, mkv, gif, webp
     or frames, `shard` "I/N" for part I of N, `engine` local or ray. A video that fails is tried `max_retries` times
     more; then the rest goes on with `continue_on_error`. The summary lists `failures`, each with its line and why.
 
-    Raises PromptError with file and line for a row that can't be used, ConfigError, ModelError and ImageError for what
-    can't be met, all before anything is written, and OutputError where nothing can be written.
+    Raises PromptError with file and line for an entry that can't be used, ConfigError, ModelError and ImageError for
+    what can't be met, all before anything is written, and OutputError where nothing can be written.
     """
     plan = plan_render(
         prompts, out, _settings(settings, fields), images=images, samples_per_prompt=samples_per_prompt, naming=naming,
@@ -161,7 +161,7 @@ def run_plan(plan: Plan, on_progress: OnProgress | None = None, on_message: Say 
         progress = Progress(total=len(plan.jobs), there=len(plan.jobs))
         try:
             if waiting:
-                progress = _draw(plan, waiting, folder, on_progress, say)
+                progress = _render_waiting(plan, waiting, folder, on_progress, say)
         except BaseException:  # also Ctrl-C: nothing half-written stays, and the manifest lists what is there
             with contextlib.suppress(OutputError):
                 _tidy(folder, plan)
@@ -189,7 +189,9 @@ def _tidy(folder: RenderFolder, plan: Plan) -> None:
         index(folder, plan.naming)
 
 
-def _draw(plan: Plan, waiting: list[Job], folder: RenderFolder, on_progress: OnProgress | None, say: Say) -> Progress:
+def _render_waiting(
+    plan: Plan, waiting: list[Job], folder: RenderFolder, on_progress: OnProgress | None, say: Say
+) -> Progress:
     from videoada.rendering.render import render
 
     if not folder.locks.supported:

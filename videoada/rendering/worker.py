@@ -1,4 +1,4 @@
-"""Worker: one loaded pipeline that draws batches of jobs; a thread writes the last videos while it draws the next."""
+"""Worker: one loaded pipeline that generates batches of jobs; a thread writes the videos meanwhile."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from videoada.rendering.folder import RenderFolder
 from videoada.rendering.jobs import Job
 
 FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
-MOST_WAITING = 2  # batches drawn and not yet written: their frames are in memory
+MOST_WAITING = 2  # batches generated and not yet written: their frames are in memory
 
 
 @dataclass(frozen=True)
@@ -34,28 +34,28 @@ class WorkerPlan:
     model: str
     loading: LoadConfig
     metadata: bool = True
-    overwrite: bool = False  # draw over videos of other settings
+    overwrite: bool = False  # generate again where videos of other settings are
     threads: int | None = None  # of torch, on a CPU (None: as torch decides)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: `drawn`, `there` (it was already), `busy` (another draws it), `failed`, `lost` (its worker
-    died). A fatal failure, as of a full disk, would meet every other job too."""
+    """What became of a job: `drawn` (generated), `there` (it was already), `busy` (another generates it), `failed`,
+    `lost` (its worker died). A fatal failure, as of a full disk, would meet every other job too."""
 
     name: str
     state: str
     error: str = ""
     fatal: bool = False
     predictions: int = 0
-    steps: int = 0
+    num_steps: int = 0
     rows: int = 0
     rows_full: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
 
 class Worker:
-    """Draws and writes. Raises what `load_pipeline` and RenderFolder raise when it is made."""
+    """Generates and writes videos. Raises what `load_pipeline` and RenderFolder raise when it is made."""
 
     def __init__(self, plan: WorkerPlan, on_step: Callable[..., None] | None = None) -> None:
         if plan.threads and "OMP_NUM_THREADS" not in os.environ:
@@ -68,8 +68,9 @@ class Worker:
         self.waiting: deque[list[Future[Outcome]]] = deque()
         self.finished: list[Outcome] = []
 
-    def draw(self, batch: Sequence[Job]) -> None:
-        """Draw those of the batch that nobody else draws or has drawn; returns when the last is drawn, not written."""
+    def generate(self, batch: Sequence[Job]) -> None:
+        """Generate the jobs of the batch that nobody else does or has done; returns when the frames are there, before
+        they are written."""
         mine = [job for job in batch if self._claimed(job)]
         if not mine:
             return
@@ -103,7 +104,7 @@ class Worker:
         return found
 
     def close(self) -> None:
-        """Finish writing what is drawn, and let go of the folder."""
+        """Finish writing what is generated, and let go of the folder."""
         self.writer.shutdown(wait=True)
         self.folder.close()
 
@@ -139,7 +140,7 @@ class Worker:
             self.folder.locks.release(job.name)
         most = record.unet_rows_full * (record.most_steps or record.num_inference_steps) // record.num_inference_steps
         return Outcome(
-            job.name, "drawn", predictions=record.num_predictions, steps=record.num_inference_steps,
+            job.name, "drawn", predictions=record.num_predictions, num_steps=record.num_inference_steps,
             rows=record.unet_rows, rows_full=most, seconds=record.seconds,
         )  # fmt: skip
 

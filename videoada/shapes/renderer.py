@@ -20,7 +20,7 @@ HALF_EXTENT = {"circle": (1.0, 1.0), "square": (0.9, 0.9), "triangle": (1.126, 0
 def render(
     prompt: str | Scene, seed: int = 0, size: int | tuple[int, int] = 64, num_frames: int = 16
 ) -> NDArray[np.uint8]:
-    """Draw a clip, (F, H, W, 3) uint8. `size` is a side or (height, width); the seed chooses places and radii."""
+    """Draw a clip, (F, H, W, 3) uint8. `size` is a side or (height, width); the seed chooses positions and radii."""
     scene = parse(prompt) if isinstance(prompt, str) else prompt
     height, width = (size, size) if isinstance(size, int) else size
     short = min(height, width)

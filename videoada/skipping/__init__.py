@@ -1,1 +1,1 @@
-"""Leaving out noise predictions: the product."""
+"""Training-free caching of noise predictions: which ones are computed, and what approximates the skipped ones."""

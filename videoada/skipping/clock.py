@@ -1,4 +1,4 @@
-"""Clock: of the seconds inside a `skip_steps` block, which are skipping's own and which the network's."""
+"""Clock: the seconds inside a `skip_steps` block, split into the network's and those of skipping itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from videoada.skipping.trace import StepTrace
 
 
 class Clock:
-    """Adds to a trace's `own_seconds` and `denoiser_seconds`; told apart on a GPU only where the trace synchronizes."""
+    """Adds to a trace's `own_seconds` and `denoiser_seconds`; on a GPU, exact only where the trace synchronizes."""
 
     def __init__(self, trace: StepTrace):
         self.trace = trace

@@ -39,7 +39,7 @@ _CALLED: ContextVar[tuple[Tensor, int] | None] = ContextVar("rows of a batch tha
 
 @contextmanager
 def called_for(rows: Tensor, num_rows: int) -> Iterator[None]:
-    """A denoiser call inside is for these rows of a batch of so many: what wraps the network below can tell them."""
+    """Inside the block, `current_rows()` returns the batch rows that this denoiser call was cut down to."""
     token = _CALLED.set((rows, num_rows))
     try:
         yield
@@ -47,8 +47,8 @@ def called_for(rows: Tensor, num_rows: int) -> Iterator[None]:
         _CALLED.reset(token)
 
 
-def rows_called_for(num_rows: int) -> tuple[list[int], int]:
-    """Which rows of its batch the present call's are, and how many the batch has; all, where nothing was cut."""
+def current_rows(num_rows: int) -> tuple[list[int], int]:
+    """(rows, size of the full batch) of the present denoiser call: all rows, where `called_for` did not cut it down."""
     called = _CALLED.get()
     return (list(range(num_rows)), num_rows) if called is None else (called[0].tolist(), called[1])
 

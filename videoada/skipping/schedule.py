@@ -27,7 +27,7 @@ class RunSchedule:
 
 
 def read_schedule(scheduler: Any) -> RunSchedule:
-    """The run that a scheduler's timesteps, once set, stand for."""
+    """The schedule of the run for which the scheduler's timesteps are set."""
     timesteps = scheduler.timesteps.tolist()
     return RunSchedule(
         noise_levels(scheduler, timesteps), latent_scales(scheduler, len(timesteps)), prediction_type(scheduler)
@@ -89,7 +89,7 @@ def calls_twice(scheduler: Any) -> bool:
 def one_for_each_row(generators: list[Any], num_rows: int) -> list[Any]:
     """Generators of B videos for a scheduler that is given B·F rows, F frames of each video in turn.
 
-    Drawn row by row from its video's generator, the noise is that of the video alone (exactly, where a row holds a
+    Sampled row by row from its video's generator, the noise is that of the video alone (exactly, where a row holds a
     multiple of 16 numbers: frames whose sides are multiples of 16 pixels).
     """
     frames = num_rows // len(generators)

@@ -1,7 +1,7 @@
-"""skip_steps(): a context manager round a pipeline's denoisers and scheduler.
+"""skip_steps(): training-free caching of noise predictions, as a context manager for a diffusers pipeline.
 
-What is replaced for the length of the `with` is the denoisers' `__call__` and two methods of the scheduler. That is
-above `forward`, so the hooks that offloading takes off and puts on again during a generation stay below it.
+Inside the `with`, the denoisers' `__call__` and two methods of the scheduler are replaced. `__call__` is outside
+`forward`, so it does not matter that offloading removes and adds hooks of `forward` during a generation.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ def skip_steps(
     on_step: StepCallback | None = None, on_latents: LatentsCallback | None = None, **fields: Any,
 ) -> Iterator[StepTrace]:  # fmt: skip
     """Skip denoiser calls of every generation inside the `with`; yields the trace of the latest one.
+
+    Training-free caching of noise predictions: a skipped call is approximated from the cached outputs of earlier calls.
+    Each call of the denoiser, a UNet or a DiT, is one function evaluation (NFE).
 
     `policy` is a name (`none`, `every-n`, `mask`, `third-order`, `third-order-release`, `error-controlled`) with its
     fields as keywords (`tolerance=0.05`, `max_skip_steps=8`, …, or `quality="high"`), a SkipConfig, or an object of

@@ -15,7 +15,10 @@ from videoada.skipping.rules.decision import Decision
 
 @dataclass
 class StepTrace:
-    """Of the latest generation inside a `skip_steps` block. Outer lists: prompts; inner lists: scheduler steps."""
+    """The latest generation inside a `skip_steps` block. Outer lists: prompts; inner lists: scheduler steps.
+
+    `num_predictions` is the NFE, the number of function evaluations: calls of the denoiser.
+    """
 
     config: SkipConfig
     num_steps: int = 0
@@ -27,7 +30,7 @@ class StepTrace:
     finished: float = 0.0  # … and after the last scheduler step
     own_seconds: float = 0.0  # that deciding, remembering and predicting took
     denoiser_seconds: float = 0.0  # that the network took
-    synchronize: bool = False  # wait for the GPU after each call, so that the two are told apart; for benchmarks
+    synchronize: bool = False  # wait for the GPU after each call, so that the two are measured apart; for benchmarks
 
     def begin(self, num_steps: int) -> None:
         self.num_steps, self.decisions, self.without_uncond = num_steps, [], []
@@ -72,7 +75,7 @@ class StepTrace:
         return [prompt in alone for alone in self.without_uncond]
 
     def rows_of(self, prompt: int = 0) -> int:
-        """UNet rows that one prompt took."""
+        """The UNet rows that one prompt took."""
         return self.rows_per_prediction * self.num_predictions[prompt] - sum(self.guidance_skipped(prompt))
 
     def skipped_in_a_row(self, num_prompts: int) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from videoada.config.run import GenerationConfig
 from videoada.errors import ConfigError, ModelError
-from videoada.models.call import draw_batch
+from videoada.models.call import call_pipeline
 from videoada.models.pipelines import scheduler_of
 from videoada.skipping.skip_steps import skip_steps
 from videoada.training.config import ExitTraining
@@ -60,7 +60,7 @@ def collect_batch(pipe: Any, batch: list[GenerationConfig], first: int, config: 
                 kept.append((window, int(pipe.scheduler.timesteps[step]), features.to(torch.float16, "cpu")))
 
     with scheduler_of(pipe, "ddim"), watched(pipe.unet) as calls, skip_steps(pipe, "none", on_latents=on_latents):
-        draw_batch(pipe, batch)
+        call_pipeline(pipe, batch)
     return as_tensors(sorted(kept, key=lambda part: part[0]), final)
 
 

@@ -37,13 +37,13 @@ class Features:
         fine, time, output = (x.to(device, dtype) for x in (self.fine, self.time, self.output))
         return Features([x.to(device, dtype) for x in self.deep], fine, time, output)
 
-    def rows(self, places: list[int]) -> Features:
+    def rows(self, indices: list[int]) -> Features:
         """Those rows of the batch alone."""
 
         def some(x: Tensor) -> Tensor:
-            return x.unflatten(0, (-1, self.num_frames))[places].flatten(0, 1)
+            return x.unflatten(0, (-1, self.num_frames))[indices].flatten(0, 1)
 
-        return Features([some(x) for x in self.deep], some(self.fine), some(self.time), self.output[places])
+        return Features([some(x) for x in self.deep], some(self.fine), some(self.time), self.output[indices])
 
 
 def joined(parts: list[Features]) -> Features:
@@ -98,7 +98,7 @@ def exit_losses(
     """(L_u, L_UAL, mean square error of each exit) against `target` (R, C, F, H, W).
 
     û_i teaches u_i and u_i weighs the errors, each without a gradient through the other: else a head could lower its
-    loss by being unsure. For heads that carry on, `since` are the same rows at an earlier whole call, `timesteps` (R,)
+    loss by being unsure. For heads that carry on, `since` are the same rows at an earlier full call, `timesteps` (R,)
     before; errors are then in units of what has changed since, so that no step outweighs the others. With a guidance
     scale the rows are [unconditional …, conditional …] and the error is the guided one, for both halves.
     """

@@ -27,7 +27,7 @@ from videoada.learned.exit_heads import ExitHeads
 from videoada.learned.exit_network import early_exit
 from videoada.learned.parts import trained_for
 from videoada.metrics import paired_fidelity
-from videoada.models.call import draw_batch
+from videoada.models.call import call_pipeline
 from videoada.models.pipelines import model_info, scheduler_of
 from videoada.shapes import random_scene
 from videoada.training.calls import Calls, collect_batch, collect_videos
@@ -134,8 +134,8 @@ def stage_name(config: ExitTraining) -> str:
 
 def untrained(pipe: Any, config: ExitTraining) -> ExitHeads:
     """Heads for the network of `pipe`. Raises ModelError for one that has no exits."""
-    reach = (min(config.window, config.steps) - 1) * round(pipe.scheduler.config.num_train_timesteps / config.steps)
-    return ExitHeads.for_unet(pipe.unet, reach=0 if config.alone else reach)
+    horizon = (min(config.window, config.steps) - 1) * round(pipe.scheduler.config.num_train_timesteps / config.steps)
+    return ExitHeads.for_unet(pipe.unet, horizon=0 if config.alone else horizon)
 
 
 def train_heads(pipe: Any, requests: list[GenerationConfig], config: ExitTraining, say: Progress) -> None:
@@ -191,10 +191,10 @@ def tune(pipe: Any, config: ExitTraining, out: Path, say: Progress) -> TrainedEx
         for first in range(0, len(requests), config.batch_size):
             batch = requests[first : first + config.batch_size]
             with scheduler_of(pipe, "ddim"), early_exit(pipe.unet, heads, threshold, guided=True) as trace:
-                drawn, _ = draw_batch(pipe, batch)
+                generated, _ = call_pipeline(pipe, batch)
             left = [count + sum(call.count(exit) for call in trace.calls) for exit, count in enumerate(left)]
             shares += [trace.share([call[i] for call in trace.calls]) for i in range(len(batch))]
-            for video, (full, _) in zip(drawn, videos[first:], strict=False):
+            for video, (full, _) in zip(generated, videos[first:], strict=False):
                 psnr = paired_fidelity(video.frames, full.frames, flow=False).psnr
                 values.append(CAP if psnr is None else min(psnr, CAP))
         curve.append({"threshold": threshold, "macs": float(np.mean(shares)), "psnr": float(np.mean(values)),
@@ -214,9 +214,9 @@ def tune(pipe: Any, config: ExitTraining, out: Path, say: Progress) -> TrainedEx
 
 
 def thresholds_of(pipe: Any, heads: ExitHeads, batch: list[GenerationConfig]) -> list[float]:
-    """Where the first exit's uncertainties lie along whole runs, and beyond."""
+    """Thresholds to try: quantiles of the first exit's uncertainties over full runs, and some beyond."""
     with scheduler_of(pipe, "ddim"), early_exit(pipe.unet, heads, 1e-9, guided=True) as trace:
-        draw_batch(pipe, batch)
+        call_pipeline(pipe, batch)
     seen = [prompt[0] for call in trace.uncertainties for prompt in call if prompt[0] < 1]
     quantiles = [float(q) for q in np.quantile(seen, QUANTILES)]
     found = [*quantiles, *(quantiles[-1] * more for more in BEYOND)]

@@ -164,7 +164,7 @@ def split(
 
 
 def identity(request: GenerationConfig) -> Identity:
-    """Prompt, seed and image: by these the rows of a prompt file differ."""
+    """Prompt, seed and image: by these the entries of a prompt file differ."""
     return request.prompt, request.seed, None if request.image is None else str(request.image)
 
 

@@ -20,7 +20,7 @@ from videoada.benchmarks.oracle.search import Mask, OracleStep, greedy_masks
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.files import results_folder, written_aside
 from videoada.generation.generate import check_request
-from videoada.models.call import draw_batch
+from videoada.models.call import call_pipeline
 from videoada.models.denoisers import denoisers_of, device_of, dtype_of
 from videoada.models.images import image_name
 from videoada.models.pipelines import model_info, scheduler_of
@@ -32,7 +32,7 @@ PROTECTED = 3  # first steps, which every policy computes; so is the last
 
 
 def forced_steps(num_steps: int) -> tuple[int, ...]:
-    """Those that the oracle and every policy compute."""
+    """The steps that the oracle and every policy compute."""
     return (*range(PROTECTED), num_steps - 1)
 
 
@@ -70,7 +70,7 @@ class MaskError:
         self.kept = {key: output for key, output in self.kept.items() if key[0] == mask[: len(key[0])]}
 
     def latents(self, skip: SkipConfig, mask: Mask | None = None) -> list[Tensor]:
-        """The latents after each step; with `mask`, from kept outputs as far as they reach."""
+        """The latents after each step; with `mask`, from kept outputs as long as there are any."""
         found: list[Tensor] = []
         with (
             scheduler_of(self.pipe, self.request.scheduler),
@@ -78,7 +78,7 @@ class MaskError:
             without_decoding(self.pipe),
             skip_steps(self.pipe, skip, on_latents=lambda step, x: found.append(x[0].float().cpu())) as trace,
         ):
-            draw_batch(self.pipe, [self.request])
+            call_pipeline(self.pipe, [self.request])
         self.computed = tuple(trace.computed[0])
         return found
 
@@ -94,9 +94,9 @@ class MaskError:
 def kept_outputs(
     pipe: Any, kept: dict[tuple[Mask, int], Tensor], mask: Mask | None, on_call: Callable[[], None]
 ) -> Iterator[None]:
-    """The denoisers with outputs from `kept`, by the beginning of `mask` that led to them and the call within the step.
+    """Inside the block, denoisers return the outputs in `kept`, by the mask up to this step and the call within it.
 
-    What is not there is computed, reported to `on_call` and kept; without a mask nothing is.
+    A missing output is computed, reported to `on_call` and kept; without a mask none is kept.
     """
     steps = [i for i, computed in enumerate(mask or ()) if computed]
     index, call, new_step = -1, 0, True  # of the computed steps, and of the calls within one: guidance may take two
@@ -127,7 +127,7 @@ def kept_outputs(
 
 @contextmanager
 def without_decoding(pipe: Any) -> Iterator[None]:
-    """Latents are all that is looked at: pipelines with a method that decodes them get grey frames of 8×8 pixels."""
+    """Inside the block, pipelines with a method that decodes latents return grey frames of 8×8 pixels instead."""
 
     def decode(inherited: Callable[..., Tensor], pipe: Any, latents: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return torch.zeros(len(latents), 3, latents.shape[2], 8, 8)
@@ -149,7 +149,7 @@ def analyse_prompt(
     """The oracle's masks with `predictor`, and each policy's masks with its own and with the same predictor.
 
     Policies' errors are under the oracle's predictor, so that only the choice of steps differs; the shipped runs' own
-    errors are in `latent_errors`. `on_oracle` is told each mask and the network calls so far.
+    errors are in `latent_errors`. `on_oracle` is called with each mask and the network calls so far.
     """
     error = MaskError(pipe, request, predictor)
     num_steps = request.num_inference_steps
@@ -218,7 +218,7 @@ def analyse(
 ) -> Analysis:
     """Every prompt's oracle and policies; each is kept in `folder` when it is done, and not searched again.
 
-    Raises ConfigError for a request that the pipeline can't draw, OutputError for a folder that can't be written to.
+    Raises ConfigError for a request that the pipeline can't run, OutputError for a folder that can't be written to.
     """
     folder, say = results_folder(folder), on_progress or (lambda text: None)
     with_what = SkipConfig(policy="every-n", predictor=predictor, corrector=corrector)
@@ -241,12 +241,12 @@ def analyse(
             found.prompts.append(_from_json(kept))
             continue
 
-        def told(step: OracleStep, calls: int, i: int = i) -> None:
+        def report(step: OracleStep, calls: int, i: int = i) -> None:
             if step.num_skips % 5 == 0:
                 say(f"prompt {i}: {step.num_skips} skips, error {step.cost:.2e}, {calls} network calls")
 
         analysed = analyse_prompt(
-            pipe, request, POLICIES, predictor=with_what, max_skips=max_skips, on_oracle=told
+            pipe, request, POLICIES, predictor=with_what, max_skips=max_skips, on_oracle=report
         )  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_aside(path) as aside:

@@ -1,1 +1,1 @@
-"""Who draws the batches: this process (`here`), several of this machine (`processes`), or many machines (`ray`)."""
+"""Who generates the batches: this process (`here`), several of this machine (`processes`), or many machines (`ray`)."""

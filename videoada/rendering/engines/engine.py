@@ -1,8 +1,8 @@
-"""The seam between what is to be drawn and who draws it.
+"""Engine: the interface between the jobs to generate and the processes that generate them.
 
 Each has `room()`, how many batches it takes now; `submit(batch)`; `outcomes(wait)`, what became of jobs since the last
-call, after waiting a little for news when told to; and `close(kill)`. An engine that loses a worker tells which jobs
-were lost with it.
+call, after a short wait for news where `wait` is true; and `close(kill)`. An engine that loses a worker reports which
+jobs were lost with it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from videoada.rendering.worker import Outcome
 
 
 class Engine(Protocol):
-    """The seam between what is to be drawn and who draws it."""
+    """Takes batches of jobs and returns their outcomes, in whatever order they finish."""
 
     workers: int
 

@@ -1,4 +1,4 @@
-"""Drawing in this process."""
+"""Generation in this process."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from videoada.rendering.worker import Outcome, Worker, WorkerPlan
 
 
 class Here:
-    """One worker, this process. `submit` returns when the batch is drawn; it is written meanwhile and afterwards."""
+    """One worker, this process. `submit` returns when the batch is generated; a thread writes the files."""
 
     workers = 1
 
     def __init__(self, plan: WorkerPlan, on_step: Callable[..., None] | None = None) -> None:
         self.worker = Worker(plan, on_step)
-        self.drew = False  # a batch since the last look at outcomes
+        self.busy = False  # a batch since the last look at outcomes
 
     def room(self) -> int:
-        return int(not self.drew)
+        return int(not self.busy)
 
     def submit(self, batch: Sequence[Job]) -> None:
-        self.drew = True
-        self.worker.draw(batch)
+        self.busy = True
+        self.worker.generate(batch)
 
     def outcomes(self, wait: bool) -> list[Outcome]:
-        wait = wait and not self.drew  # there may be more to draw meanwhile
-        self.drew = False
+        wait = wait and not self.busy  # there may be more to generate meanwhile
+        self.busy = False
         return self.worker.outcomes(wait_for_all=wait)
 
     def close(self, kill: bool = False) -> None:

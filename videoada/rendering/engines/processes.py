@@ -1,7 +1,7 @@
-"""Drawing in several processes of this machine, each with a pipeline of its own; GPUs are dealt out in turn.
+"""Generation in several processes of this machine, each with a pipeline of its own; GPUs are assigned in turn.
 
-A process asks for the next batch when it has drawn the last, so that unequal times balance. One that dies is replaced,
-and what it had is told to be lost; one whose parent dies ends at once.
+A process asks for the next batch when it has generated the last, so that unequal times balance. One that dies is
+replaced, and its jobs are reported as lost; one whose parent dies ends at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from videoada.rendering.jobs import Job
 from videoada.rendering.worker import Outcome, Worker, WorkerPlan
 
 LONGEST_WAIT = 0.5  # seconds, for news
-MOST_DEATHS = 3  # in a row, of processes that never came to draw
+MOST_DEATHS = 3  # in a row, of processes that died before their first batch
 
 
 class Processes:
@@ -98,7 +98,7 @@ class _Process:
     def give(self, batch: Sequence[Job]) -> None:
         self.idle = False
         self.jobs |= {job.name: job for job in batch}
-        with contextlib.suppress(OSError):  # it died: reading from it will tell
+        with contextlib.suppress(OSError):  # it died: reading from it will show that
             self.connection.send(list(batch))
 
     def end(self, kill: bool) -> None:
@@ -155,7 +155,7 @@ def work(connection: Connection, plan: WorkerPlan) -> None:
             batch = connection.recv()
             if batch is None:
                 break
-            worker.draw(batch)
+            worker.generate(batch)
             connection.send(("ready", None))
         for outcome in worker.outcomes():
             connection.send(("outcome", outcome))

@@ -1,8 +1,8 @@
-"""Drawing on a Ray cluster: an actor for each GPU (or share of a CPU) that holds one pipeline.
+"""Generation on a Ray cluster: an actor for each GPU (or share of a CPU) that holds one pipeline.
 
 The output folder must be one that every machine sees under the same path. An actor gets work once its pipeline is
-loaded, one batch to draw and one at hand. A lost actor, or machine, is replaced where there is room for it; what it had
-is told to be lost, and the others draw it.
+loaded, one batch to generate and one at hand. A lost actor, or machine, is replaced where there is room for it; its
+jobs are reported as lost, and the others generate them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ AT_HAND = 2  # batches that an actor has at once
 LONGEST_WAIT = 0.5  # seconds, for news
 LONGEST_START = 1800.0  # seconds, for the first actor to be placed and to load its model
 CHECK_EVERY = 10.0  # seconds between looks at whether this command's own node lives
-MOST_DEATHS = 8  # in a row, of actors that never came to draw
+MOST_DEATHS = 8  # in a row, of actors that died before their first batch
 
 
 class Actor:
@@ -42,9 +42,9 @@ class Actor:
             raise self.problem
         return []
 
-    def draw(self, batch: Sequence[Job]) -> list[Outcome]:
-        """Draw the batch; answers what is on the disk by now, of this batch or the last."""
-        self.worker.draw(batch)
+    def generate(self, batch: Sequence[Job]) -> list[Outcome]:
+        """Generate the batch; returns the outcomes that are on the disk by now, of this batch or the last."""
+        self.worker.generate(batch)
         return self.worker.outcomes()
 
     def finish(self) -> list[Outcome]:
@@ -95,7 +95,7 @@ class OnRay:
     def submit(self, batch: Sequence[Job]) -> None:
         held = min((held for held in self.crew if held.loaded), key=lambda held: len(held.calls))
         held.jobs |= {job.name for job in batch}
-        held.calls.append(held.actor.draw.remote(list(batch)))
+        held.calls.append(held.actor.generate.remote(list(batch)))
 
     def outcomes(self, wait: bool) -> list[Outcome]:
         for held in self.crew:
@@ -111,7 +111,7 @@ class OnRay:
         for call in ready:
             held = calls[call]
             try:
-                drawn = self.ray.get(call)
+                finished = self.ray.get(call)
             except self.ray.exceptions.RayTaskError as error:
                 raise error.cause if isinstance(error.cause, VideoAdaError) else error from None
             except self.ray.exceptions.RayActorError as error:
@@ -119,8 +119,8 @@ class OnRay:
             else:
                 held.calls.remove(call)
                 held.loaded, self.deaths = True, 0
-                held.jobs -= {outcome.name for outcome in drawn}
-                found += drawn
+                held.jobs -= {outcome.name for outcome in finished}
+                found += finished
         return found
 
     def close(self, kill: bool = False) -> None:
@@ -139,8 +139,8 @@ class OnRay:
             self.idle_since = now
         elif now - self.idle_since > LONGEST_START:
             raise ResourceError(
-                f"no Ray actor began to draw within {LONGEST_START / 60:.0f} minutes: `ray status` tells whether the "
-                "cluster has GPUs or CPUs to spare"
+                f"no Ray actor began to generate within {LONGEST_START / 60:.0f} minutes: `ray status` shows whether "
+                "the cluster has GPUs or CPUs to spare"
             )
         if now - self.checked < CHECK_EVERY:
             return
@@ -155,7 +155,9 @@ class OnRay:
         self.deaths += not held.loaded
         reason = " ".join(str(error).split())[-300:]
         if self.deaths > MOST_DEATHS:
-            raise ResourceError(f"{self.deaths} Ray actors died one after the other without drawing anything: {reason}")
+            raise ResourceError(
+                f"{self.deaths} Ray actors died one after the other without generating anything: {reason}"
+            )
         self.crew[self.crew.index(held)] = _Held(self.make(self.plan))
         return [Outcome(name, "lost", f"its Ray actor died: {reason}") for name in held.jobs]
 

@@ -42,7 +42,7 @@ class SkipState:
 
 @dataclass(frozen=True)
 class Decision:
-    """For each prompt: call the denoiser at this step? And what the rule measured (None: no rule ran).
+    """For each prompt, whether to call the denoiser at this step, and what the rule measured (None: no rule ran).
 
     `schedule_signal` is what the rule would have measured had the latents moved by the noise schedule alone, on the
     path of a held prediction: where the two agree, the rule has learned nothing of the prompt.
@@ -110,8 +110,8 @@ def by_rule(
 ) -> Decision:  # fmt: skip
     """Compute where `change` > `threshold`·`scale` (or ≥), both (B,) and compared in their own dtype, or where forced.
 
-    The signal is change ÷ scale; `of_schedule` is (change, scale) of the schedule's own path. The one place where
-    numbers leave the device: a single transfer for the whole batch. A NaN computes. `batch_decision` "any" computes all
+    The signal is change ÷ scale; `of_schedule` is (change, scale) of the schedule's own path. Only here do
+    numbers leave the device: a single transfer for the batch. A NaN computes. `batch_decision` "any" computes all
     prompts where one needs it, "mean" compares the means over the batch.
     """
     if batch_decision == "mean":

@@ -1,9 +1,10 @@
-"""Predictions without their unconditional half, where what guidance adds can be foretold.
+"""Predictions without their unconditional half, at steps where the guidance term can be predicted.
 
-Guidance computes u + s·(c − u) from the unconditional output u and the conditional one c. g = c − u changes slowly, so
-that at some steps c alone is computed and u = c − ĝ, with ĝ on the damped line through the last two g. The error of ĝ
-enters (s − 1) times: what the next term of Newton's polynomial says of it is held against a tolerance of its own.
-After Adaptive Guidance (Castillo et al., arXiv 2312.12487), which drops u for good.
+Classifier-free guidance (CFG) computes u + s·(c − u) from the unconditional output u and the conditional output c. The
+difference g = c − u changes slowly, so at some steps only c is computed and u = c − ĝ, with ĝ on the damped line
+through the last two g. The error of ĝ enters (s − 1) times: its estimate, the next term of Newton's polynomial, is
+compared with a tolerance for guidance alone. After Adaptive Guidance (Castillo et al., arXiv 2312.12487), which drops u
+for good.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class GuidanceRule:
-    """`tolerance` is of the error that one prediction without u may bring, in units of the noise (variance 1)."""
+    """When classifier-free guidance (CFG) can do without the unconditional output u.
+
+    `tolerance` bounds the error of one prediction without u, in units of the noise (variance 1).
+    """
 
     tolerance: float
     num_differences = 3
@@ -74,7 +78,7 @@ def clean_share(level: Level, kind: PredictionType) -> float:
 
 
 def find_guidance_scale(guided: Tensor, uncond: Tensor, cond: Tensor) -> float:
-    """s of guided = u + s·(c − u), by least squares; pipelines do not tell it to the network."""
+    """s of guided = u + s·(c − u), by least squares, as pipelines do not pass it to the network."""
     difference = (cond - uncond).double().flatten()
     size = float(difference.dot(difference))
     return float((guided - uncond).double().flatten().dot(difference)) / size if size > 0 else 1.0

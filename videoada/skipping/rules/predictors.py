@@ -1,11 +1,11 @@
-"""What stands in for the network's output on a skipped step: functions of the predictions computed so far.
+"""Approximations of the network's output on a skipped step: functions of the cached predictions computed so far.
 
 Held ε, x₀ or (x̂₀, ε̂) are the same thing on the path x = α·x̂₀ + σ·ε̂ that a first-order solver then follows. A held v
 is not: v = α·ε − σ·x₀ turns with the step, so for v-prediction models `hold` keeps the pair.
 
-The others extrapolate through the last nodes on the angle φ = atan(σ/α) of the noise level. Extrapolation carries each
-node's own wobble on, so the slope is damped. By how much, the trajectory itself says: the last increment that the
-network computed, regressed on what the slope before it foretold (`measured_damping`), for each prompt at each call.
+The others extrapolate through the last nodes on the angle φ = atan(σ/α) of the noise level. Extrapolation amplifies
+the noise of each node, so the slope is damped. The factor is measured on the trajectory: the last computed
+increment, regressed on the one that the previous slope predicted (`measured_damping`), for each prompt at each call.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class HoldOutput:
-    """The raw network output again, as AdaptiveDiffusion's code does."""
+    """The cached network output again, unchanged, as AdaptiveDiffusion's code does."""
 
     num_predictions = 1
 
@@ -99,7 +99,7 @@ class Taylor2:
 
 
 def measured_damping(values: Sequence[Tensor], nodes: Sequence[float]) -> Tensor | float:
-    """How much of the increment that the slope before it foretold the last increment was: a number in [0, 1].
+    """Fraction of the last increment that the previous slope predicted: a regression coefficient in [0, 1].
 
     The regression of values[-1] − values[-2] on (values[-2] − values[-3]) scaled to the same gap; a half while there
     are fewer than three values. It stays on their device.
@@ -109,9 +109,9 @@ def measured_damping(values: Sequence[Tensor], nodes: Sequence[float]) -> Tensor
     (a, b, c), (z1, z2, z3) = values[-3:], nodes[-3:]
     if z1 == z2:  # some spacings have a timestep twice
         return UNKNOWN_DAMPING
-    foretold = (b - a) * ((z3 - z2) / (z2 - z1))
-    size = foretold.dot(foretold)
-    return ((c - b).dot(foretold) / size.clamp_min(1e-12)).clamp(0.0, 1.0)
+    predicted = (b - a) * ((z3 - z2) / (z2 - z1))
+    size = predicted.dot(predicted)
+    return ((c - b).dot(predicted) / size.clamp_min(1e-12)).clamp(0.0, 1.0)
 
 
 def extrapolate(values: Sequence[Tensor], nodes: Sequence[float], at: float, damping: Tensor | float) -> Tensor:
