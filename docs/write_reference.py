@@ -33,7 +33,7 @@ def between(text: str, name: str, content: str) -> str:
 
 
 def generated() -> dict[Path, str]:
-    """Each file that is generated, wholly or in part, and what should stand in it."""
+    """Each file that is generated, wholly or in part, and what it should hold."""
     readme, contributing = ROOT / "README.md", ROOT / "docs" / "contributing.md"
     return {
         ROOT / "docs" / "results.md": results.page(),

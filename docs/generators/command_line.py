@@ -14,7 +14,7 @@ TOP = """# Command line
 <!-- Written by docs/write_reference.py from the commands: edit those. -->
 
 Every command answers to `--help`. Exit codes: 0 done, 1 something failed or did not pass a check, 2 an error in what
-was asked for, 130 stopped by Ctrl-C. Most settings can also stand in a YAML file for `--config`, or in the columns of a
+was asked for, 130 stopped by Ctrl-C. Most settings can also be given in a YAML file for `--config`, or in columns of a
 prompt file: see [forms of input](input.md).
 """
 

@@ -85,7 +85,7 @@ def page() -> str:
     columns = [name for name in names if COLUMNS.get(name) == name]
     others = [f"`{other}` | `{name}`" for other, name in OTHER_NAMES.items() if other != name]
     return "".join((
-        TOP, table("ending | what stands in it", [f"`{ending}` | {text}" for ending, text in FORMS.items()]),
+        TOP, table("ending | what it holds", [f"`{ending}` | {text}" for ending, text in FORMS.items()]),
         EXAMPLES, settings(columns),
         NAMES, table("name | stands for", others),
         SETTINGS, settings(names),

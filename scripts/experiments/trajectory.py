@@ -1,4 +1,4 @@
-"""Draw how x̂₀ moves along a run: computed, extrapolated, corrected, beside the full run, with the decisions below.
+"""Plot how x̂₀ moves along a run: computed, extrapolated, corrected, beside the full run, with the decisions below.
 
     python scripts/experiments/trajectory.py --output docs/assets/trajectory.svg
 
@@ -88,7 +88,7 @@ def corrected(computed: dict[int, Prediction], levels: Sequence[Level]) -> dict[
     return values
 
 
-def draw_figure(
+def make_figure(
     angles: Sequence[float], full: Tensor, computed: dict[int, Tensor], extrapolated: dict[int, Tensor],
     interpolated: dict[int, Tensor],
 ) -> Any:  # fmt: skip
@@ -109,7 +109,7 @@ def draw_figure(
             return float((x0 - mean) @ direction)
 
         axes.plot(angles, [project(x0) for x0 in full], color=GREY, linewidth=1.6, label="full run", zorder=1)
-        draw_gaps(axes, angles, {step: project(x0) for step, x0 in computed.items()},
+        plot_gaps(axes, angles, {step: project(x0) for step, x0 in computed.items()},
                   {step: project(x0) for step, x0 in extrapolated.items()},
                   {step: project(x0) for step, x0 in interpolated.items()})  # fmt: skip
         shown = [
@@ -123,10 +123,10 @@ def draw_figure(
     def away(values: dict[int, Tensor]) -> dict[int, float]:
         return {step: float((x0 - full[step]).norm() / x0.numel() ** 0.5) for step, x0 in values.items()}
 
-    draw_gaps(panels[2], angles, away(computed), away(extrapolated), away(interpolated))
+    plot_gaps(panels[2], angles, away(computed), away(extrapolated), away(interpolated))
     panels[2].set_ylabel("distance to\nthe full run, RMS")
     panels[2].set_ylim(bottom=0)
-    draw_strip(panels[3], angles, set(computed))
+    plot_strip(panels[3], angles, set(computed))
     panels[3].set_xlim(angles[FIRST_SHOWN] + 0.012, -0.02)
     panels[3].set_xlabel("angle φ of the noise level: the run goes from noise (left) to the video (right)")
     for axes in panels[:3]:
@@ -143,7 +143,7 @@ def principal_directions(full: Tensor) -> Tensor:
     return directions * torch.sign(directions @ (full[-1] - full.mean(0)))[:, None]
 
 
-def draw_gaps(
+def plot_gaps(
     axes: Any, angles: Sequence[float], computed: dict[int, float], extrapolated: dict[int, float],
     interpolated: dict[int, float],
 ) -> None:  # fmt: skip
@@ -163,7 +163,7 @@ def draw_gaps(
         axes.plot([angles[s] for s in values], list(values.values()), label=label, **style, **marks)
 
 
-def draw_strip(axes: Any, angles: Sequence[float], computed: set[int]) -> None:
+def plot_strip(axes: Any, angles: Sequence[float], computed: set[int]) -> None:
     """One cell a step, its middle at the step's angle: dark where the network was called."""
     edges = [angles[0], *((a + b) / 2 for a, b in zip(angles, angles[1:], strict=False)), angles[-1] - 0.04]
     for step, (left, right) in enumerate(zip(edges, edges[1:], strict=False)):
@@ -187,7 +187,7 @@ def main() -> None:
     full, _, levels = follow(pipe, args.prompt, args.seed, ComputeAll())
     fast, said, _ = follow(pipe, args.prompt, args.seed, build_policy(videoada.SkipConfig()), corrector=True)
     angles = [level.angle for level in levels]
-    figure = draw_figure(
+    figure = make_figure(
         angles,
         torch.stack([full.seen[step].x0 for step in range(len(levels))]),
         {step: prediction.x0 for step, prediction in fast.seen.items()},

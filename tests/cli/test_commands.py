@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 import videoada
 from videoada.config.settings import RunSettings, read_settings
 from videoada.errors import ConfigError
-from videoada.media.video import Video, read_metadata
+from videoada.media.decoding import read_metadata
+from videoada.media.video import Video
 from videoada.models.catalogue import ASSETS, KNOWN
 from videoada.records.record import RunRecord
 

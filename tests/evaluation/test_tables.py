@@ -14,7 +14,7 @@ import videoada
 from videoada.cli.evaluate import evaluate as evaluate_command
 from videoada.evaluation import tables
 from videoada.evaluation.means import summarize
-from videoada.evaluation.result import VideoRow
+from videoada.evaluation.result import VideoResult
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_parts_that_metrics_share_are_measured_once(folders, monkeypatch):
 
 
 def test_the_worst_lpips_is_the_largest():
-    rows = [VideoRow(video=name, fidelity={"lpips": value}) for name, value in (("a", 0.1), ("b", 0.3))]
+    rows = [VideoResult(video=name, fidelity={"lpips": value}) for name, value in (("a", 0.1), ("b", 0.3))]
     assert summarize(rows, {"lpips"}) == {
         "LPIPS (alex)": {"value": pytest.approx(0.2), "n": 2, "standard_error": pytest.approx(0.1), "worst": 0.3}
     }

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from videoada.errors import OutputError
 from videoada.files import written_aside
+from videoada.media.decoding import read_metadata
 from videoada.media.outputs import check_output, record_path
-from videoada.media.video import Video, read_metadata
+from videoada.media.video import Video
 
 RNG = np.random.default_rng(0)
 FRAMES = RNG.integers(0, 256, (6, 34, 48, 3), dtype=np.uint8)

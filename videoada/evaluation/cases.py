@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from videoada.errors import OutputError, PromptError
 from videoada.evaluation.charts import step_chart
-from videoada.evaluation.result import EvaluationResult, VideoRow
+from videoada.evaluation.result import EvaluationResult, VideoResult
 from videoada.media.clips import find_videos
 from videoada.media.video import Video
 from videoada.records.find import find_record
@@ -30,7 +30,7 @@ class Case:
 
     path: Path
     record: RunRecord | None
-    row: VideoRow | None
+    row: VideoResult | None
     partner: Path | None
     gone: bool = False  # its folder is not where the evaluation found it
 
@@ -135,8 +135,8 @@ def _player(source: Path, label: str, folder: Path, videos: str) -> dict[str, An
         return None
     if videos == "link" and source.suffix.lower() in PLAYABLE:
         with contextlib.suppress(ValueError):  # another drive
-            place = Path(os.path.relpath(source, folder)).as_posix()
-            return {"src": quote(place), "label": label, "image": False}
+            link = Path(os.path.relpath(source, folder)).as_posix()
+            return {"src": quote(link), "label": label, "image": False}
     try:
         video = Video.read(source)
     except OutputError:

@@ -49,7 +49,7 @@ def step_chart(
     computed: Sequence[bool], signal: Sequence[float | None], threshold: float | None,
     depths: Sequence[float] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """A step strip with its signal: cells, and the points of a line, in a box of 10 a step by 40; the template draws.
+    """Geometry of a step strip with its signal: cells, and the points of a line, in a box of 10 a step by 40.
 
     The signal is on a logarithmic scale that spans it and the threshold; None where no rule measured. A computed step's
     cell is as high as its share of `depths` (1 without them), how deep into the network it went.

@@ -19,7 +19,7 @@ from videoada.evaluation.extraction import Batches
 from videoada.evaluation.means import summarize
 from videoada.evaluation.measuring import measure_video, run_jobs
 from videoada.evaluation.pairing import Sides, open_sides
-from videoada.evaluation.result import EvaluationResult, VideoRow
+from videoada.evaluation.result import EvaluationResult, VideoResult
 from videoada.evaluation.tables import PAIRS, SETS
 from videoada.files import check_file
 from videoada.metrics.features import describe, load_extractor
@@ -90,9 +90,9 @@ def _wanted(
 def _measure(
     sides: Sides, batches: Batches, wanted: set[str], config: EvaluationConfig,
     on_video: Callable[[int, int], None] | None,
-) -> tuple[list[VideoRow], list[dict[str, str]]]:  # fmt: skip
+) -> tuple[list[VideoResult], list[dict[str, str]]]:  # fmt: skip
     """Rows of the generated videos, and the videos left out; features go to `sides`. Raises OutputError."""
-    rows: list[VideoRow] = []
+    rows: list[VideoResult] = []
     skipped: list[dict[str, str]] = []
     jobs = sides.jobs()
     outcomes = run_jobs(jobs, lambda job: measure_video(job, sides, wanted, config), config.workers)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from videoada.evaluation.result import VideoRow
+from videoada.evaluation.result import VideoResult
 from videoada.evaluation.tables import PAIRS, VIDEOS, PairMetric, Row, mean_of
 
 
-def summarize(rows: Sequence[VideoRow], wanted: set[str]) -> dict[str, Row]:
+def summarize(rows: Sequence[VideoResult], wanted: set[str]) -> dict[str, Row]:
     """The wanted metrics of pairs and of single videos by title, as far as any video has them.
 
     A video equal to its reference has an infinite PSNR: it is counted, not averaged.

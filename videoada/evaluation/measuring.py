@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from videoada.errors import OutputError
 from videoada.evaluation.config import EvaluationConfig
 from videoada.evaluation.pairing import Job, Sides, VideoSet
-from videoada.evaluation.result import VideoRow
+from videoada.evaluation.result import VideoResult
 from videoada.evaluation.tables import PAIRS, VIDEOS, Clip, Seen
 from videoada.media.clips import Reading, Sampling, read_clips
 from videoada.media.video import Video
@@ -31,7 +31,7 @@ class Outcome:
 
     made: list[Clip] | None = None
     real: list[Clip] | None = None
-    row: VideoRow | None = None
+    row: VideoResult | None = None
     bad: list[tuple[Path, str]] = field(default_factory=list)
 
 
@@ -43,7 +43,7 @@ def measure_video(job: Job, sides: Sides, wanted: set[str], config: EvaluationCo
     outcome.made, outcome.real = (reading.clips if reading else None for reading in (own, other))
     if job[0] and sides.made and own:
         record = sides.made.records.get(job[0])
-        row = VideoRow(
+        row = VideoResult(
             video=job[0].name,
             prompt=record.request.prompt if record else None,
             seed=record.request.seed if record else None,
@@ -89,15 +89,15 @@ def _read(path: Path | None, side: VideoSet | None, sampling: Sampling, bad: lis
 
 
 def check_against_record(path: Path, frames: NDArray[np.uint8], record: RunRecord) -> None:
-    """Raises OutputError when the frames are not those that the record tells of: a file can be damaged in silence."""
+    """Raises OutputError when the frames are not those of the record: a file can be damaged in silence."""
     lossless = path.suffix.lower() in LOSSLESS
     shape = (record.num_frames, record.height, record.width)
     padded = shape if lossless else (shape[0], *(side + side % 2 for side in shape[1:]))
     if frames.shape[:3] not in (shape, padded):
         found = f"{len(frames)} frames of {frames.shape[2]}×{frames.shape[1]}"
-        raise OutputError(f"{path} has {found}, its record tells of {shape[0]} frames of {shape[2]}×{shape[1]}")
+        raise OutputError(f"{path} has {found}, its record says {shape[0]} frames of {shape[2]}×{shape[1]}")
     if lossless and record.frames_sha256 not in (None, Video(frames).sha256()):
-        raise OutputError(f"{path} is damaged: its frames are not those that its record tells of")
+        raise OutputError(f"{path} is damaged: its frames are not those of its record")
 
 
 def run_jobs(

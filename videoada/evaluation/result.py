@@ -27,7 +27,7 @@ class Summary(BaseModel):
     models: list[str]
 
 
-class VideoRow(BaseModel):
+class VideoResult(BaseModel):
     """What was measured on one generated video; `reference` is its partner's name."""
 
     model_config = ConfigDict(frozen=True)
@@ -68,7 +68,7 @@ class EvaluationResult(BaseModel):
     extractor: dict[str, Any] | None
     sampling: dict[str, Any]
     metrics: dict[str, dict[str, Any]]
-    videos: list[VideoRow]
+    videos: list[VideoResult]
     unpaired: dict[str, list[str]]
     skipped: list[dict[str, str]]
     warnings: list[str]

@@ -1,6 +1,6 @@
 """Every metric of an evaluation by name: the tables that measuring, averaging and checking of requests read.
 
-A new metric is one entry in one of the three, for a single video also the field of `VideoRow` that it fills. Their
+A new metric is one entry in one of the three, for a single video also the field of `VideoResult` that it fills. Their
 order is that of a result's metrics.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from videoada.errors import PromptError
-from videoada.evaluation.result import VideoRow
+from videoada.evaluation.result import VideoResult
 from videoada.metrics.coherence import CoherenceLimits, check_coherence
 from videoada.metrics.frechet import FEW_SAMPLES, frechet_distance, frechet_infinity, paired_feature_distance
 from videoada.metrics.kernel import kernel_distance
@@ -164,11 +164,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class VideoMetric:
-    """`measure` gives fields of a VideoRow; `average` the result's row of many, or None where none was measured."""
+    """`measure` gives fields of a VideoResult; `average` the result's row of many, or None where none was measured."""
 
     measure: Callable[[Seen], Row]
     title: str
-    average: Callable[[Sequence[VideoRow]], Row | None]
+    average: Callable[[Sequence[VideoResult]], Row | None]
 
 
 def _agreement(seen: Seen) -> Row:
@@ -178,7 +178,7 @@ def _agreement(seen: Seen) -> Row:
     return {}
 
 
-def _mean_agreement(rows: Sequence[VideoRow]) -> Row | None:
+def _mean_agreement(rows: Sequence[VideoResult]) -> Row | None:
     """The share of videos that agree in everything, and in each part."""
     judged = [row.agreement for row in rows if row.agreement]
     if not judged:
@@ -195,7 +195,7 @@ def _coherence(seen: Seen) -> Row:
     return found
 
 
-def _mean_coherence(rows: Sequence[VideoRow]) -> Row | None:
+def _mean_coherence(rows: Sequence[VideoResult]) -> Row | None:
     """The share that passes every check, how often each failed, and means of the measures."""
     checked = [row.coherence for row in rows if row.coherence]
     if not checked:

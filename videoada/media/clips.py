@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoada.errors import OutputError
-from videoada.media.films import count_frames, decode, unreadable
+from videoada.media.decoding import count_frames, decode_film, unreadable
 from videoada.media.video import Video
 
 FILMS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v")
@@ -125,7 +125,7 @@ def pick_with_decord(path: Path, wanted: Sequence[int]) -> NDArray[np.uint8]:
 def pick_with_av(path: Path, wanted: Sequence[int]) -> NDArray[np.uint8]:
     """Raises OutputError when the film can't be decoded as far as the last frame."""
     needed, frames = set(wanted), []
-    for i, (frame, _) in enumerate(decode(path)):
+    for i, (frame, _) in enumerate(decode_film(path)):
         if i in needed:
             frames.append(frame.to_ndarray(format="rgb24"))
         if i >= wanted[-1]:

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from videoada.config.run import GenerationConfig, LoadConfig, is_hash
 from videoada.errors import OutputError, PromptError
+from videoada.media.decoding import read_metadata
 from videoada.media.outputs import record_path
-from videoada.media.video import read_metadata
 from videoada.records.record import RunRecord
 
 MOST_BYTES = 16 * 2**20  # of a record's file
