@@ -126,6 +126,32 @@ def wrong_name(file, name):
     return None
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "word"),
+    [
+        ("videoada/files.py", "The slope before it\n    foretold this.", "foretold"),
+        ("videoada/files.py", "Each whole\n    call of it", "whole call"),
+        ("videoada/files.py", "Rows within reach of one", "within reach"),
+        ("videoada/files.py", "what is drawn and written", "drawn"),
+        ("videoada/files.py", "drawn", "drawn"),
+        ("videoada/cli/status.py", "drawn", None),
+        ("videoada/files.py", "The tolerance that reaches 40 dB takes place in place of its placement.", None),
+        ("videoada/shapes/renderer.py", "Draw a clip.", None),
+    ],
+)
+def test_words_are_found_and_exceptions_are_not(file, text, word):
+    assert (wrong_text(file, text) or (None,))[0] == word
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("by_place", "place"), ("PromptRow", "prompt_row"), ("FULL_STEPS", "full_steps"), ("_draw", "draw"),
+     ("drawer", None), ("replaced", None), ("max_steps", None)],
+)  # fmt: skip
+def test_names_are_cut_into_words(name, word):
+    assert (wrong_name("videoada/files.py", name) or (None,))[0] == word
+
+
 def report(file, found):
     return "\n".join(f"{file}:{line}: '{word}' in {shown!r}: {right}" for line, shown, (word, right) in found)
 

@@ -60,7 +60,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
-    """A JSON line at the end of a file that is gone on from, on a line of its own also where the last was cut short."""
+    """Append a JSON line to a file; it begins a new line also where an interruption cut the last one short."""
     path.parent.mkdir(parents=True, exist_ok=True)
     broken = path.is_file() and not path.read_bytes().endswith(b"\n")
     with path.open("a", encoding="utf-8") as file:

@@ -130,7 +130,7 @@ def _bound(item: Any, name: str, own: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _dispatcher(patched: type, name: str) -> Any:
-    """What stands for `name` in a patched class: also called by objects for which that name is not replaced."""
+    """The function under `name` in a patched class; objects for which that name is not replaced call it, too."""
     original = getattr(patched, name, None)
     if isinstance(original, property):
         return _property(original, name)

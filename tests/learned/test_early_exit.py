@@ -9,8 +9,9 @@ from torch import nn
 import videoada
 from videoada.errors import ConfigError, ModelError
 from videoada.learned.early_exit import exits_by_step
-from videoada.learned.exit_heads import ExitHeads
+from videoada.learned.exit_heads import FORMAT, ExitHeads
 from videoada.learned.exit_network import ExitTrace, early_exit
+from videoada.learned.parts import read_part, write_part
 from videoada.skipping.rows import called_for
 from videoada.training.exit_losses import Features, exit_losses, guided, watched
 
@@ -155,10 +156,10 @@ def test_thresholds_out_of_range(network, threshold):
 
 @pytest.fixture
 def carrying(network):
-    """Heads with a reach of 100 timesteps that say something, and a call of the network at a timestep, for some rows
+    """Heads with a horizon of 100 timesteps that say something, and a call of the network at a timestep, for some rows
     of the batch, out of other latents at each timestep."""
     unet, plain, call = network
-    heads = ExitHeads(**plain.config | {"reach": 100})
+    heads = ExitHeads(**plain.config | {"horizon": 100})
     for parameter in heads.parameters():
         nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(1))
     heads.requires_grad_(False).eval()
@@ -176,7 +177,7 @@ def always(place, prompts=(0, 1)):
     return lambda n, exit, here: [i in prompts and exit == place for i in here]
 
 
-def test_predictions_are_carried_on_from_the_last_whole_call(carrying):
+def test_predictions_are_carried_on_from_the_last_full_call(carrying):
     unet, heads, call = carrying
     since, now = kept(unet, call, 500, 440)
     with torch.no_grad():
@@ -184,7 +185,7 @@ def test_predictions_are_carried_on_from_the_last_whole_call(carrying):
         expected -= heads.heads[1](since.deep[1], since.fine, since.time, FRAMES)
     with early_exit(unet, heads, 0.5, choose=always(1)) as trace:
         first, second = call(t=500), call(t=440)
-        call(t=390)  # 110 after the last whole call: out of reach
+        call(t=390)  # 110 after the last full call: beyond the horizon
         call(t=380)
         again = call(t=500)  # another generation
     torch.testing.assert_close(first, since.output)
@@ -231,7 +232,7 @@ def test_rows_that_were_cut_keep_their_past(carrying):
         torch.testing.assert_close(part, together[rows], rtol=1e-3, atol=1e-4)
 
 
-def test_rows_are_carried_on_each_from_its_own_last_whole_call(carrying):
+def test_rows_are_carried_on_each_from_its_own_last_full_call(carrying):
     """One prompt's was at 500, the other's, alone in its call, at 470."""
     unet, heads, call = carrying
     alone = {}
@@ -349,6 +350,18 @@ def test_the_network_gets_a_gradient_only_where_it_is_trained_too(network):
 
 
 # ---- files ----
+
+
+@pytest.mark.parametrize("name", ["horizon", "reach"])
+def test_the_horizon_is_read_under_its_old_name_too(network, tmp_path, name):
+    unet, plain, _ = network
+    heads = ExitHeads(**plain.config | {"horizon": 100})
+    heads.save(tmp_path / "h.safetensors")
+    tensors, about = read_part(tmp_path / "h.safetensors", FORMAT, "exit heads")
+    assert about["config"]["horizon"] == 100
+    about["config"][name] = about["config"].pop("horizon")
+    write_part(tmp_path / "old.safetensors", tensors, about | {"format": FORMAT})
+    assert ExitHeads.load(tmp_path / "old.safetensors", unet).horizon == 100
 
 
 def test_heads_travel_as_safetensors(network, tmp_path):

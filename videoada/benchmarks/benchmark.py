@@ -113,7 +113,7 @@ def benchmark(
 
 
 def _check_full_runs(pipe: Any, requests: Sequence[GenerationConfig], methods: Sequence[Method]) -> None:
-    """A step policy's choices are held against the most steps that it could choose. Raises ConfigError."""
+    """Raises ConfigError where a step policy can choose more or fewer steps at most than the full run has."""
     for policy in {method.step_policy for method in methods} - {None}:
         asked = with_max_steps(pipe, [request.model_copy(update={"step_policy": policy}) for request in requests])
         for request, most in zip(requests, asked, strict=True):

@@ -17,7 +17,7 @@ from videoada.patching import replaced
 
 
 class BlockCache:
-    """Which call this is, and what the deep modules gave at the last full one.
+    """The cache of DeepCache: the number of calls so far, and the deep modules' outputs at the last full call.
 
     `shallow_share` is what a shallow call multiplies ÷ what a full one does, convolutions and matrix products counted
     by torch's FlopCounterMode; None until both have run.
@@ -39,7 +39,7 @@ class BlockCache:
         return self.flops[True] / self.flops[False] if len(self.flops) == 2 else None
 
     def begin_call(self, sample: Any, timestep: Any) -> None:
-        """The same or a later timestep, or another shape begins a new run."""
+        """Count a call; the same or a later timestep, or another shape, begins a new run."""
         now = float(timestep.flatten()[0] if hasattr(timestep, "flatten") else timestep), tuple(sample.shape)
         if self.before is None or now[0] >= self.before[0] or now[1] != self.before[1]:
             self.calls, self.kept = 0, {}

@@ -101,9 +101,9 @@ def time_pairs(
 ) -> Timing:
     """Time `pairs` pairs of runs over the requests in turn, after one warm-up.
 
-    A run is timed from the prompt to the decoded frames, while it has its turn; which of a pair begins alternates.
-    Requests with a step policy have the number of steps that it chooses, of which a batch's are alike, and are held
-    against the most that it could. Raises ConfigError for requests that can't be met.
+    A run is timed from the prompt to the decoded frames, while it has its turn; which of a pair begins alternates. With
+    a step policy, a batch holds requests for which it chooses the same number of steps, and its full run has the most
+    steps that the policy can choose. Raises ConfigError for requests that can't be met.
     """
     skip = skip or SkipConfig()
     if pairs < 1 or len(requests) < batch_size:

@@ -24,7 +24,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No bar and no summary.")]
 
 
 def option(text: str, default: str | None = None, **extra: Any) -> Any:
-    """An option that is None when not given; help tells the default."""
+    """An option that is None when not given; help states the default."""
     return typer.Option(help=text, show_default=default or False, **extra)
 
 

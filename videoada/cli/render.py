@@ -44,7 +44,7 @@ def render(
     prompts: Annotated[
         Path,
         typer.Argument(
-            help="A .txt (a prompt a line), .csv, .jsonl or .json file; rows may name id, image, size and any of the "
+            help="A .txt (a prompt a line), .csv, .jsonl or .json file; entries may name id, image, size and the "
             "settings of a video and of skipping below.",
             show_default=False,
         ),
@@ -52,11 +52,11 @@ def render(
     out: Annotated[Path, typer.Option(help="The folder for videos and records.", show_default=False)],
     images: Annotated[Path | None, option("Where image names are sought.", "beside the prompts")] = None,
     samples_per_prompt: Annotated[
-        int, typer.Option(min=1, max=10_000, help="Videos of each row, with seeds one apart.")
+        int, typer.Option(min=1, max=10_000, help="Videos of each entry, with seeds one apart.")
     ] = 1,
     naming: Annotated[str, typer.Option(help="id (the row's, or its index), slug, or vbench.")] = "id",
     format: Annotated[str, typer.Option(help="mp4, mkv (lossless), gif, webp (lossless) or frames.")] = "mp4",
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows of the file.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first entries of the file.")] = None,
     shard: Annotated[str | None, option("I/N: only part I of N, from 1.")] = None,
     workers: Annotated[
         int | None,

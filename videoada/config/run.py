@@ -121,7 +121,7 @@ class SkipConfig(FrozenConfig):
 
     @property
     def limit(self) -> float | None:
-        """What a rule's signal is held against: the threshold or the tolerance."""
+        """What a rule's signal is compared with: the threshold or the tolerance."""
         return self.threshold if self.tolerance is None else self.tolerance
 
     @property
@@ -136,7 +136,7 @@ class SkipConfig(FrozenConfig):
 
 
 def is_hash(image: Any) -> bool:
-    """Whether a record's image is what is kept of a picture that was given as an object: `sha256:…`."""
+    """Whether a record's image is a hash, `sha256:…`, because an image object was given and no path."""
     return isinstance(image, str) and image.startswith("sha256:")
 
 

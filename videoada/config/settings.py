@@ -30,8 +30,8 @@ def _setting(
     default: Any, text: str, panel: str, *, shown: str | None = None, column: bool = True, both: bool = False,
     **limits: Any,
 ) -> Any:  # fmt: skip
-    """A field with what is said of it. `shown` is its default in words, `column` whether a prompt file's row may name
-    it, `both` whether a flag also has its --no-…."""
+    """A field with its description. `shown` is its default in words, `column` whether an entry of a prompt file may
+    name it, `both` whether a flag also has its --no-…."""
     said = str(default) if shown is None and default is not None and default is not False else shown
     extra: dict[str, Any] = {"panel": panel, "shown": said, "column": column, "both": both}
     return Field(default, description=text, json_schema_extra=extra, **limits)
@@ -218,7 +218,7 @@ def kind_of(name: str) -> type:
 
 
 def merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """`given` over `values`, without what of `values` another way to skip, or to count steps, has no use for."""
+    """`values` updated with `given`, less the values that only the replaced skipping policy or step policy used."""
     values = dict(values)
     if given.keys() & {"policy", "every", "mask", *GOALS}:
         for name in WAY_FIELDS + GOALS:
@@ -226,7 +226,7 @@ def merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     elif "predictor" in given:
         values.pop("damping", None)
     if given.get("steps", "auto") != "auto" and "step_policy" not in given:
-        values.pop("step_policy", None)  # which chooses among numbers of its own
+        values.pop("step_policy", None)  # which chooses the number of steps itself
     return values | given
 
 

@@ -13,7 +13,7 @@ MOST_BYTES = 2**20
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Safe YAML without aliases, which can make ten lines into gigabytes, and without keys that stand twice."""
+    """Safe YAML without aliases, which can make ten lines into gigabytes, and without duplicate keys."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):

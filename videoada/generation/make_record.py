@@ -23,13 +23,13 @@ FEW_STEPS = 15  # below it, skipping saves little and costs much
 
 
 def _heads_of(pipe: Any, skip: SkipConfig) -> dict[str, Any]:
-    """Whose exit heads they were: the file's name where it is one's own, and its hash."""
+    """The exit heads of the run: the file's name where it did not ship, and its hash."""
     own = {"heads": str(skip.exit_heads)} if skip.exit_heads else {}
     return own | {"heads_sha256": EXIT_HEADS.sha256(pipe, skip.exit_heads)}
 
 
 def _peak_memory(pipe: Any) -> int | None:
-    """Most bytes held: of the GPU during this run, or of the whole process so far on a CPU."""
+    """Peak memory in bytes: of the GPU during this run, or of the process so far on a CPU."""
     if (device := device_of(pipe)).type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     try:
@@ -115,7 +115,7 @@ def _not_used(request: GenerationConfig, skip: SkipConfig, trace: StepTrace, lef
 
 
 def differs(record: RunRecord, pipe: Any, image: str | None, skip: SkipConfig) -> bool:
-    """Whether weights, image or exit heads are known to be others than those of the record that is to be repeated."""
+    """Whether weights, image or exit heads are known to differ from those of the record."""
     pairs = [(record.model.weights_sha256, model_info(pipe).weights_sha256), (record.image_sha256, fingerprint(image))]
     if skip.early_exit:
         pairs.append(((record.early_exit or {}).get("heads_sha256"), EXIT_HEADS.sha256(pipe, skip.exit_heads)))

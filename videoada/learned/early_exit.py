@@ -55,7 +55,7 @@ def early_exit(
 def exits_of(
     pipe: Any, skip: SkipConfig, guided: bool | None = None, heads: ExitHeads | None = None
 ) -> Iterator[ExitTrace | None]:
-    """What a configuration says of early exit, for the length of the block; `heads` where they are found already."""
+    """Inside the block, early exit as `skip` configures it, if at all; `heads` saves loading them again."""
     if not skip.early_exit:
         yield None
         return
@@ -64,7 +64,7 @@ def exits_of(
 
 
 def exits_by_step(trace: ExitTrace, computed: Sequence[Sequence[bool]], prompt: int) -> list[int | None]:
-    """For each step of a prompt, where its call left; None where the step was skipped. `computed` is of the batch."""
+    """For each step of a prompt, the exit that its call took; None for a skipped step. `computed` is of the batch."""
     calls = iter(trace.calls)
     found: list[int | None] = []
     for step in range(len(computed[prompt])):
@@ -72,7 +72,7 @@ def exits_by_step(trace: ExitTrace, computed: Sequence[Sequence[bool]], prompt: 
         exits = next(calls, None) if asked else None
         if prompt not in asked:
             found.append(None)
-        else:  # at threshold 0 no call was watched, and all were whole
+        else:  # at threshold 0 no call was watched, and all were full calls
             found.append(trace.num_exits if exits is None else exits[asked.index(prompt)])
     return found
 

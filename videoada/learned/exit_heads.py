@@ -1,4 +1,4 @@
-"""What early exit adds to a UNet: at each exit a head that makes features a prediction, and how unsure it is of it.
+"""Exit heads: at each exit of a UNet, a head that predicts the network's output, and the uncertainty of that.
 
 Tang et al., "AdaDiff: Accelerating Diffusion Models through Step-Wise Adaptive Computation", ECCV 2024, arXiv
 2309.17074. Exits are after the middle block and after each up block but the last. Shapes: R rows of the batch, F

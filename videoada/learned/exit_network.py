@@ -44,8 +44,8 @@ class ExitTrace:
 
     @property
     def costs(self) -> list[float]:
-        """Share of a full call's multiply-adds that leaving at each exit takes; the last of going on. Counted when it
-        is asked for: that takes as long as some calls, and belongs to no run's time."""
+        """Share of a full call's multiply-adds for leaving at each exit, the last one for running all layers. Counted
+        on first access, as counting takes as long as some calls and is no part of a run's time."""
         if not self.counted and self.count is not None:
             self.counted = self.count()
         return self.counted

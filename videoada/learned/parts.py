@@ -86,7 +86,7 @@ def check_trained_for(about: dict[str, Any], module: nn.Module, weights_sha256: 
 
 @dataclass(frozen=True)
 class TrainedPart:
-    """A kind of part that ships for the embedded models and is trained for others and where it lies."""
+    """A kind of trained part, and where its files are: shipped for the embedded models, trained for others."""
 
     kind: str  # in messages: "exit heads are"
     folder: str  # of the package's assets

@@ -104,13 +104,13 @@ class RenderFolder:
         return record_path(self.video_of(job))
 
     def records(self, complete: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(video's path inside the folder, record) of each whole video, by name; with `whole` False of every record."""
+        """(path inside the folder, record) of each complete video, by name; with `complete` False, of every record."""
         return records_in(self.path, self.format, complete)
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 
     def write(self, job: Job, video: Video, record: RunRecord, metadata: bool = True) -> RunRecord:
-        """The video and then its record, whole and on the disk. Raises OutputError. The job must be acquired."""
+        """The video and then its record, complete and on the disk. Raises OutputError. The job must be acquired."""
         began = time.perf_counter()
         target = self.video_of(job)
         record = record.model_copy(update={"job_sha256": job.sha256, "sample": job.sample})
@@ -150,7 +150,7 @@ class RenderFolder:
 
     @contextlib.contextmanager
     def holding(self, name: str) -> Iterator[None]:
-        """With the lock of that name, waited for a while; nothing more where this object holds it already."""
+        """Inside the block, the lock of that name is held, after a short wait if need be; a lock held before stays."""
         own, began = self.locks.acquire(name), time.monotonic()
         while not own and byte_of(name) not in self.locks.held and time.monotonic() - began < LONGEST_WAIT:
             time.sleep(0.05)
@@ -172,7 +172,7 @@ class RenderFolder:
                 _remove(path)
 
     def sweep(self) -> int:
-        """Remove what killed runs left half-written, and their notes; what someone alive has under way stays."""
+        """Remove half-written files and notes of killed commands; those of live commands stay."""
         swept = 0
         with output_errors(f"can't write to the folder {self.path}"):
             for path in sorted((self.path / HIDDEN).iterdir()):

@@ -35,7 +35,7 @@ def check_id(text: str) -> str:
 
 
 def slug(prompt: str, identity: str) -> str:
-    """The prompt's words in small letters and what tells it from others alike: `a-red-circle-moving-1f2e3d4c`."""
+    """The prompt's words in small letters and a hash that keeps like ones apart: `a-red-circle-moving-1f2e3d4c`."""
     words = re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", prompt).lower())
     text = "-".join(words)[:SLUG_LETTERS].rstrip("-")
     while len(text.encode()) > 200:

@@ -167,7 +167,7 @@ def render(
 
 
 def _look(elsewhere: list[Job], folder: RenderFolder, progress: Progress, queue: deque[list[Job]]) -> list[Job]:
-    """Which of the jobs another command still generates; those that it left undone go back into the queue."""
+    """The jobs that another command still generates; those that it left undone go back into the queue."""
     busy = []
     for job in elsewhere:
         if folder.done(job):

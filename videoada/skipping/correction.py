@@ -91,7 +91,7 @@ class Correction:
             self.rewind.keep(scheduler, step, self._flat(model_output), sample, take, generator)
 
     def _corrected(self, scheduler: Any, present: Tensor, after: dict[int, Prediction]) -> Tensor:
-        """The sample of this step, had the skipped steps before it been taken with what is known now."""
+        """The sample of this step as it would be if the skipped steps had been taken with the interpolated x̂₀."""
         before = {i: self.past[i][-1] for i in after}
 
         def outputs_of(taken: TakenStep, sample: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Scheduler steps taken again with other outputs, from a step in the past on, as if they had been taken so at once.
+"""Scheduler steps taken again with other outputs, from an earlier step on, as if they were the first time.
 
 A scheduler's state is what its attributes hold: the outputs it remembers, its index in the schedule. Its noise is that
 of the generators, which are put back as well.

@@ -27,7 +27,7 @@ class RunSchedule:
 
 
 def read_schedule(scheduler: Any) -> RunSchedule:
-    """The run that a scheduler's timesteps, once set, stand for."""
+    """The schedule of the run for which the scheduler's timesteps are set."""
     timesteps = scheduler.timesteps.tolist()
     return RunSchedule(
         noise_levels(scheduler, timesteps), latent_scales(scheduler, len(timesteps)), prediction_type(scheduler)

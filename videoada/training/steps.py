@@ -41,7 +41,7 @@ from videoada.training.videos import requests_in
 
 STRESS = SAMPLES / "prompts_stress.jsonl"
 CAP = 50.0  # dB
-ACTIONS = 4  # tried for a prompt at once: each is held against the mean of the others
+ACTIONS = 4  # tried for a prompt at once: each is compared with the mean of the others
 
 Requests = tuple[list[GenerationConfig], list[GenerationConfig]]  # to learn from, to judge on
 

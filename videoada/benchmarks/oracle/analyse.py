@@ -32,7 +32,7 @@ PROTECTED = 3  # first steps, which every policy computes; so is the last
 
 
 def forced_steps(num_steps: int) -> tuple[int, ...]:
-    """Those that the oracle and every policy compute."""
+    """The steps that the oracle and every policy compute."""
     return (*range(PROTECTED), num_steps - 1)
 
 
@@ -94,9 +94,9 @@ class MaskError:
 def kept_outputs(
     pipe: Any, kept: dict[tuple[Mask, int], Tensor], mask: Mask | None, on_call: Callable[[], None]
 ) -> Iterator[None]:
-    """The denoisers with outputs from `kept`, by the beginning of `mask` that led to them and the call within the step.
+    """Inside the block, denoisers return the outputs in `kept`, by the mask up to this step and the call within it.
 
-    What is not there is computed, reported to `on_call` and kept; without a mask nothing is.
+    A missing output is computed, reported to `on_call` and kept; without a mask none is kept.
     """
     steps = [i for i, computed in enumerate(mask or ()) if computed]
     index, call, new_step = -1, 0, True  # of the computed steps, and of the calls within one: guidance may take two
@@ -127,7 +127,7 @@ def kept_outputs(
 
 @contextmanager
 def without_decoding(pipe: Any) -> Iterator[None]:
-    """Latents are all that is looked at: pipelines with a method that decodes them get grey frames of 8×8 pixels."""
+    """Inside the block, pipelines with a method that decodes latents return grey frames of 8×8 pixels instead."""
 
     def decode(inherited: Callable[..., Tensor], pipe: Any, latents: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return torch.zeros(len(latents), 3, latents.shape[2], 8, 8)

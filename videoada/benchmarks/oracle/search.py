@@ -93,7 +93,7 @@ class Agreement:
 
 
 def agreement(policy: Sequence[bool], oracle: Sequence[bool], forced: Collection[int] = ()) -> Agreement | None:
-    """Do two masks agree, `forced` steps left out? None where one of them skips all or nothing of what is left.
+    """The agreement of two masks without the `forced` steps; None where one skips all or none of the others.
 
     Pearson's χ² without correction, or Fisher's exact test where a cell's expected count is below 5.
     """
@@ -111,10 +111,10 @@ def agreement(policy: Sequence[bool], oracle: Sequence[bool], forced: Collection
 
 
 def share_closed(error: float, worse: float, oracle: float) -> float | None:
-    """How much of the distance from a worse method's error to the oracle's a policy closes, in decibels' terms.
+    """Share of the distance from a worse method's error to the oracle's that a policy closes, on a logarithmic scale.
 
-    All three are relative errors; 1 at the oracle, 0 at the worse method, above 1 beyond the oracle. None where there
-    is no distance.
+    All three are relative errors; 1 at the oracle, 0 at the worse method, above 1 better than the oracle. None where
+    there is no distance.
     """
     if min(error, worse, oracle) <= 0 or worse <= oracle:
         return None

@@ -1,4 +1,4 @@
-"""Generation in several processes of this machine, each with a pipeline of its own; GPUs are dealt out in turn.
+"""Generation in several processes of this machine, each with a pipeline of its own; GPUs are assigned in turn.
 
 A process asks for the next batch when it has generated the last, so that unequal times balance. One that dies is
 replaced, and its jobs are reported as lost; one whose parent dies ends at once.

@@ -40,5 +40,5 @@ def build_policy(config: SkipConfig) -> Policy:
 
 
 def build_predictor(config: SkipConfig) -> Predictor:
-    """What a configuration uses instead of the network's output on skipped steps."""
+    """The predictor that a configuration names: what approximates the network's output on skipped steps."""
     return PREDICTORS[config.predictor](config.damping)

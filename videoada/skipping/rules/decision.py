@@ -42,7 +42,7 @@ class SkipState:
 
 @dataclass(frozen=True)
 class Decision:
-    """For each prompt: call the denoiser at this step? And what the rule measured (None: no rule ran).
+    """For each prompt, whether to call the denoiser at this step, and what the rule measured (None: no rule ran).
 
     `schedule_signal` is what the rule would have measured had the latents moved by the noise schedule alone, on the
     path of a held prediction: where the two agree, the rule has learned nothing of the prompt.

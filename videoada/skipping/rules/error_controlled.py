@@ -3,7 +3,7 @@
 After a call the last three computed x̂₀ say how fast their slope turns. That turning, carried on, is the error of a
 linear prediction: the next term of Newton's polynomial. A first-order solver adds it to the latents with the weight
 1 − e^(−Δλ) of each step (exactly so for DDIM: x' = (σ'/σ)·x + α'·(1 − e^(−Δλ))·x̂₀), and the sum since the last call is
-held against a tolerance.
+compared with a tolerance.
 """
 
 from __future__ import annotations

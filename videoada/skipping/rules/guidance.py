@@ -1,9 +1,10 @@
 """Predictions without their unconditional half, at steps where the guidance term can be predicted.
 
-Classifier-free guidance (CFG) computes u + s·(c − u) from the unconditional output u and the conditional one c. g = c −
-u changes slowly, so that at some steps c alone is computed and u = c − ĝ, with ĝ on the damped line through the last
-two g. The error of ĝ enters (s − 1) times: what the next term of Newton's polynomial says of it is compared with a
-tolerance of its own. After Adaptive Guidance (Castillo et al., arXiv 2312.12487), which drops u for good.
+Classifier-free guidance (CFG) computes u + s·(c − u) from the unconditional output u and the conditional output c. The
+difference g = c − u changes slowly, so at some steps only c is computed and u = c − ĝ, with ĝ on the damped line
+through the last two g. The error of ĝ enters (s − 1) times: its estimate, the next term of Newton's polynomial, is
+compared with a tolerance for guidance alone. After Adaptive Guidance (Castillo et al., arXiv 2312.12487), which drops u
+for good.
 """
 
 from __future__ import annotations

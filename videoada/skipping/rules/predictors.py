@@ -35,7 +35,7 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class HoldOutput:
-    """The raw network output again, as AdaptiveDiffusion's code does."""
+    """The cached network output again, unchanged, as AdaptiveDiffusion's code does."""
 
     num_predictions = 1
 
