@@ -135,7 +135,7 @@ def test_sizes_left_out_are_the_models_own(i2v):
     ("name", "fields", "part"),
     [
         ("i2vgen-xl", {}, "give `image=FILE`"),
-        ("modelscope-t2v", {"image": IMAGES[0]}, "draws from text alone"),
+        ("modelscope-t2v", {"image": IMAGES[0]}, "generates from text alone"),
         ("modelscope-t2v", {"target_fps": 8}, "no `target_fps`"),
         ("i2vgen-xl", {"image": 5}, "path or a PIL image"),
         ("i2vgen-xl", {"image": IMAGES[0], "target_fps": 0}, "target_fps"),

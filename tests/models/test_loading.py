@@ -179,7 +179,7 @@ def test_a_variant_that_is_not_there(folders, tmp_path, capsys):
         (lambda f: (f / "model_index.json").write_text("[1"), "can't read"),
         (
             lambda f: (f / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}'),
-            "no video|not draw",
+            "no video|not generate",
         ),
         (lambda f: (f / "scheduler" / "scheduler_config.json").unlink(), "can't load"),
     ],
