@@ -18,9 +18,9 @@ OF_A_VIDEO = {"prompt", "image", "num_videos"}
 SKIPPING = {*SkipConfig.model_fields, "quality"}
 TAKEN = {
     "generate": SETTINGS,
-    "render": SETTINGS - OF_A_VIDEO,
+    "render": SETTINGS - OF_A_VIDEO - {"batch_decision"},
     "benchmark": SETTINGS - OF_A_VIDEO,
-    "calibrate": SETTINGS - OF_A_VIDEO - SKIPPING - {"step_policy"},
+    "calibrate": SETTINGS - OF_A_VIDEO - SKIPPING - {"step_policy", "fps"},
 }
 
 
@@ -58,7 +58,7 @@ def test_a_row_that_is_neither_true_nor_false_is_one_line(tmp_path, capsys):
     (tmp_path / "p.csv").write_text(f'prompt,corrector\n"{PROMPTS[0]}",perhaps\n')
     code, _, err = run(capsys, "render", str(tmp_path / "p.csv"), "--out", str(tmp_path / "out"))
     assert (code, err.count("\n")) == (2, 1)
-    assert "line 2: --corrector: 'perhaps' is neither true nor false" in err
+    assert "line 2: column 'corrector': 'perhaps' is neither true nor false" in err
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_sizes_left_out_are_the_models_own(i2v):
 @pytest.mark.parametrize(
     ("name", "fields", "part"),
     [
-        ("i2vgen-xl", {}, "give `image=FILE`"),
+        ("i2vgen-xl", {}, "give it an `image`"),
         ("modelscope-t2v", {"image": IMAGES[0]}, "generates from text alone"),
         ("modelscope-t2v", {"target_fps": 8}, "no `target_fps`"),
         ("i2vgen-xl", {"image": 5}, "path or a PIL image"),

@@ -103,9 +103,10 @@ def test_a_picture_given_as_an_object_is_known_by_its_hash_and_must_be_given_aga
 @pytest.mark.parametrize(
     ("request_fields", "skip_fields", "told"),
     [
-        ({"negative_prompt": "blue", "guidance_scale": 1.0}, {}, "negative_prompt: "),
-        ({"guidance_scale": 1.0}, {"tolerance": 0.05, "guidance_tolerance": 0.1}, "guidance_tolerance: "),
-        ({}, {"policy": "none", "exit_threshold": 0.0}, "early_exit: "),
+        ({"negative_prompt": "blue", "guidance_scale": 1.0}, {}, "`negative_prompt`: "),
+        ({"guidance_scale": 1.0}, {"tolerance": 0.05, "guidance_tolerance": 0.1}, "`guidance_tolerance`: "),
+        ({}, {"policy": "none", "predictor": "taylor2"}, "`predictor`: "),
+        ({}, {"policy": "none", "exit_threshold": 0.0}, "`early_exit`: "),
     ],
 )
 def test_what_was_asked_for_and_had_no_effect_is_listed(pipe, request_fields, skip_fields, told):

@@ -25,7 +25,7 @@ from videoada.learned.step_policy import with_max_steps
 from videoada.media.video import Video
 from videoada.metrics import check_coherence, paired_fidelity
 from videoada.models.denoisers import device_of, dtype_of
-from videoada.models.pipelines import model_info
+from videoada.models.pipelines import load_config, model_info
 from videoada.shapes import agreement, measure, parse
 
 REFERENCE_STEPS = 500
@@ -141,6 +141,9 @@ def digest(method: Method, pipe: Any, batch: Sequence[GenerationConfig] = ()) ->
         "weights": info.weights_sha256 or f"{info.source} {info.revision}",
         "device": device_of(pipe).type, "dtype": str(dtype_of(pipe)),
     }  # fmt: skip
+    loaded = load_config(pipe)
+    if loaded and (load := loaded.model_dump(exclude_defaults=True, exclude={"device", "dtype"})):
+        about["load"] = load
     if method.skip.batch_decision != "prompt":
         size = method.batch_size or len(batch)
         about["batch"] = [(request.prompt, request.seed) for request in batch] + [size]

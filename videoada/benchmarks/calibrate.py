@@ -20,6 +20,7 @@ from videoada.metrics.paired import IDENTICAL, paired_fidelity
 from videoada.models.pipelines import model_info
 
 TOLERANCES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
+NOT_KEPT = {"prompt", "image", "num_videos", "seed", "batch_size", "device", "offload", "target_psnr", "calibration"}
 MOST_MORE = 6  # tolerances tried beyond them, each twice or half the last, where the goal lies outside
 REFINED = 2  # tolerances tried then, each where the curve so far says that the goal is: it falls steeply at its end
 
@@ -132,7 +133,8 @@ def write_configuration(
     `settings` are those that the calibration was made with. Raises OutputError where it can't be written.
     """
     kept = ("model", "steps", "guidance_scale", "num_frames", "height", "width", "scheduler")
-    values = {name: getattr(settings, name) for name in kept} | {
+    others = settings.model_dump(exclude_defaults=True, exclude=NOT_KEPT)  # the curve is of them
+    values = {name: getattr(settings, name) for name in kept} | others | {
         "policy": "error-controlled", "predictor": "linear", "tolerance": round(tolerance, 6),
         "calibration": found.model_dump(mode="json"),
     }  # fmt: skip

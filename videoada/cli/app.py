@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,14 +50,28 @@ FLAGS = {"num_inference_steps": "--steps", "save_statistics": "--save-stats"}
 def as_flags(message: str) -> str:
     """A library's message with the flags of the parameters that it names: `` `every=1` `` becomes `--every 1`."""
 
+    known = _parameters()
+
     def flag(found: re.Match[str]) -> str:
         name, value = found[1], found[2]
+        if name not in known:  # a word of another library
+            return found[0]
         shown = FLAGS.get(name, f"--{name.replace('_', '-')}")
         if value == "False":
             return f"--no-{shown.removeprefix('--')}"
         return shown if value in (None, "True") else f"{shown} {value}"
 
     return re.sub(r"`([a-z][a-z_0-9]*)(?:=([^`\s]+))?`", flag, message)
+
+
+def _parameters() -> set[str]:
+    """Names of the options of all commands, and of the parameters that have another name there."""
+    names, groups = set(FLAGS), [typer.main.get_command(app)]
+    while groups:
+        command: Any = groups.pop()
+        names |= {str(parameter.name) for parameter in command.params}
+        groups += getattr(command, "commands", {}).values()
+    return names
 
 
 def main(args: list[str] | None = None) -> None:

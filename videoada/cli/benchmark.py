@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from videoada.cli.app import app
-from videoada.cli.options import JsonOutput, takes_settings
+from videoada.cli.options import JsonOutput, option, takes_settings
 from videoada.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,15 +54,17 @@ def benchmark(
     families: Annotated[
         str | None, typer.Option(help="Comma-separated: of the preset's methods only those whose name holds one.")
     ] = None,
-    budgets: Annotated[str, typer.Option(help="UNet rows, % of the full run, at which curves are read.")] = "50,40,32",
+    budgets: Annotated[
+        str | None, option("UNet rows, % of the full run, at which curves are read.", "50,40,32")
+    ] = None,
     reference_steps: Annotated[
-        int, typer.Option(min=0, help="Also measure against a DDIM run of so many steps; 0: do not.")
-    ] = 0,
+        int | None, option("Also measure against a DDIM run of so many steps; 0: do not.", "0", min=0)
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first prompts of the file.")] = None,
     output: Annotated[
         Path | None, typer.Option(help="A folder for cells, tables and plot; what it holds is not generated again.")
     ] = None,
-    pairs: Annotated[int, typer.Option(min=1, help="When timing: pairs of a full and a skipped run.")] = 9,
+    pairs: Annotated[int | None, option("When timing: pairs of a full and a skipped run.", "9", min=1)] = None,
     json_output: JsonOutput = False,
 ) -> None:
     """Time full against skipped runs in pairs, or compare methods at equal UNet rows with --preset."""
@@ -73,21 +75,31 @@ def benchmark(
     from videoada.config.settings import RunSettings
 
     console = Console(stderr=True, highlight=False)
+    of_preset = {"families": families, "budgets": budgets, "reference_steps": reference_steps, "output": output}
+    for name, value in (of_preset if preset is None else {"pairs": pairs}).items():
+        if value is not None:
+            raise ConfigError(f"`{name}` is for {'a `preset`' if preset is None else 'timing, without a `preset`'}")
+    if limit is not None and prompts is None:
+        raise ConfigError("`limit` is of a file of `prompts`, and there is none")
+    parts: dict[str, str | None] = {}
     if preset is not None:
         check_settings(preset, given)
-    parts = {name: given.pop(name, None) for name in ("exit_heads", "step_policy")} if preset is not None else {}
-    batch_size = given.pop("batch_size", None)
-    settings = RunSettings(prompt=DEFAULT_PROMPT, num_videos=batch_size or 1, **given)
-    requests = settings.requests()
+        parts = {name: given.pop(name, None) for name in ("exit_heads", "step_policy")}
+    settings = RunSettings(prompt=DEFAULT_PROMPT, **given)
+    batch_size = settings.batch_size if "batch_size" in given else 1 if preset is None else 8
+    [request] = settings.requests()
+    requests = [
+        request.model_copy(update={"seed": settings.seed + i}) for i in range(batch_size if preset is None else 1)
+    ]
     if prompts:
-        common = requests[0].model_dump(exclude={"prompt", "image", "seed"})
+        common = request.model_dump(exclude={"prompt", "image", "seed"})
         requests = read_requests(prompts, first_seed=settings.seed, **common)[:limit]
     if preset is None:
-        _time(console, settings, requests, batch_size or 1, pairs, json_output)
+        _time(console, settings, requests, batch_size, pairs or 9, json_output)
         return
     points = _compare(
         console, settings, requests, preset, parts, families, output or Path("runs") / f"benchmark-{preset}",
-        reference_steps or None, batch_size or 8, _shares(budgets),
+        reference_steps or None, batch_size, _shares(budgets or "50,40,32"),
     )  # fmt: skip
     if json_output:
         print(json.dumps([p.as_dict() for p in points]))

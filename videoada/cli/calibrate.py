@@ -25,7 +25,7 @@ NOT_CALIBRATED = {name for name in RunSettings.model_fields if said_of(name).get
 
 @app.command(epilog=EXAMPLES)
 @takes_settings(
-    leave_out=NOT_CALIBRATED | {"prompt", "image", "num_videos", "step_policy"},
+    leave_out=NOT_CALIBRATED | {"prompt", "image", "num_videos", "step_policy", "fps"},
     texts={
         "target_psnr": "The mean PSNR to the full run to reach, in dB.", "steps": "Scheduler steps of the full run.",
         "seed": "Seed of the first prompt; prompt i uses seed + i.", "batch_size": "Prompts at once.",

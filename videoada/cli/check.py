@@ -33,12 +33,13 @@ def check(
 ) -> None:
     """Check that the frames of a video hang together: frozen, repeated, shuffled, flickering; exit code 1 if not."""
     from videoada.config.settings import read_settings
+    from videoada.config.shipped import LIMITS
     from videoada.media.clips import find_videos, read_clips
     from videoada.media.outputs import is_frame_folder
     from videoada.metrics.coherence import CoherenceLimits, check_coherence
     from videoada.metrics.consistency import load_frame_features
 
-    limits = CoherenceLimits(**read_settings(config)) if config else CoherenceLimits()
+    limits = CoherenceLimits(**read_settings(config, LIMITS)) if config else CoherenceLimits()
     features = load_frame_features(frame_model) if frame_model else None
     paths = [p for v in videos for p in (find_videos(v) if v.is_dir() and not is_frame_folder(v) else [v])]
     rows, unreadable = [], 0

@@ -33,7 +33,7 @@ Examples:
 
 @app.command(epilog=EXAMPLES)
 @takes_settings(
-    leave_out=("prompt", "image", "num_videos"),
+    leave_out=("prompt", "image", "num_videos", "batch_decision"),
     texts={
         "seed": "Base of the seeds: a row adds a number that its own content fixes.",
         "batch_size": "Prompts at once in each worker, still with one decision for each.",

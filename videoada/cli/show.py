@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videoada.cli.app import as_flags
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -78,5 +80,7 @@ def show_record(console: Console, record: RunRecord, path: Path | None = None) -
     console.print(f"seconds: {stages} · total {record.seconds.get('total', 0):.2f}")
     for warning in record.warnings:
         console.print(f"[yellow]warning:[/] {escape(warning)}")
+    for text in record.not_used:
+        console.print(f"not used: {escape(as_flags(text))}")
     if path:
         console.print(escape(f"wrote {path} and {record_path(path).name}"))

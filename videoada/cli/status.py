@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from videoada.cli.app import app
+from videoada.cli.app import app, as_flags
 
 
 @app.command()
@@ -46,4 +46,4 @@ def status(
     if not found["at_work"]:
         console.print("no command is at work there")
     for failure in found["failures"]:
-        console.print(f"failed: {failure}")
+        console.print(f"failed: {as_flags(failure)}")

@@ -40,6 +40,8 @@ def make_skip(
                 "`target_psnr` is read off a model's calibration for a number of steps, which is not known here: give "
                 "it to `generate`, or give `tolerance`"
             )
+        if values.get("early_exit") or values.get("exit_threshold") is not None:
+            raise ConfigError("`target_psnr` is calibrated for skipping alone; give it without `early_exit`")
         of_goal = target_fields(model, scheduler, num_inference_steps, target, calibration)
     return SkipConfig(**(of_goal | values))
 

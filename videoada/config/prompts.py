@@ -23,6 +23,8 @@ OTHER_NAMES = {
     "frames": "num_frames", "id": "id", "size": "size",
 }  # fmt: skip
 COLUMNS = {name: name for name in RunSettings.model_fields if said_of(name).get("column")} | OTHER_NAMES
+COMMON = ("prompt", "negative_prompt", "image", "seed", "steps", "guidance_scale", "num_frames", "height", "width",
+          "fps", "scheduler", "quality", "tolerance", "threshold", "policy", *OTHER_NAMES)  # fmt: skip
 CAMERA = re.compile(r", camera (pans|tilts|zooms|static)\b.*$")  # VBench-I2V: the same image, other camera motions
 
 
@@ -71,6 +73,15 @@ def read_requests(path: str | Path, *, first_seed: int = 0, **common: Any) -> li
     requests = []
     for i, entry in enumerate(read_entries(path)):
         fields = {{"steps": "num_inference_steps"}.get(name, name): value for name, value in entry.fields.items()}
+        for name in fields:
+            if name not in GenerationConfig.model_fields:
+                raise PromptError(
+                    f"{path}, line {entry.line}: the column '{name}' is for rendering; here it is not used"
+                )
+        if common.get("step_policy") and "num_inference_steps" in fields:
+            raise PromptError(
+                f"{path}, line {entry.line}: a step policy chooses the steps; leave the column 'steps' out"
+            )
         try:
             requests.append(GenerationConfig(**({"seed": first_seed + i} | common | fields)))
         except ConfigError as error:
@@ -175,7 +186,9 @@ def _column(key: str) -> str | None:
     name = key.strip().lower().replace("-", "_").replace(" ", "_")
     if name in COLUMNS:
         return COLUMNS[name]
-    if near := difflib.get_close_matches(name, COLUMNS, n=1, cutoff=0.8):
+    near = difflib.get_close_matches(name, COMMON, n=1, cutoff=0.8)
+    near = near or difflib.get_close_matches(name, COLUMNS, n=1, cutoff=0.9)  # `prediction` is no slip of `predictor`
+    if near:
         raise ValueError(f"unknown key '{key[:60]}'; did you mean '{near[0]}'?")
     return None
 
@@ -192,18 +205,18 @@ def _typed(name: str, value: Any) -> Any:
         try:
             number = float(value) if kind is float or isinstance(value, float) else int(value)
         except (TypeError, ValueError, OverflowError):
-            raise ValueError(f"`{name}`: {str(value)[:40]!r} is no number") from None
+            raise ValueError(f"column '{name}': {str(value)[:40]!r} is no number") from None
         if isinstance(value, bool) or (kind is int and number != value and not isinstance(value, str)):
-            raise ValueError(f"`{name}`: {value!r} is no whole number")
+            raise ValueError(f"column '{name}': {value!r} is no whole number")
         return int(number) if kind is int and number == number and abs(number) < 1e300 else number
     if kind is bool:
         if isinstance(value, bool) or str(value).strip().lower() in ("true", "false", "1", "0", "yes", "no"):
             return value if isinstance(value, bool) else str(value).strip().lower() in ("true", "1", "yes")
-        raise ValueError(f"`{name}`: {str(value)[:40]!r} is neither true nor false")
+        raise ValueError(f"column '{name}': {str(value)[:40]!r} is neither true nor false")
     if name == "mask" and isinstance(value, list):
         return value
     if name == "id" and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        raise ValueError(f"`{name}`: {str(value)[:40]!r} is no text")
+        raise ValueError(f"column '{name}': {str(value)[:40]!r} is no text")
     return value

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from videoada.config.frozen import FrozenConfig, one_of
-from videoada.config.shipped import LEVELS, read_shipped, shipped_names
+from videoada.config.shipped import read_shipped, shipped_names
 from videoada.errors import ConfigError
 
 QUALITIES = ("near-lossless", "high", "balanced", "fast")
@@ -87,7 +87,7 @@ def _mean(block: Sequence[tuple[float, float]]) -> float:
 
 @functools.cache
 def _qualities() -> dict[str, Any]:
-    return read_shipped(LEVELS)  # once: a prompt file may name a level in each of its rows
+    return read_shipped("quality")  # once: a prompt file may name a level in each of its rows
 
 
 def quality_fields(name: str) -> dict[str, Any]:

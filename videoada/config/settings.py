@@ -16,8 +16,8 @@ from pydantic import Field, field_validator
 from videoada.config.frozen import FrozenConfig
 from videoada.config.goals import GOALS, SKIP_FIELDS, WAY_FIELDS, make_skip
 from videoada.config.mask import read_mask
-from videoada.config.run import DEFAULT_MODEL, GenerationConfig, LoadConfig, SchedulerName, SkipConfig
-from videoada.config.shipped import read_configuration
+from videoada.config.run import DEFAULT_MODEL, NAMED_BY, GenerationConfig, LoadConfig, SchedulerName, SkipConfig
+from videoada.config.shipped import RUNS, read_configuration
 from videoada.errors import ConfigError
 
 MAX_STEPS = 50  # of the full run, which a step policy's choices are measured against
@@ -165,9 +165,8 @@ class RunSettings(FrozenConfig):
 
     def skip(self) -> SkipConfig:
         """When to skip: what the quality or the target stands for, then what is named, then the policy's defaults."""
-        if self.target_psnr is not None and (self.steps == "auto" or self.early_exit):
-            without = "`steps=auto`" if self.steps == "auto" else "`early_exit`"
-            raise ConfigError(f"`target_psnr` is calibrated for skipping alone; give it without {without}")
+        if self.target_psnr is not None and self.steps == "auto":
+            raise ConfigError("`target_psnr` is calibrated for skipping alone; give it without `steps=auto`")
         if self.mask is not None and self.steps == "auto":
             raise ConfigError(
                 "a mask says which of the steps are computed, and `steps=auto` how many there are: give one"
@@ -218,21 +217,35 @@ def kind_of(name: str) -> type:
 
 
 def merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """`values` updated with `given`, less the values that only the replaced skipping policy or step policy used."""
+    """`values` updated with `given`, less what only the replaced policy, step policy or model used.
+
+    A goal replaces the other goals; the rest of what `values` say of skipping stays where the policy stays the same.
+    """
     values = dict(values)
     if given.keys() & {"policy", "every", "mask", *GOALS}:
-        for name in WAY_FIELDS + GOALS:
+        same = policy_of(values) == policy_of(given)
+        for name in GOALS if same else WAY_FIELDS + GOALS:
             values.pop(name, None)
     elif "predictor" in given:
         values.pop("damping", None)
     if given.get("steps", "auto") != "auto" and "step_policy" not in given:
         values.pop("step_policy", None)  # which chooses the number of steps itself
+    if given.get("model", values.get("model")) != values.get("model"):  # they were of the other model
+        for name in ("revision", "variant", "calibration"):
+            values.pop(name, None)
     return values | given
 
 
-def read_settings(path: str | Path) -> dict[str, Any]:
+def policy_of(values: dict[str, Any]) -> str:
+    """The policy that settings name, or that follows from those that are given."""
+    if values.get("policy") is not None:
+        return str(values["policy"])
+    return next((policy for field, policy in NAMED_BY.items() if values.get(field) is not None), "error-controlled")
+
+
+def read_settings(path: str | Path, names: tuple[str, ...] = RUNS) -> dict[str, Any]:
     """The keys and values of a YAML file or of a shipped configuration (`example`), keys with underscores.
 
-    Raises ConfigError for what is neither.
+    `names` are the shipped ones that fit. Raises ConfigError for what is neither.
     """
-    return {key.replace("-", "_"): value for key, value in read_configuration(path).items()}
+    return {key.replace("-", "_"): value for key, value in read_configuration(path, names).items()}

@@ -12,7 +12,6 @@ from videoada.config.yamlfile import parse_yaml, read_yaml
 from videoada.errors import ConfigError
 
 DATA = files("videoada.config") / "data"
-LEVELS = "quality"  # what the quality levels stand for: no configuration of a command
 
 
 @functools.cache
@@ -26,15 +25,19 @@ def read_shipped(name: str) -> dict[str, Any]:
     return parse_yaml((DATA / f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
 
 
-def read_configuration(path: str | Path) -> dict[str, Any]:
-    """The keys and values of a YAML file, or of the shipped configuration of that name, such as `example`.
+# By what they are for: settings of a run, and limits of `videoada check`. What the quality levels are is for neither.
+LIMITS = ("coherence",)
+RUNS = tuple(name for name in shipped_names() if name not in (*LIMITS, "quality"))
+
+
+def read_configuration(path: str | Path, names: tuple[str, ...] = RUNS) -> dict[str, Any]:
+    """The keys and values of a YAML file, or of the shipped configuration of that name, one of `names`.
 
     A file wins. Raises ConfigError for what is neither.
     """
     named = Path(path).name == str(path)  # no folder part
     if not named or (os.path.exists(path) and not os.path.isdir(path)):
         return read_yaml(path)
-    names = [name for name in shipped_names() if name != LEVELS]
     name = str(path).removesuffix(".yaml")
     if name not in names:
         raise ConfigError(f"there is no file {str(path)[:100]!r}; configurations that ship are {', '.join(names)}")

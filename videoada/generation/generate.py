@@ -94,6 +94,8 @@ def skip_of(
     kinds = {(request.scheduler, request.num_inference_steps) for request in requests}
     if fields.get("target_psnr") is not None and len(kinds) > 1:
         raise ConfigError("`target_psnr` is read off a curve of one scheduler and number of steps; the requests differ")
+    if fields.get("target_psnr") is not None and any(request.step_policy for request in requests):
+        raise ConfigError("`target_psnr` is calibrated for skipping alone; give it without `step_policy`")
     scheduler, steps = next(iter(kinds), ("ddim", None))
     return make_skip(fields, model=model_info(pipe).name, scheduler=scheduler, num_inference_steps=steps)
 

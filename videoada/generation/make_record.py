@@ -6,8 +6,9 @@ import sys
 from typing import Any
 
 import torch
+from PIL import Image
 
-from videoada.config.run import GenerationConfig, SkipConfig
+from videoada.config.run import POLICY_DEFAULTS, GenerationConfig, SkipConfig, is_hash
 from videoada.learned.early_exit import exit_record
 from videoada.learned.exit_network import ExitTrace
 from videoada.learned.parts import EXIT_HEADS
@@ -84,7 +85,8 @@ def _warnings(
     if unknown := unknown_words(pipe, f"{request.prompt} {request.negative_prompt or ''}"):
         warnings.append(f"the model has never seen: {', '.join(unknown)}")
     if skip.skips:
-        if trace.num_predictions[index] == trace.num_steps and trace.num_steps > 1:
+        saved = trace.rows_of(index) < trace.rows_per_prediction * trace.num_steps
+        if skip.limit is not None and not saved and trace.num_steps > 1:
             warnings.append(
                 f"no step was skipped: nothing was saved on this prompt; raise the {skip.limit_name} to skip more"
             )
@@ -104,19 +106,26 @@ def _not_used(request: GenerationConfig, skip: SkipConfig, trace: StepTrace, lef
     """What was asked for and could have no effect on this run."""
     unused = []
     if request.guidance_scale <= 1 and request.negative_prompt:
-        unused.append(
-            "negative_prompt: without guidance (a guidance_scale of 1 or less) there is nothing to keep away from"
-        )
+        unused.append("`negative_prompt`: without guidance (a `guidance_scale` of 1 or less) it has no effect")
     if skip.guidance_tolerance and trace.rows_per_prediction < 2:
-        unused.append("guidance_tolerance: the network is not called with both guidance halves at once")
+        unused.append("`guidance_tolerance`: the network is not called with both guidance halves at once")
+    if not skip.skips:
+        own = POLICY_DEFAULTS[skip.policy]
+        for name in ("predictor", "damping", "corrector"):
+            if name in skip.model_fields_set and getattr(skip, name) not in (own.get(name), None, False, "hold"):
+                unused.append(f"`{name}`: no step is skipped")
     if left and not left["threshold"]:
-        unused.append("early_exit: an exit_threshold of 0 leaves nowhere")
+        unused.append("`early_exit`: an `exit_threshold` of 0 leaves nowhere")
     return unused
 
 
 def differs(record: RunRecord, pipe: Any, image: str | None, skip: SkipConfig) -> bool:
     """Whether weights, image or exit heads are known to differ from those of the record."""
-    pairs = [(record.model.weights_sha256, model_info(pipe).weights_sha256), (record.image_sha256, fingerprint(image))]
+    now = fingerprint(image)
+    if image is not None and is_hash(record.request.image):  # which was of the picture's pixels, not of a file
+        with Image.open(image) as opened:
+            now = fingerprint(opened)
+    pairs = [(record.model.weights_sha256, model_info(pipe).weights_sha256), (record.image_sha256, now)]
     if skip.early_exit:
         pairs.append(((record.early_exit or {}).get("heads_sha256"), EXIT_HEADS.sha256(pipe, skip.exit_heads)))
     return any(before and now and before != now for before, now in pairs)

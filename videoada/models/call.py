@@ -40,7 +40,7 @@ def check_request(pipe: Any, request: GenerationConfig) -> None:
             f"{name} generates from text alone; leave the image out, or use an image-to-video model such as tiny-i2v"
         )
     if request.image is None and "image" in parameters:
-        raise ConfigError(f"{name} generates from an image and a prompt; give `image=FILE`")
+        raise ConfigError(f"{name} generates from an image and a prompt; give it an `image`")
     if request.target_fps is not None and "target_fps" not in parameters:
         raise ConfigError(f"{name} has no `target_fps`; it is a condition of I2VGen-XL")
     factor = getattr(pipe, "vae_scale_factor", 8)

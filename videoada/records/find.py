@@ -29,8 +29,9 @@ def find_record(path: str | Path) -> RunRecord:
                 return RunRecord.model_validate_json(text)
             except ValidationError as error:
                 first = error.errors()[0]
-                where = ".".join(str(part) for part in first["loc"])
-                raise PromptError(f"{file} holds no run record of this version: {where}: {first['msg']}") from None
+                where = "".join(f"{part}: " for part in first["loc"])
+                what = first["msg"].removeprefix("Value error, ").replace("`", "")  # nobody gave such a parameter
+                raise PromptError(f"{file} holds no run record of this version: {where}{what}") from None
     raise PromptError(f"{path} holds no run record, and {record_path(path).name} is not beside it")
 
 

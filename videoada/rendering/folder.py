@@ -59,7 +59,7 @@ class RenderFolder:
         with self.holding(SETTINGS):
             kept = read_json(self.path / SETTINGS)
             other = sorted(name for name in kept.keys() | settings.keys() if kept.get(name) != settings.get(name))
-            differences = ", ".join(f"{n} {_short(kept.get(n))}" for n in other[:4])
+            differences = ", ".join(f"`{n}={_short(kept.get(n))}`" for n in other[:4])
             if kept and other and not overwrite and any(self.records(complete=False)):
                 raise ConfigError(
                     f"{self.path} holds videos of other settings ({differences}): name another folder, repeat its "

@@ -88,8 +88,17 @@ def plan_render(
         one_of("engine", engine, ENGINES)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    least = {"samples_per_prompt": 1, "limit": 1, "workers": 1, "max_retries": 0}
+    given = {"samples_per_prompt": samples_per_prompt, "limit": limit, "workers": workers, "max_retries": max_retries}
+    for name, value in given.items():
+        if value is not None and value < least[name]:
+            raise ConfigError(f"`{name}` must be at least {least[name]}, got {value}")
     settings = settings or RunSettings()
     settings.skip()
+    if settings.num_videos != 1:
+        raise ConfigError(
+            "`num_videos` is for one prompt; of a file, `samples_per_prompt` says how many videos of each"
+        )
     entries = read_entries(prompts, images)[:limit]
     ending = "" if format == "frames" else f".{format}"
     jobs = plan_jobs(
@@ -136,6 +145,9 @@ def render_prompts(
 def _settings(settings: RunSettings | None, fields: dict[str, Any]) -> RunSettings:
     if settings is not None and fields:
         raise ConfigError(f"give RunSettings or its fields, not both (`{next(iter(fields))}`)")
+    for name in ("prompt", "image"):
+        if name in fields:
+            raise ConfigError(f"the prompt file says each video's `{name}`: leave it out")
     return settings or RunSettings(**fields)
 
 

@@ -106,5 +106,5 @@ class StepTraining(FrozenConfig):
 
 def _file_that_ships(folder: str, model: str, instead: Path | None = None) -> Path:
     if instead is None and model != DEFAULT_MODEL:
-        raise ConfigError(f"name the file to write with out: the one that ships is for {DEFAULT_MODEL}")
+        raise ConfigError(f"name the file to write as `out`: the one that ships is for {DEFAULT_MODEL}")
     return instead or ASSETS / folder / f"{model}.safetensors"
