@@ -6,7 +6,7 @@ from generators.tables import table
 
 from videoada.config.prompts import COLUMNS, ENDINGS, OTHER_NAMES
 from videoada.config.settings import RunSettings, kind_of, said_of
-from videoada.config.shipped import LEVELS, read_shipped, shipped_names
+from videoada.config.shipped import read_shipped, shipped_names
 
 TOP = """# Forms of input
 
@@ -106,5 +106,5 @@ def settings(names: list[str]) -> str:
 
 def shipped() -> list[str]:
     """A row for each configuration that ships: its name and its keys."""
-    names = [name for name in shipped_names() if name != LEVELS]
+    names = [name for name in shipped_names() if name != "quality"]
     return [f"`{name}` | {', '.join(f'`{key}`' for key in read_shipped(name))}" for name in names]

@@ -10,6 +10,8 @@ from conftest import PROMPTS
 
 import videoada
 from videoada import GenerationConfig, SkipConfig
+from videoada.benchmarks.benchmark import digest
+from videoada.benchmarks.methods import Method
 from videoada.benchmarks.timing import in_turn, time_pairs
 
 
@@ -78,3 +80,9 @@ def test_a_pair_counts_as_a_run_alone_does_and_leaves_the_pipeline_as_it_was(pip
     assert result.predictions == record.num_predictions < 16
     assert 0 < result.policy_share < 1
     assert kinds == (type(pipe.unet), type(pipe.scheduler))
+
+
+def test_a_cells_hash_is_also_of_how_the_model_was_loaded(pipe):
+    before = digest(Method(family="full", knob=""), pipe)
+    other = videoada.load_pipeline("tiny-t2v", device="cpu", vae_tiling=True)
+    assert digest(Method(family="full", knob=""), other) != before

@@ -11,7 +11,7 @@ from videoada.cli import app
 from videoada.cli.app import as_flags
 from videoada.config.prompts import COLUMNS, read_entries
 from videoada.config.run import GenerationConfig, LoadConfig, SkipConfig
-from videoada.config.settings import RunSettings, said_of
+from videoada.config.settings import RunSettings, merged, said_of
 
 SETTINGS = {name for name in RunSettings.model_fields if said_of(name)}
 OF_A_VIDEO = {"prompt", "image", "num_videos"}
@@ -71,7 +71,51 @@ def test_a_row_that_is_neither_true_nor_false_is_one_line(tmp_path, capsys):
         ("`save_statistics` keeps", "--save-stats keeps"),
         ("as `videoada train exits` does", "as `videoada train exits` does"),
         ("`UNet`", "`UNet`"),
+        ("pass `low_cpu_mem_usage=False` to `from_pretrained`", "pass `low_cpu_mem_usage=False` to `from_pretrained`"),
     ],
 )
 def test_parameters_become_flags(message, shown):
     assert as_flags(message) == shown
+
+
+@pytest.mark.parametrize(
+    ("values", "given", "left"),
+    [
+        ({"tolerance": 0.1, "max_skip_steps": 2, "corrector": False}, {"tolerance": 0.3},
+         {"tolerance": 0.3, "max_skip_steps": 2, "corrector": False}),  # the policy stays the same
+        ({"quality": "fast", "guidance_tolerance": 0.1}, {"tolerance": 0.3},
+         {"tolerance": 0.3, "guidance_tolerance": 0.1}),
+        ({"threshold": 0.1, "max_skip_steps": 2}, {"tolerance": 0.3}, {"tolerance": 0.3}),
+        ({"policy": "third-order", "threshold": 0.1, "warmup_steps": 5}, {"threshold": 0.2},
+         {"policy": "third-order", "threshold": 0.2, "warmup_steps": 5}),
+        ({"steps": "auto", "step_policy": "f"}, {"steps": 9}, {"steps": 9}),
+        ({"model": "a/b", "variant": "fp16", "revision": "x"}, {"model": "tiny-t2v"}, {"model": "tiny-t2v"}),
+        ({"model": "a/b", "variant": "fp16"}, {"model": "a/b"}, {"model": "a/b", "variant": "fp16"}),
+    ],
+)  # fmt: skip
+def test_what_is_given_replaces_only_what_it_contradicts(values, given, left):
+    assert merged(values, given) == left
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--batch-size", "0"], "--batch-size: Input should be greater"),
+        (["--families", "x"], "--families is for a --preset"),
+        (["--budgets", "nonsense"], "--budgets is for a --preset"),
+        (["--limit", "2"], "--limit is of a file of --prompts"),
+        (["--preset", "quality", "--pairs", "2"], "--pairs is for timing"),
+        (["--preset", "quality", "--max-skip-steps", "2"], "--max-skip-steps is for timing"),
+    ],
+)
+def test_options_of_benchmark_that_would_be_ignored_are_refused(capsys, arguments, problem):
+    code, _, err = run(capsys, "benchmark", *arguments)
+    assert (code, err.count("\n"), problem in err) == (2, 1, True), err
+
+
+def test_columns_that_a_command_does_not_use_are_refused(tmp_path, capsys):
+    (tmp_path / "p.csv").write_text(f'prompt,tolerance\n"{PROMPTS[0]}",0.1\n')
+    code, _, err = run(capsys, "benchmark", "--prompts", str(tmp_path / "p.csv"))
+    assert (code, err.count("\n"), "line 2: the column 'tolerance' is for rendering" in err) == (2, 1, True)
+    (tmp_path / "p.csv").write_text(f'prompt,prediction\n"{PROMPTS[0]}",x\n')
+    assert [entry.fields for entry in read_entries(tmp_path / "p.csv")] == [{"prompt": PROMPTS[0]}]

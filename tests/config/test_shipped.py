@@ -9,13 +9,13 @@ from conftest import ROOT
 
 from videoada.config.quality import QUALITIES, quality_fields, read_calibration
 from videoada.config.settings import RunSettings, read_settings
-from videoada.config.shipped import read_shipped, shipped_names
+from videoada.config.shipped import LIMITS, RUNS, read_shipped, shipped_names
 from videoada.errors import ConfigError
 from videoada.media.video import Video
 from videoada.metrics import CoherenceLimits
 from videoada.shapes import render
 
-CONFIGURATIONS = [name for name in shipped_names() if name != "quality"]
+CONFIGURATIONS = [*RUNS, *LIMITS]
 
 
 def test_configs_are_links_into_the_package():
@@ -29,8 +29,8 @@ def test_configs_are_links_into_the_package():
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_each_loads_by_name(name):
-    values = read_settings(name)
-    assert values == read_settings(f"{name}.yaml") == read_settings(ROOT / "configs" / f"{name}.yaml")
+    values = read_settings(name, CONFIGURATIONS)
+    assert values == read_settings(f"{name}.yaml", CONFIGURATIONS) == read_settings(ROOT / "configs" / f"{name}.yaml")
     if name == "coherence":
         assert CoherenceLimits(**values) == CoherenceLimits()
     else:
@@ -56,13 +56,15 @@ def test_a_file_wins_over_a_name_and_a_folder_does_not(tmp_path, monkeypatch):
     assert read_settings("tiny-t2v")["steps"] == 50
 
 
-@pytest.mark.parametrize("name", ["exmaple", "mine.yaml", "quality", "quality.yaml", "..", "x" * 5000, "a\nb", "a\0"])
+@pytest.mark.parametrize(
+    "name", ["exmaple", "mine.yaml", "quality", "quality.yaml", "coherence", "..", "x" * 5000, "a\nb", "a\0"]
+)
 def test_unknown_names_are_told_what_ships(name):
     with pytest.raises(ConfigError) as error:
         read_settings(name)
     text = str(error.value)
     assert text.startswith("there is no file '")
-    assert text.endswith(", ".join(CONFIGURATIONS))
+    assert text.endswith(", ".join(RUNS))
     assert len(text.splitlines()) == 1
     assert len(text) < 400
 

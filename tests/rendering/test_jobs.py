@@ -109,7 +109,7 @@ def test_overrides(tmp_path):
         ("p.jsonl", '{"seed": 3}', "line 1: it has no prompt"),
         ("p.jsonl", '{"prompt": " "}', "line 1: the prompt is empty"),
         ("p.jsonl", '{"prompt": "x", "seed": true}', "no whole number"),
-        ("p.jsonl", '{"prompt": "x", "seed": 1e400}', "line 1: column 'seed'"),
+        ("p.jsonl", '{"prompt": "x", "seed": 1e400}', "line 1: --seed"),
         ("p.json", '{"prompt": "x"}', "holds a list"),
         ("p.json", '[\n {"prompt": "x"},\n {"prompt": ""}\n]', "line 3: the prompt is empty"),
         ("p.json", '[\n {"prompt": "x"},\n {"prompt"\n]', "line 4"),

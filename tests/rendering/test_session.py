@@ -52,6 +52,10 @@ def test_what_a_render_would_take_writes_nothing(two_prompts, tmp_path):
     [
         ({"naming": "name"}, "unknown naming 'name'"),
         ({"format": "avi"}, "unknown format"),
+        ({"limit": 0}, "`limit` must be at least 1, got 0"),
+        ({"workers": -3}, "`workers` must be at least 1"),
+        ({"num_videos": 3}, "`num_videos` is for one prompt"),
+        ({"prompt": "x"}, "the prompt file says each video's `prompt`"),
         ({"shard": "3/2"}, "`shard=3/2`"),
         ({"shard": "x"}, "`shard`: give I/N"),
         ({"tolerence": 0.1}, "unknown key 'tolerence'; the nearest are tolerance"),
@@ -97,6 +101,8 @@ def test_skip_steps_takes_a_quality(pipe):
         ({"quality": "best"}, "unknown quality 'best'"),
         ({"skip": SkipConfig(), "tolerance": 0.1}, r"give `skip` or its fields, not both"),
         ({"target_psnr": 40, "num_inference_steps": 6}, "the run is of tiny-t2v, ddim, 6;"),
+        ({"target_psnr": 40, "early_exit": True}, "give it without `early_exit`"),
+        ({"target_psnr": 40, "step_policy": "shipped"}, "give it without `step_policy`"),
         ({"quality": "high", "threshold": 0.1}, "say the same thing"),
     ],
 )
