@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint docs wheel bench clean
+.PHONY: demo test test-docs test-slow lint docs wheel bench clean
 
 demo: $(READY)
 	$(BIN)/videoada generate --prompt "a red circle moving right on a black background" --seed 7 --output demo.mp4
@@ -13,6 +13,10 @@ demo: $(READY)
 # A test file is one process's, two run at once; one thread for each, or both fight for the cores.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The blocks of all pages of the documentation; `make test` runs those of the first pages alone.
+test-docs: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow tests/test_docs.py
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

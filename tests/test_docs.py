@@ -97,7 +97,13 @@ def run_blocks(blocks, name, folder):
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=SECONDS)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+# Pages whose blocks take seconds; the others take minutes together, and CI runs them by themselves.
+QUICK = ("README.md", "index.md", "extend.md", "contributing.md", "how-it-decides.md")
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, marks=() if p.name in QUICK else pytest.mark.slow, id=p.name) for p in PAGES]
+)
 def test_blocks_of_a_page_run(page, tmp_path):
     shutil.copytree(ROOT / "samples", tmp_path / "samples")
     prompts = (ROOT / "samples" / "prompts.txt").read_text(encoding="utf-8").splitlines()

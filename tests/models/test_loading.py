@@ -213,7 +213,7 @@ def test_options_that_cannot_be_met(tmp_path, capsys, options, part):
 def test_an_image_for_text_to_video_and_none_for_image_to_video(folders, tmp_path, capsys):
     image = str(folders["i2vgen-xl"].parent / "image.png")
     assert "text alone" in refused(capsys, tmp_path, "--image", image)
-    assert "--image FILE" in refused(capsys, tmp_path, "--model", str(folders["i2vgen-xl"]))
+    assert "give it an --image" in refused(capsys, tmp_path, "--model", str(folders["i2vgen-xl"]))
 
 
 @pytest.mark.parametrize(

@@ -74,9 +74,10 @@ def test_other_settings_are_refused(alone, prompt_file, tmp_path, capsys):
     shutil.copytree(alone, out)
     before = contents(out)
     for flags, what in (
-        (["--format", "mkv", "--quality", "fast"], "quality"), ([], "format mkv"),
-        (["--format", "mkv", "--naming", "vbench"], "naming id"),
-        (["--format", "mkv", "--naming", "slug"], "naming id"), (["--format", "mkv", "--seed", "4"], "seed not given"),
+        (["--format", "mkv", "--quality", "fast"], "quality"), ([], "--format mkv"),
+        (["--format", "mkv", "--naming", "vbench"], "--naming id"),
+        (["--format", "mkv", "--naming", "slug"], "--naming id"),
+        (["--format", "mkv", "--seed", "4"], "--seed not given"),
     ):  # fmt: skip
         code, _, err = here(capsys, prompt_file, out, *flags)
         assert (code, what in err) == (2, True), err

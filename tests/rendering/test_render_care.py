@@ -72,7 +72,7 @@ def test_two_commands_with_other_settings_begun_together(tmp_path):
     first.settle({"seed": 0})
     second.settle({"seed": 0})
     for overwrite in (False, True):
-        with pytest.raises(ConfigError, match=r"another command is rendering .*seed 0"):
+        with pytest.raises(ConfigError, match=r"another command is rendering .*`seed=0`"):
             second.settle({"seed": 1}, overwrite)
     first.close()
     second.settle({"seed": 1})  # nothing was drawn, and nobody is there

@@ -59,7 +59,7 @@ class RenderFolder:
         with self.holding(SETTINGS):
             kept = read_json(self.path / SETTINGS)
             other = sorted(name for name in kept.keys() | settings.keys() if kept.get(name) != settings.get(name))
-            differences = ", ".join(f"`{n}={_short(kept.get(n))}`" for n in other[:4])
+            differences = ", ".join(_kept_as(n, kept.get(n)) for n in other[:4])
             if kept and other and not overwrite and any(self.records(complete=False)):
                 raise ConfigError(
                     f"{self.path} holds videos of other settings ({differences}): name another folder, repeat its "
@@ -258,5 +258,6 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _short(value: Any) -> str:
-    return str(value if value is not None else "not given")[:40]
+def _kept_as(name: str, value: Any) -> str:
+    """A setting of the videos that are there, as messages show it."""
+    return f"`{name}` not given" if value is None else f"`{name}={str(value)[:40]}`"
