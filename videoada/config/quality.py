@@ -112,7 +112,7 @@ def target_fields(
         if shipped not in shipped_names():
             raise ConfigError(
                 f"there is no calibration for '{model}': make one with `videoada calibrate --model {model} --prompts "
-                f"FILE --target-psnr {target_psnr:g}`, and give it as `config`"
+                f"FILE --target-psnr {target_psnr:g}` for `generate` and `render` --config, or give `tolerance`"
             )
         calibration = read_shipped(shipped).get("calibration")
     found = read_calibration(calibration)
