@@ -10,7 +10,10 @@ ASSETS = Path(__file__).parent.parent / "assets"
 
 @dataclass(frozen=True)
 class KnownModel:
-    """`source` is a folder name under assets/ for an embedded model, a hub id otherwise; `size` is its videos'."""
+    """`source` is a folder name under assets/ for an embedded model, a hub id otherwise; `size` is its videos'.
+
+    The numbers are the settings recommended for it, which a run takes where nothing is said.
+    """
 
     name: str
     task: str
@@ -19,6 +22,10 @@ class KnownModel:
     needs: str
     size: str
     embedded: bool = False
+    num_inference_steps: int = 50
+    guidance_scale: float = 9.0
+    num_frames: int = 16
+    fps: int = 8
 
     @property
     def location(self) -> str:
@@ -35,6 +42,11 @@ KNOWN = {
         KnownModel(
             "tiny-i2v", "image to video", "tiny-i2v", "Apache-2.0",
             needs="nothing: it is inside the package and runs on a CPU", size="64×64, 16 frames", embedded=True,
+        ),
+        KnownModel(
+            "emoji-t2v", "text to video", "emoji-t2v", "MIT",
+            needs="nothing: it is inside the package and runs on a CPU", size="128×128, 16 frames", embedded=True,
+            guidance_scale=6.0,
         ),
         KnownModel(
             "modelscope-t2v", "text to video", "ali-vilab/text-to-video-ms-1.7b", "CC-BY-NC-4.0",
