@@ -43,8 +43,11 @@ def test_quality_levels_are_ordered_and_balanced_is_the_default():
         ({"target_psnr": 36, "calibration": {"curve": 3}}, "holds no calibration"),
         ({"target_psnr": 36, "calibration": {}}, "holds no calibration"),
         ({"target_psnr": 36, "calibration": {"curve": [{"tolerance": 0}]}}, "holds no calibration"),
-        ({"target_psnr": 36, "steps": 20, "calibration": "FOUND"}, "is of tiny-t2v, ddim, 50 steps"),
-        ({"target_psnr": 36, "scheduler": "euler", "calibration": "FOUND"}, "the run is of tiny-t2v, euler"),
+        ({"target_psnr": 36, "steps": 20, "calibration": "FOUND"}, "is of steps 50, and the run has 20"),
+        (
+            {"target_psnr": 36, "scheduler": "euler", "calibration": "FOUND"},
+            "is of scheduler ddim, and the run has",
+        ),
         ({"policy": "none", "guidance_tolerance": 0.1}, "goes with a policy that skips"),
         ({"tolerance": 0, "guidance_tolerance": 0.1}, "goes with a policy that skips"),
     ],

@@ -50,7 +50,9 @@ def test_the_record_says_what_ran(pipe):
         "policy": "third-order", "threshold": 3.0, "max_skip_steps": 4, "warmup_steps": 3, "final_steps": 1,
         "predictor": "hold", "corrector": False, "batch_decision": "prompt",
     }  # fmt: skip
-    assert record.request == videoada.GenerationConfig(prompt=PROMPTS[2], seed=5, **SMALL)
+    own = {"guidance_scale": 9.0, "fps": 8, "scheduler": "ddim"}  # the model's, as nothing was said
+    assert record.request == videoada.GenerationConfig(prompt=PROMPTS[2], seed=5, **SMALL | own)
+    assert record.model_defaults == list(own)
     assert (record.schema_version, record.load) == (2, videoada.LoadConfig(device="cpu"))
     assert set(record.seconds) == {"load", "encode", "denoise", "decode", "write", "total"}
     assert any("nothing, else" in w for w in record.warnings)

@@ -53,7 +53,7 @@ def test_a_run_is_saved_and_found_again_in_one_call_each(pipe, tmp_path):
 
 def test_request_skip_and_load_are_the_configurations_and_repeat_the_run(pipe):
     request = GenerationConfig(
-        prompt=PROMPTS[0], seed=5, num_inference_steps=12, num_frames=2, scheduler="dpm++", fps=9
+        prompt=PROMPTS[0], seed=5, num_inference_steps=12, guidance_scale=7, num_frames=2, scheduler="dpm++", fps=9
     )
     skip = SkipConfig(tolerance=0.08, max_skip_steps=3, guidance_tolerance=0.05)
     [(video, record)] = videoada.generate(pipe, [request], skip=skip)

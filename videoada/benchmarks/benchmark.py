@@ -26,7 +26,8 @@ from videoada.media.video import Video
 from videoada.metrics import check_coherence, paired_fidelity
 from videoada.models.denoisers import device_of, dtype_of
 from videoada.models.pipelines import load_config, model_info
-from videoada.shapes import agreement, measure, parse
+from videoada.models.recommended import with_recommended
+from videoada.shapes import agreement, is_scene, measure, parse
 
 REFERENCE_STEPS = 500
 
@@ -78,7 +79,7 @@ def benchmark(
     that fails inside diffusers (some schedulers do with some timesteps) is left out and reported to `on_failure`.
     """
     folder = results_folder(folder)
-    info = model_info(pipe)
+    info, requests = model_info(pipe), with_recommended(pipe, requests)
     _check_full_runs(pipe, requests, methods)
     _check_same(folder / f"requests-{model_folder(info.name)}.json", [_about(r) for r in requests])
     cells = {cell.key: cell for cell in read_cells(folder)}
@@ -222,7 +223,7 @@ def _measure(
     fidelity = paired_fidelity(generated.video.frames, full.video.frames)
     to_reference = paired_fidelity(generated.video.frames, reference.frames, flow=False) if reference else None
     agrees = None
-    if embedded:
+    if embedded and is_scene(request.prompt):
         agrees = sum(agreement(parse(request.prompt), measure(generated.video.frames)).values()) / 4
     return Cell(
         model=model, method=method.name, family=method.family, prompt=index, predictions=generated.predictions,

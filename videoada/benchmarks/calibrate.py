@@ -18,6 +18,7 @@ from videoada.generation.generate import check_request, generate
 from videoada.media.video import Video
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
 from videoada.models.pipelines import model_info
+from videoada.models.recommended import with_recommended
 
 TOLERANCES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 NOT_KEPT = {"prompt", "image", "num_videos", "seed", "batch_size", "device", "offload", "target_psnr", "calibration"}
@@ -46,7 +47,8 @@ def calibrate(
         raise ConfigError("give a target PSNR or a target speed-up, one of the two")
     if len(requests) < 3:
         raise ConfigError(f"a calibration needs three prompts, two to measure and one to check; got {len(requests)}")
-    if target_speedup is not None and not 1 <= target_speedup <= requests[0].num_inference_steps:
+    requests = with_recommended(pipe, requests)
+    if target_speedup is not None and not 1 <= target_speedup <= requests[0].num_steps:
         raise ConfigError(f"a target speed-up is from 1 to the number of steps, got {target_speedup:g}")
     if target_psnr is not None and not 0 < target_psnr < IDENTICAL:
         raise ConfigError(f"a target PSNR is between 0 and {IDENTICAL:g} dB, got {target_psnr:g}")
@@ -81,7 +83,8 @@ def calibrate(
 
     def so_far() -> Calibration:
         return Calibration(
-            model=model_info(pipe).name, scheduler=seen[0].scheduler, num_inference_steps=seen[0].num_inference_steps,
+            model=model_info(pipe).name, scheduler=seen[0].scheduler, num_inference_steps=seen[0].num_steps,
+            guidance_scale=seen[0].guidance_scale,
             prompts=len(seen), curve=tuple(curve),
         )  # fmt: skip
 

@@ -110,7 +110,7 @@ def _solve(pipe: Any, tolerance: float, requests: Sequence[GenerationConfig]) ->
     generated = []
     for request in requests:
         began = time.perf_counter()
-        with solved_adaptively(pipe, tolerance, num_steps=request.num_inference_steps) as calls:
+        with solved_adaptively(pipe, tolerance, num_steps=request.num_steps) as calls:
             [video], _ = call_pipeline(pipe, [request.model_copy(update={"num_inference_steps": 1})])
         seconds = time.perf_counter() - began
         generated.append(Generated(video, calls.calls, calls.rows, float(calls.rows), seconds, None, [True]))

@@ -27,6 +27,7 @@ from videoada.metrics.paired import IDENTICAL, paired_fidelity
 from videoada.models.call import call_pipeline
 from videoada.models.denoisers import device_of, dtype_of, names_of_denoisers
 from videoada.models.pipelines import model_info, scheduler_of
+from videoada.models.recommended import with_recommended
 from videoada.records.record import package_versions
 from videoada.skipping.skip_steps import skip_steps
 
@@ -108,11 +109,11 @@ def time_pairs(
     skip = skip or SkipConfig()
     if pairs < 1 or len(requests) < batch_size:
         raise ConfigError(f"a benchmark needs a pair or more and {batch_size} prompts a batch, got {len(requests)}")
-    requests = with_max_steps(pipe, requests)
+    requests = with_max_steps(pipe, with_recommended(pipe, requests))
     chosen = with_chosen_steps(pipe, requests)
     for request in chosen:
         check_request(pipe, request, skip)
-    batches = _batches([request.num_inference_steps for request in chosen], batch_size)
+    batches = _batches([request.num_steps for request in chosen], batch_size)
     if not batches:
         raise ConfigError(f"no {batch_size} prompts have equally many steps; give more prompts, or smaller batches")
 
@@ -137,7 +138,7 @@ def time_pairs(
         dtype=str(dtype_of(pipe)).removeprefix("torch."),
         batch_size=batch_size,
         pairs=pairs,
-        num_inference_steps=requests[0].num_inference_steps,
+        num_inference_steps=requests[0].num_steps,
         predictions=statistics.fmean(p.num_steps_full * p.rows / p.rows_full for p in measured),
         speedup=median(p.full / p.skipped for p in measured),
         ideal_speedup=median(p.full / p.ideal for p in measured),
@@ -187,7 +188,7 @@ def _timed(
 
         with (
             scheduler_of(pipe, batch[0].scheduler),
-            exits_of(pipe, skip, batch[0].guidance_scale > 1, heads),
+            exits_of(pipe, skip, batch[0].guided, heads),
             skip_steps(pipe, skip.steps_alone, on_step=on_step) as trace,
         ):
             trace.synchronize = True

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from videoada.cli.app import app
+from videoada.cli.options import option
+from videoada.config.settings import OWN
 
 EXAMPLES = """
 Examples:
@@ -23,9 +25,9 @@ def analyse(
     prompts: Annotated[Path, typer.Option(help="Prompts, one a line, or JSON Lines.")],
     model: Annotated[str, typer.Option(help="As for `videoada generate`.")] = "tiny-t2v",
     limit: Annotated[int, typer.Option(min=1, help="Only the first prompts: each takes thousands of calls.")] = 8,
-    steps: Annotated[int, typer.Option(min=8, help="Scheduler steps.")] = 50,
-    num_frames: Annotated[int, typer.Option(help="Frames of each video.")] = 16,
-    scheduler: Annotated[str, typer.Option(help="ddim, dpm++, unipc or euler.")] = "ddim",
+    steps: Annotated[int | None, option("Scheduler steps.", OWN, min=8)] = None,
+    num_frames: Annotated[int | None, option("Frames of each video.", OWN)] = None,
+    scheduler: Annotated[str | None, option("ddim, dpm++, unipc or euler.", OWN)] = None,
     predictor: Annotated[str, typer.Option(help="Approximates skipped predictions, for the oracle too.")] = "linear",
     corrector: Annotated[bool, typer.Option(help="Take skipped steps again, for the oracle and all.")] = True,
     max_skips: Annotated[int | None, typer.Option(min=1, help="Most steps that the oracle skips.")] = None,

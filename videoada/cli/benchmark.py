@@ -159,6 +159,7 @@ def _time(
 ) -> None:  # fmt: skip
     from videoada.benchmarks.timing import time_pairs
     from videoada.models.pipelines import load_pipeline
+    from videoada.models.recommended import with_recommended
 
     skip = settings.skip()
     pipe = load_pipeline(settings.model, settings.loading())
@@ -172,9 +173,13 @@ def _time(
         print(json.dumps(result.as_dict()))
         return
     psnr = "identical" if result.psnr is None else f"{result.psnr:.1f} dB"
+    scheduler = with_recommended(pipe, requests)[0].scheduler or "its own scheduler"
     name = f"{result.model}{' (small embedded model)' if result.embedded else ''}"
     for label, value in (
-        ("model", f"{name}, {requests[0].scheduler}, batch {batch_size}, {result.device} {result.dtype}"),
+        (
+            "model",
+            f"{name}, {scheduler}, batch {batch_size}, {result.device} {result.dtype}",
+        ),
         ("predictions", f"{result.predictions:.1f} of {result.num_inference_steps}"),
         ("speed-up", f"{result.speedup:.2f}× measured, {result.ideal_speedup:.2f}× ideal"),
         (

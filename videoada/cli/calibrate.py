@@ -49,6 +49,7 @@ def calibrate(
     from videoada.config.prompts import read_requests
     from videoada.errors import ConfigError
     from videoada.models.pipelines import load_pipeline, model_info
+    from videoada.models.recommended import filled
 
     check_configuration(output)
     target_psnr = given.pop("target_psnr", None)
@@ -59,6 +60,7 @@ def calibrate(
     requests = read_requests(prompts, first_seed=settings.seed, **common)[:limit]
     console = Console(stderr=True, highlight=False, quiet=quiet)
     pipe = load_pipeline(settings.model, settings.loading())
+    settings = filled(settings, pipe)
     tolerance, found = find(
         pipe, requests, target_psnr=target_psnr, target_speedup=target_speedup, batch_size=settings.batch_size,
         on_run=lambda text: console.print(text, style="dim"),

@@ -67,6 +67,7 @@ def generate(
 
     from videoada.config.settings import RunSettings, merged, read_settings
     from videoada.media.outputs import check_output, compared_path, output_paths
+    from videoada.models.recommended import filled
     from videoada.records.find import find_record, settings_of
 
     if config and from_record:
@@ -78,7 +79,7 @@ def generate(
     if print_config:
         if settings.prompt is not None:
             settings.requests()
-        print(settings.to_yaml(), end="")
+        print(filled(settings).to_yaml(), end="")
         return
     paths = output_paths(output, len(settings.requests()))
     for path in paths:
@@ -107,6 +108,7 @@ def _run(
     from videoada.generation.side_by_side import side_by_side
     from videoada.media.outputs import compared_path
     from videoada.models.pipelines import load_pipeline, model_info
+    from videoada.models.recommended import filled
     from videoada.records.save import save_run
 
     began = time.perf_counter()
@@ -117,7 +119,7 @@ def _run(
     for request in requests:
         check_request(pipe, request, skip)
     info = model_info(pipe)
-    what = ", a small embedded model (64×64 shapes; see `videoada models` for real ones)" if info.embedded else ""
+    what = ", a small embedded model (see `videoada models` for real ones)" if info.embedded else ""
     console.print(f"model: {escape(info.name)}{what}, licence {escape(info.licence or 'not known')}")
     if repeated and differs(repeated, pipe, settings.image, skip):
         console.print(
@@ -126,7 +128,7 @@ def _run(
 
     for first in range(0, len(requests), settings.batch_size):
         batch = requests[first : first + settings.batch_size]
-        with step_bar(console, settings.max_steps) as on_step:
+        with step_bar(console, filled(settings, pipe).max_steps or 1) as on_step:
             if compare:
                 comparisons = run_both(pipe, batch, skip=skip, batch_size=settings.batch_size, on_step=on_step)
                 results = [(c.video, c.record) for c in comparisons]

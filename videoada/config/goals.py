@@ -16,12 +16,14 @@ WAY_FIELDS = tuple(name for name in SKIP_FIELDS if name not in EXIT_FIELDS)  # o
 
 
 def make_skip(
-    values: Mapping[str, Any], *, model: str | None = None, scheduler: str = "ddim",
-    num_inference_steps: int | None = None, calibration: Mapping[str, Any] | None = None,
+    values: Mapping[str, Any], *, model: str | None = None, scheduler: str | None = None,
+    num_inference_steps: int | None = None, guidance_scale: float | None = None,
+    calibration: Mapping[str, Any] | None = None,
 ) -> SkipConfig:  # fmt: skip
     """The SkipConfig of `values`: SkipConfig's fields, or a `quality` or a `target_psnr` in dB with some of them.
 
-    What is None is left out. A target needs the model's name and its number of steps, for which there is a calibration.
+    What is None is left out. A target needs the model's name, for which there is a calibration; `scheduler` and
+    `num_inference_steps` of None are the model's own, of which a calibration is.
     Raises ConfigError for an unknown name, for two goals, and for a target without a calibration.
     """
     values = {name: value for name, value in values.items() if value is not None}
@@ -35,14 +37,17 @@ def make_skip(
     if quality is not None:
         of_goal = quality_fields(quality)
     elif target is not None:
-        if model is None or num_inference_steps is None:
+        if model is None:
             raise ConfigError(
-                "`target_psnr` is read off a model's calibration for a number of steps, which is not known here: give "
-                "it to `generate`, or give `tolerance`"
+                "`target_psnr` is read off the calibration of a model, which is not known here: give it to `generate`, "
+                "or give `tolerance`"
             )
         if values.get("early_exit") or values.get("exit_threshold") is not None:
             raise ConfigError("`target_psnr` is calibrated for skipping alone; give it without `early_exit`")
-        of_goal = target_fields(model, scheduler, num_inference_steps, target, calibration)
+        of_goal = target_fields(
+            model, target, calibration, scheduler=scheduler, num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+        )  # fmt: skip
     return SkipConfig(**(of_goal | values))
 
 

@@ -30,8 +30,9 @@ class Calibration(FrozenConfig):
     """A model's curve of fidelity against tolerance, and how the chosen one did on prompts held out from it."""
 
     model: str
-    scheduler: str
+    scheduler: str | None  # None: as the model's folder has it
     num_inference_steps: int
+    guidance_scale: float | None = None  # None: not noted, as in older ones
     prompts: int
     curve: tuple[CurvePoint, ...]
     held_out: CurvePoint | None = None
@@ -100,12 +101,13 @@ def quality_fields(name: str) -> dict[str, Any]:
 
 
 def target_fields(
-    model: str, scheduler: str, num_inference_steps: int, target_psnr: float,
-    calibration: Mapping[str, Any] | None = None,
+    model: str, target_psnr: float, calibration: Mapping[str, Any] | None = None, *, scheduler: str | None = None,
+    num_inference_steps: int | None = None, guidance_scale: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Policy, predictor and tolerance for a mean PSNR in dB, from a calibration or the one shipped for the model.
 
-    Raises ConfigError where there is none, or only one of another model, scheduler or number of steps.
+    What is None of the run is the model's own, as of the calibration. Raises ConfigError where there is none, or only
+    one of another model, scheduler, number of steps or guidance.
     """
     if calibration is None:
         shipped = f"calibrated-{Path(model).name}"
@@ -116,12 +118,16 @@ def target_fields(
             )
         calibration = read_shipped(shipped).get("calibration")
     found = read_calibration(calibration)
-    wanted = Path(model).name, scheduler, num_inference_steps
-    if (measured := (Path(found.model).name, found.scheduler, found.num_inference_steps)) != wanted:
-        raise ConfigError(
-            "the calibration is of {}, {}, {} steps, and the run is of {}, {}, {}".format(*measured, *wanted)
-            + "; calibrate for it, or give `tolerance`"
-        )
+    for what, measured, wanted in (
+        ("model", Path(found.model).name, Path(model).name), ("scheduler", found.scheduler, scheduler),
+        ("steps", found.num_inference_steps, num_inference_steps),
+        ("guidance", found.guidance_scale, guidance_scale),
+    ):  # fmt: skip
+        if measured != wanted and None not in (measured, wanted):
+            raise ConfigError(
+                f"the calibration is of {what} {measured}, and the run has {wanted}; calibrate for it, or give "
+                "`tolerance`"
+            )
     tolerance = found.tolerance_for_psnr(target_psnr)
     return {"policy": "error-controlled", "predictor": "linear", "tolerance": round(tolerance, 6)}
 

@@ -202,7 +202,7 @@ class LoadConfig(FrozenConfig):
 
 
 class GenerationConfig(FrozenConfig):
-    """One video to generate. Sizes left at None are the model's own.
+    """One video to generate. What is left at None is the model's own: steps, guidance, frames, size, rate, scheduler.
 
     `image` is a path or a PIL image, for image-to-video models only. `target_fps` is I2VGen-XL's condition for
     the motion's pace (16 if None), not the file's `fps`. `decode_chunk_size` frames are decoded at once (None: as the
@@ -212,18 +212,29 @@ class GenerationConfig(FrozenConfig):
 
     prompt: str
     negative_prompt: str | None = None
-    num_inference_steps: int = Field(default=50, ge=1, le=1000)
-    guidance_scale: float = Field(default=9.0, ge=0, allow_inf_nan=False)
-    num_frames: int = Field(default=16, ge=1, le=4096)
+    num_inference_steps: int | None = Field(default=None, ge=1, le=1000)
+    guidance_scale: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    num_frames: int | None = Field(default=None, ge=1, le=4096)
     height: int | None = Field(default=None, ge=8, le=16384)
     width: int | None = Field(default=None, ge=8, le=16384)
-    fps: int = Field(default=8, ge=1, le=240)
+    fps: int | None = Field(default=None, ge=1, le=240)
     seed: int = Field(default=0, ge=0, lt=2**63)
-    scheduler: SchedulerName = "ddim"
+    scheduler: SchedulerName | None = None
     image: Any = None
     target_fps: int | None = Field(default=None, ge=1, le=240)
     step_policy: str | None = None
     decode_chunk_size: int | None = Field(default=None, ge=1)
+
+    @property
+    def num_steps(self) -> int:
+        """`num_inference_steps` of a request whose own settings are filled in, as those of a run are."""
+        assert self.num_inference_steps is not None
+        return self.num_inference_steps
+
+    @property
+    def guided(self) -> bool:
+        """Whether the network is asked for both halves of classifier-free guidance."""
+        return self.guidance_scale is not None and self.guidance_scale > 1
 
     @field_validator("prompt")
     @classmethod

@@ -22,6 +22,7 @@ from videoada.errors import ConfigError
 
 MAX_STEPS = 50  # of the full run, which a step policy's choices are measured against
 SHIPPED = "shipped"
+OWN = "the model's own"
 # Panels of the help: settings of a video, of what is skipped, of how the model is loaded.
 VIDEO, SKIPPING, MODEL = "Video", "Skipping", "Model and memory"
 
@@ -51,17 +52,17 @@ class RunSettings(FrozenConfig):
     model: str = _setting(
         DEFAULT_MODEL, "A name that `videoada models` lists, a diffusers folder, or a hub id.", VIDEO, column=False
     )
-    steps: int | Literal["auto"] = _setting(
-        50, "Scheduler steps of the full run; auto: as many as each prompt is worth.", VIDEO
+    steps: int | Literal["auto"] | None = _setting(
+        None, "Scheduler steps of the full run; auto: as many as each prompt is worth.", VIDEO, shown=OWN
     )
     step_policy: str | None = _setting(
         None, "With --steps auto: a file of `videoada train steps`.", VIDEO, shown="the one shipped for the model"
     )
-    guidance_scale: float = _setting(9.0, "Classifier-free guidance; 1 turns it off.", VIDEO)
-    num_frames: int = _setting(16, "Frames of the video.", VIDEO)
-    height: int | None = _setting(None, "Pixels.", VIDEO, shown="the model's own")
-    width: int | None = _setting(None, "Pixels.", VIDEO, shown="the model's own")
-    fps: int = _setting(8, "Frames a second of the file.", VIDEO)
+    guidance_scale: float | None = _setting(None, "Classifier-free guidance; 1 turns it off.", VIDEO, shown=OWN)
+    num_frames: int | None = _setting(None, "Frames of the video.", VIDEO, shown=OWN)
+    height: int | None = _setting(None, "Pixels.", VIDEO, shown=OWN)
+    width: int | None = _setting(None, "Pixels.", VIDEO, shown=OWN)
+    fps: int | None = _setting(None, "Frames a second of the file.", VIDEO, shown=OWN)
     target_fps: int | None = _setting(
         None, "I2VGen-XL's condition for the motion's pace; not the file's rate.", VIDEO, shown="16"
     )
@@ -70,7 +71,9 @@ class RunSettings(FrozenConfig):
     batch_size: int = _setting(
         1, "How many of them at once, still with one decision for each.", VIDEO, column=False, ge=1
     )
-    scheduler: SchedulerName = _setting("ddim", "ddim, dpm++, dpm++-sde, unipc, euler or euler-a.", VIDEO)
+    scheduler: SchedulerName | None = _setting(
+        None, "ddim, dpm++, dpm++-sde, unipc, euler or euler-a.", VIDEO, shown=OWN
+    )
 
     quality: str | None = _setting(
         None, "How close to the full run: near-lossless, high, balanced or fast.", SKIPPING, shown="balanced"
@@ -147,15 +150,15 @@ class RunSettings(FrozenConfig):
     @field_validator("steps", mode="before")
     @classmethod
     def _number_or_auto(cls, value: Any) -> Any:
-        if value == "auto" or (isinstance(value, int) and not isinstance(value, bool)):
+        if value is None or value == "auto" or (isinstance(value, int) and not isinstance(value, bool)):
             return value
         if isinstance(value, str) and value.isdecimal():
             return int(value)
         raise ValueError(f"`steps`: give a number, or auto, got {str(value)[:40]!r}")
 
     @property
-    def max_steps(self) -> int:
-        """The number of steps of the full run; a step policy may choose fewer."""
+    def max_steps(self) -> int | None:
+        """The number of steps of the full run, None for the model's own; a step policy may choose fewer."""
         return MAX_STEPS if self.steps == "auto" else self.steps
 
     @field_validator("mask", mode="before")
@@ -174,7 +177,7 @@ class RunSettings(FrozenConfig):
         values = {name: getattr(self, name) for name in ("quality", "target_psnr", *SKIP_FIELDS)}
         return make_skip(
             values, model=self.model, scheduler=self.scheduler, num_inference_steps=self.max_steps,
-            calibration=self.calibration,
+            guidance_scale=self.guidance_scale, calibration=self.calibration,
         )  # fmt: skip
 
     def loading(self) -> LoadConfig:

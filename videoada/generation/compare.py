@@ -14,6 +14,7 @@ from videoada.generation.generate import generate, skip_of
 from videoada.learned.step_policy import with_max_steps
 from videoada.media.video import Video
 from videoada.metrics import paired_fidelity
+from videoada.models.recommended import with_recommended
 from videoada.records.record import RunRecord
 from videoada.skipping.stepping import LatentsCallback, StepCallback
 
@@ -44,7 +45,7 @@ def compare(
     `record.fidelity["speedup"]` is the full run's time ÷ the skipped run's, from the prompt to the decoded frames,
     after a warm-up of two steps at the same size. Raises ConfigError for a request that can't be met.
     """
-    skip = skip_of(pipe, with_max_steps(pipe, requests), skip, fields)
+    skip = skip_of(pipe, with_max_steps(pipe, with_recommended(pipe, requests)), skip, fields)
     for request in requests[:1]:
         generate(
             pipe,
@@ -54,7 +55,8 @@ def compare(
     comparisons = []
     for first in range(0, len(requests), batch_size):
         batch = requests[first : first + batch_size]
-        in_full = [r.model_copy(update={"step_policy": None}) for r in with_max_steps(pipe, batch)]
+        at_most = with_max_steps(pipe, with_recommended(pipe, batch))
+        in_full = [request.model_copy(update={"step_policy": None}) for request in at_most]
         paths: tuple[list[list[Tensor]], list[list[Tensor]]] = ([], [])
         skipped, full = (
             generate(pipe, each, skip=how, batch_size=batch_size, on_step=on_step, on_latents=_keeper(path))

@@ -20,6 +20,7 @@ from videoada.models.call import call_pipeline
 from videoada.models.call import check_request as check_supported
 from videoada.models.denoisers import device_of
 from videoada.models.pipelines import model_info, scheduler_of
+from videoada.models.recommended import left_out, with_recommended
 from videoada.records.record import RunRecord
 from videoada.skipping.skip_steps import skip_steps
 from videoada.skipping.stepping import LatentsCallback, StepCallback
@@ -56,14 +57,15 @@ def generate(
         raise ConfigError(f"give requests or the fields of one, not both (`{next(iter(request_fields))}`)")
     if batch_size < 1:
         raise ConfigError(f"the batch size must be at least 1, got {batch_size}")
-    requests = with_max_steps(pipe, requests)
+    own = [left_out(request) for request in requests]
+    requests = with_max_steps(pipe, with_recommended(pipe, requests))
     skip = skip_of(pipe, requests, skip, skip_fields)
     chosen = with_chosen_steps(pipe, requests)
     for request in chosen:
         check_request(pipe, request, skip)
     order = list(range(len(chosen)))
     if any(request.step_policy for request in chosen):  # those with equally many steps together
-        order.sort(key=lambda i: chosen[i].num_inference_steps)
+        order.sort(key=lambda i: chosen[i].num_steps)
     results: dict[int, tuple[Video, RunRecord]] = {}
     for _, alike in itertools.groupby(order, key=lambda i: _settings(chosen[i])):
         waiting = list(alike)
@@ -71,8 +73,10 @@ def generate(
             indices = waiting[first : first + batch_size]
             batch = _generate_batch(pipe, [chosen[i] for i in indices], skip, on_step, on_latents)
             for i, (video, record) in zip(indices, batch, strict=True):
-                most = requests[i].num_inference_steps
-                update = {"most_steps": most if requests[i].step_policy else None, "savings": savings(record, most)}
+                most = requests[i].num_steps
+                update: dict[str, Any] = {"savings": savings(record, most), "model_defaults": own[i]}
+                if requests[i].step_policy:
+                    update["most_steps"] = most
                 record = record.model_copy(update=update)
                 results[i] = video, with_measures(record, video) if measure else record
                 if on_video:
@@ -91,18 +95,23 @@ def skip_of(
         raise ConfigError(f"give `skip` or its fields, not both (`{next(iter(fields))}`)")
     if skip is not None or not fields:
         return skip or SkipConfig()
-    kinds = {(request.scheduler, request.num_inference_steps) for request in requests}
+    kinds = {(request.scheduler, request.num_inference_steps, request.guidance_scale) for request in requests}
     if fields.get("target_psnr") is not None and len(kinds) > 1:
-        raise ConfigError("`target_psnr` is read off a curve of one scheduler and number of steps; the requests differ")
+        raise ConfigError(
+            "`target_psnr` is read off a curve of one scheduler, number of steps and guidance; the requests differ"
+        )
     if fields.get("target_psnr") is not None and any(request.step_policy for request in requests):
         raise ConfigError("`target_psnr` is calibrated for skipping alone; give it without `step_policy`")
-    scheduler, steps = next(iter(kinds), ("ddim", None))
-    return make_skip(fields, model=model_info(pipe).name, scheduler=scheduler, num_inference_steps=steps)
+    scheduler, steps, guidance = next(iter(kinds), (None, None, None))
+    return make_skip(
+        fields, model=model_info(pipe).name, scheduler=scheduler, num_inference_steps=steps, guidance_scale=guidance
+    )
 
 
 def check_request(pipe: Any, request: GenerationConfig, skip: SkipConfig) -> None:
     """Raises ConfigError if this pipeline can't run the request, ModelError if it generates no videos."""
     check_supported(pipe, request)
+    [request] = with_recommended(pipe, [request])
     if skip.early_exit:
         find_heads(pipe, skip.exit_heads)
     if skip.mask and len(skip.mask) != request.num_inference_steps:
@@ -124,7 +133,7 @@ def _generate_batch(
         torch.cuda.reset_peak_memory_stats(device)
     with (
         scheduler_of(pipe, batch[0].scheduler),
-        exits_of(pipe, skip, guided=batch[0].guidance_scale > 1) as exits,
+        exits_of(pipe, skip, guided=batch[0].guided) as exits,
         skip_steps(pipe, skip.steps_alone, on_step=on_step, on_latents=on_latents) as trace,
     ):
         started = time.perf_counter()

@@ -105,7 +105,7 @@ def _warnings(
 def _not_used(request: GenerationConfig, skip: SkipConfig, trace: StepTrace, left: dict[str, Any] | None) -> list[str]:
     """What was asked for and could have no effect on this run."""
     unused = []
-    if request.guidance_scale <= 1 and request.negative_prompt:
+    if not request.guided and request.negative_prompt:
         unused.append("`negative_prompt`: without guidance (a `guidance_scale` of 1 or less) it has no effect")
     if skip.guidance_tolerance and trace.rows_per_prediction < 2:
         unused.append("`guidance_tolerance`: the network is not called with both guidance halves at once")

@@ -19,6 +19,7 @@ from videoada.models.conditioning import encode_prompt, image_conditions
 from videoada.models.denoisers import denoisers_of, device_of
 from videoada.models.images import cover, read_image
 from videoada.models.placement import ran_out_of_memory
+from videoada.models.recommended import with_recommended
 from videoada.patching import replaced
 
 REAL_SAMPLE_SIZE = 32  # I2VGen-XL's configuration says 32 latents (256 pixels), its pipeline generates 704×1280
@@ -74,6 +75,7 @@ def call_pipeline(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Vi
     memory ran out, ImageError for an image that can't be read, ConfigError where the network's numbers overflowed.
     """
     began = time.perf_counter()
+    batch = with_recommended(pipe, batch)
     request, alone = batch[0], len(batch) == 1
     generators = [torch.Generator("cpu").manual_seed(r.seed) for r in batch]
     height, width = video_size(pipe, request)
@@ -111,6 +113,7 @@ def call_pipeline(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Vi
         output = pipe(**options)
     if not all(np.isfinite(frames).all() for frames in output.frames):
         raise ConfigError("the frames are not numbers (NaN): lower `guidance_scale`, or take another `dtype`")
+    assert request.fps is not None
     return [Video.from_float(frames, request.fps) for frames in output.frames], time.perf_counter() - began
 
 

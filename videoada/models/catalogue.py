@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from videoada.config.run import SchedulerName
+
 ASSETS = Path(__file__).parent.parent / "assets"
 
 
@@ -26,6 +28,7 @@ class KnownModel:
     guidance_scale: float = 9.0
     num_frames: int = 16
     fps: int = 8
+    scheduler: SchedulerName = "ddim"
 
     @property
     def location(self) -> str:

@@ -115,10 +115,11 @@ def make_scheduler(name: str, like: Any) -> Any:
 
 
 @contextlib.contextmanager
-def scheduler_of(pipe: Any, name: str) -> Iterator[Any]:
-    """The pipeline with that scheduler for the length of the block."""
+def scheduler_of(pipe: Any, name: str | None) -> Iterator[Any]:
+    """The pipeline with that scheduler for the length of the block; None leaves it as it is."""
     before = pipe.scheduler
-    pipe.scheduler = make_scheduler(name, before)
+    if name is not None:
+        pipe.scheduler = make_scheduler(name, before)
     try:
         yield pipe.scheduler
     finally:

@@ -90,6 +90,7 @@ class RunRecord(BaseModel):
     fidelity: dict[str, Any] | None = None
     coherence: dict[str, Any] | None = None
     warnings: list[str] = Field(default_factory=list)
+    model_defaults: list[str] = Field(default_factory=list)  # settings of the request that were left to the model
     not_used: list[str] = Field(default_factory=list)  # what was asked for and had no effect
     job_sha256: str | None = None  # of what `videoada render` was asked for: settings, prompts, image, seed, format
     sample: int | None = None  # which of a prompt's videos

@@ -16,6 +16,7 @@ from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.config.settings import SHIPPED, RunSettings, merged
 from videoada.errors import ConfigError, ImageError, PromptError
 from videoada.models.images import check_image, fingerprint
+from videoada.models.recommended import filled
 from videoada.rendering.naming import check_id, same_file, slug, vbench_name
 
 VAE_FACTOR = 8
@@ -121,12 +122,13 @@ class _Common:
 
 def _common(settings: RunSettings, own: dict[str, Any], format: str) -> _Common:
     base = settings.model_dump(exclude={*PER_VIDEO, "num_videos"})
-    entry = RunSettings(**(merged(base, own) | {"prompt": "-"}))
+    asked = RunSettings(**(merged(base, own) | {"prompt": "-"}))
+    entry = filled(asked)  # a video's hash is of what shapes it, said or not
     fields = entry.requests()[0].model_dump(exclude=PER_VIDEO)
     skip = entry.skip()
     if skip.batch_decision != "prompt":
         raise ConfigError("with `batch_decision`, who is generated together would change the videos; leave it out")
-    if skip.mask and len(skip.mask) != entry.max_steps:
+    if skip.mask and entry.max_steps and len(skip.mask) != entry.max_steps:
         raise ConfigError(f"the mask has {len(skip.mask)} entries but the run has {entry.max_steps} steps")
     for side in ("height", "width"):
         if (fields[side] or 0) % VAE_FACTOR:
@@ -134,7 +136,9 @@ def _common(settings: RunSettings, own: dict[str, Any], format: str) -> _Common:
     shaping = fields | {name: getattr(entry, name) for name in SHAPING}
     shaping.pop("decode_chunk_size")  # changes rounding alone
     parts = [_content(path) for path in (skip.exit_heads, fields["step_policy"]) if path not in (None, SHIPPED)]
-    return _Common(fields, skip, _digest(json.dumps(shaping, sort_keys=True), skip.model_dump_json(), format, *parts))
+    own_fields = asked.requests()[0].model_dump(exclude=PER_VIDEO)
+    group = _digest(json.dumps(shaping, sort_keys=True), skip.model_dump_json(), format, *parts)
+    return _Common(own_fields, skip, group)
 
 
 def _content(path: str) -> str:

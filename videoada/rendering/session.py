@@ -17,6 +17,7 @@ from videoada.config.frozen import one_of
 from videoada.config.prompts import read_entries
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, OutputError
+from videoada.models.recommended import filled_in
 from videoada.rendering.checks import check_jobs, read_shard
 from videoada.rendering.jobs import Job, plan_jobs
 from videoada.rendering.jobs import shard as part_of
@@ -65,6 +66,9 @@ class Plan:
     def kept(self) -> dict[str, Any]:
         """What a folder's videos have in common, which another render into it must repeat."""
         kept = self.settings.model_dump(mode="json", exclude=NOT_SHAPING, exclude_defaults=True)
+        for name, value in filled_in(self.settings.model).items():
+            if kept.get(name) == value:  # said, and what the model would take anyway
+                del kept[name]
         return kept | {"format": self.format, "naming": self.naming}
 
     def worker(self) -> WorkerPlan:

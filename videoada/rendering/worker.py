@@ -18,6 +18,7 @@ from videoada.errors import ModelError, OutputError, VideoAdaError
 from videoada.generation.generate import generate
 from videoada.generation.make_record import with_measures
 from videoada.models.pipelines import load_pipeline
+from videoada.models.recommended import with_recommended
 from videoada.rendering.folder import RenderFolder
 from videoada.rendering.jobs import Job
 
@@ -112,7 +113,8 @@ class Worker:
         """A batch, which the pipeline would decode at once, decoded in no more memory than one video."""
         if request.decode_chunk_size or videos == 1 or self.decodes_in_chunks:
             return request
-        return request.model_copy(update={"decode_chunk_size": max(1, request.num_frames // videos)})
+        [filled] = with_recommended(self.pipe, [request])
+        return request.model_copy(update={"decode_chunk_size": max(1, (filled.num_frames or 1) // videos)})
 
     def _claimed(self, job: Job) -> bool:
         if not self.folder.locks.acquire(job.name):

@@ -15,6 +15,7 @@ from videoada.shapes.grammar import (
     WORDS,
     Scene,
     ShapeObject,
+    is_scene,
     parse,
     random_scene,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "ShapeObject",
     "agreement",
     "coverage",
+    "is_scene",
     "measure",
     "parse",
     "random_scene",

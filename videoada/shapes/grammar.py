@@ -85,6 +85,14 @@ def parse(prompt: str) -> Scene:
     return Scene(tuple(objects), background)
 
 
+def is_scene(prompt: str) -> bool:
+    """Whether a prompt is of the shapes world's grammar."""
+    try:
+        return bool(parse(prompt))
+    except PromptError:
+        return False
+
+
 def random_scene(rng: np.random.Generator, num_objects: int = 1) -> Scene:
     """A scene whose every attribute is drawn uniformly."""
 

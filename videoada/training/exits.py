@@ -29,6 +29,7 @@ from videoada.learned.parts import trained_for
 from videoada.metrics import paired_fidelity
 from videoada.models.call import call_pipeline
 from videoada.models.pipelines import model_info, scheduler_of
+from videoada.models.recommended import with_recommended
 from videoada.shapes import random_scene
 from videoada.training.calls import Calls, collect_batch, collect_videos
 from videoada.training.config import EXIT_STAGES, ExitTraining
@@ -68,7 +69,7 @@ def train_exits(
     config = config or ExitTraining(**fields)
     out = config.file(info.name)
     say = on_progress or (lambda line: None)
-    requests = requests_of(config)
+    requests = with_recommended(pipe, requests_of(config))
     results_folder(out.parent)
     same_run(config.run, model=info.name, weights=info.weights_sha256, prompts=contents(config.prompts),
              videos=config.videos, steps=config.steps, batch_size=config.batch_size, keep=config.keep,
@@ -100,7 +101,7 @@ def requests_of(config: ExitTraining, held_out: bool = False) -> list[Generation
             raise PromptError(
                 "these rows differ in steps, size, guidance or the like; give rows that differ in prompts"
             )
-        if found and found[0].guidance_scale <= 1:
+        if found and found[0].guidance_scale is not None and not found[0].guided:
             raise PromptError(
                 "these rows are without guidance; heads learn guided errors: give a guidance_scale above 1"
             )
@@ -177,7 +178,7 @@ def tune(pipe: Any, config: ExitTraining, out: Path, say: Progress) -> TrainedEx
 
     A file beside the checkpoint holds the multiply-adds and the PSNR of every threshold that was tried.
     """
-    heads, requests = trained_heads(pipe, config), requests_of(config, held_out=True)
+    heads, requests = trained_heads(pipe, config), with_recommended(pipe, requests_of(config, held_out=True))
     path = config.run / f"{stage_name(config)}-curve.json"
     known = json.loads(path.read_text()) if path.is_file() else {}
     trained = hashlib.sha256((config.run / f"{stage_name(config)}.safetensors").read_bytes()).hexdigest()

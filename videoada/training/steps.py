@@ -33,7 +33,8 @@ from videoada.learned.step_policy import StepPolicy, prompt_embedding
 from videoada.metrics import paired_fidelity
 from videoada.models.denoisers import denoiser_of
 from videoada.models.pipelines import model_info
-from videoada.shapes import agreement, measure, parse, random_scene
+from videoada.models.recommended import with_recommended
+from videoada.shapes import agreement, is_scene, measure, parse, random_scene
 from videoada.training.config import SAMPLES, STEP_STAGES, StepTraining
 from videoada.training.points import Candidates, by_objects, compared, markdown
 from videoada.training.run import Progress, Training, contents, identity, same_run, split, stages_of
@@ -73,7 +74,8 @@ def train_steps(
     config = config or StepTraining(**fields)
     out, folder = config.file(info.name), config.folder(info.name)
     say = on_progress or (lambda line: None)
-    requests = requests_of(config)
+    train, judged = requests_of(config)
+    requests = with_recommended(pipe, train), with_recommended(pipe, judged)
     results_folder(out.parent)
     same_run(config.run, model=info.name, weights=info.weights_sha256, prompts=contents(config.prompts),
              videos=config.videos, held_out=config.held_out, counts=config.counts, scorer=config.scorer)  # fmt: skip
@@ -163,14 +165,6 @@ def _agreement(pipe: Any, prompt: str, frames: Any) -> float | None:
     return sum(agreement(parse(prompt), measure(frames)).values()) / 4
 
 
-def is_scene(prompt: str) -> bool:
-    """Whether a prompt is of the shapes world's grammar."""
-    try:
-        return bool(parse(prompt))
-    except PromptError:
-        return False
-
-
 def read_rewards(run: Path) -> list[dict[str, Any]]:
     """The rows that `render` wrote so far."""
     return read_appended(run / "rewards.jsonl")
@@ -197,7 +191,7 @@ def candidates(pipe: Any, requests: list[GenerationConfig], config: StepTraining
         )
     quality = columns["psnr"] / CAP if config.quality == "psnr" else columns[config.quality]
     own = float(np.max(denoiser_of(pipe).config.sample_size)) * pipe.vae_scale_factor
-    volumes = [r.num_frames * (r.height or own) * (r.width or own) for r in (by_identity[key] for key in keys)]
+    volumes = [(r.num_frames or 1) * (r.height or own) * (r.width or own) for r in (by_identity[key] for key in keys)]
     return Candidates([prompt for prompt, *_ in keys], quality, columns, np.array(volumes, dtype=float))
 
 

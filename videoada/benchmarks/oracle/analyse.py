@@ -24,6 +24,7 @@ from videoada.models.call import call_pipeline
 from videoada.models.denoisers import denoisers_of, device_of, dtype_of
 from videoada.models.images import image_name
 from videoada.models.pipelines import model_info, scheduler_of
+from videoada.models.recommended import with_recommended
 from videoada.patching import replaced
 from videoada.skipping.rows import take_output
 from videoada.skipping.skip_steps import skip_steps
@@ -151,8 +152,9 @@ def analyse_prompt(
     Policies' errors are under the oracle's predictor, so that only the choice of steps differs; the shipped runs' own
     errors are in `latent_errors`. `on_oracle` is called with each mask and the network calls so far.
     """
+    [request] = with_recommended(pipe, [request])
     error = MaskError(pipe, request, predictor)
-    num_steps = request.num_inference_steps
+    num_steps = request.num_steps
     protected = forced_steps(num_steps)
     oracle = []
     for found in greedy_masks(
@@ -229,6 +231,7 @@ def analyse(
         "model": info.name, "weights": info.weights_sha256 or f"{info.source} {info.revision}",
         "device": device_of(pipe).type, "dtype": str(dtype_of(pipe)),
     }  # fmt: skip
+    requests = with_recommended(pipe, requests)
     for request in requests:
         check_request(pipe, request, with_what)
     for i, request in enumerate(requests):

@@ -1,0 +1,72 @@
+"""Settings recommended for a model: what a run takes where nothing is said.
+
+Of the known models they are the catalogue's, of others the defaults of the pipeline's own call, with the scheduler as
+the checkpoint has it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from videoada.config.run import GenerationConfig
+from videoada.config.settings import RunSettings
+from videoada.models.catalogue import known_model
+from videoada.models.pipelines import model_info
+
+FRAMES, STEPS, FPS = 16, 50, 8  # of a pipeline whose call has no such default
+RATES = ("frame_rate", "fps")  # what pipelines that take the rate call it
+
+
+def recommended_for(model: str) -> dict[str, Any]:
+    """Fields of a GenerationConfig for a model of the catalogue; {} for another, whose pipeline has to be loaded."""
+    if (known := known_model(model)) is None:
+        return {}
+    return {
+        "num_inference_steps": known.num_inference_steps, "guidance_scale": known.guidance_scale,
+        "num_frames": known.num_frames, "fps": known.fps, "scheduler": known.scheduler,
+    }  # fmt: skip
+
+
+def recommended_of(pipe: Any) -> dict[str, Any]:
+    """Fields of a GenerationConfig for a loaded pipeline. `scheduler` None is the pipeline's own, as it is."""
+    if known := recommended_for(model_info(pipe).name):
+        return known
+    parameters = inspect.signature(type(pipe).__call__).parameters
+
+    def default(*names: str) -> Any:
+        return next((v for n in names if (v := getattr(parameters.get(n), "default", None)) is not None), None)
+
+    rate = default(*RATES)
+    return {
+        "num_inference_steps": default("num_inference_steps") or STEPS,
+        "guidance_scale": default("guidance_scale"),
+        "num_frames": default("num_frames") or FRAMES,
+        "fps": round(rate) if isinstance(rate, int | float) else FPS,
+        "scheduler": None,
+    }
+
+
+def with_recommended(pipe: Any, requests: Sequence[GenerationConfig]) -> list[GenerationConfig]:
+    """The requests with what they leave at None filled in by the model's own settings."""
+    own = recommended_of(pipe)
+    return [request.model_copy(update={n: own[n] for n in left_out(request)}) for request in requests]
+
+
+def left_out(request: GenerationConfig) -> list[str]:
+    """The settings that a request leaves to the model."""
+    names = ("num_inference_steps", "guidance_scale", "num_frames", "fps", "scheduler")
+    return [name for name in names if getattr(request, name) is None]
+
+
+def filled(settings: RunSettings, pipe: Any = None) -> RunSettings:
+    """Settings with what they leave out filled in: of the loaded pipeline, or of the catalogue without it."""
+    own = filled_in(settings.model, pipe)
+    return settings.model_copy(update={n: v for n, v in own.items() if getattr(settings, n) is None})
+
+
+def filled_in(model: str, pipe: Any = None) -> dict[str, Any]:
+    """The recommended settings by the names of RunSettings; without a pipeline, {} for a model not in the catalogue."""
+    own = recommended_for(model) if pipe is None else recommended_of(pipe)
+    return {{"num_inference_steps": "steps"}.get(name, name): value for name, value in own.items()}
