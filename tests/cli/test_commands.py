@@ -21,6 +21,7 @@ from videoada.errors import ConfigError
 from videoada.media.decoding import read_metadata
 from videoada.media.video import Video
 from videoada.models.catalogue import ASSETS, KNOWN
+from videoada.models.recommended import filled
 from videoada.records.record import RunRecord
 
 SCHEMA = json.loads((Path(videoada.__file__).parent / "records" / "run-record.schema.json").read_text())
@@ -51,7 +52,7 @@ def test_each_model_has_a_configuration_of_its_defaults(name):
     values = read_settings(ROOT / "configs" / f"{name}.yaml")
     written = RunSettings(**values)
     more = {"height", "width", "quality"} & values.keys()
-    assert written.model_dump(exclude=more) == RunSettings(model=name).model_dump(exclude=more)
+    assert written.model_dump(exclude=more) == filled(RunSettings(model=name)).model_dump(exclude=more)
     assert written.skip() == RunSettings(model=name).skip()
 
 

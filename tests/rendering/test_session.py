@@ -100,7 +100,7 @@ def test_skip_steps_takes_a_quality(pipe):
         ({"num_steps": 3}, "unknown key 'num_steps'"),
         ({"quality": "best"}, "unknown quality 'best'"),
         ({"skip": SkipConfig(), "tolerance": 0.1}, r"give `skip` or its fields, not both"),
-        ({"target_psnr": 40, "num_inference_steps": 6}, "the run is of tiny-t2v, ddim, 6;"),
+        ({"target_psnr": 40, "num_inference_steps": 6}, "is of steps 50, and the run has 6;"),
         ({"target_psnr": 40, "early_exit": True}, "give it without `early_exit`"),
         ({"target_psnr": 40, "step_policy": "shipped"}, "give it without `step_policy`"),
         ({"quality": "high", "threshold": 0.1}, "say the same thing"),

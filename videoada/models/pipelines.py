@@ -96,7 +96,7 @@ def model_info(pipe: Any) -> ModelInfo:
     """What a record says of the model: from load_pipeline, or what a pipeline loaded elsewhere says of itself."""
     if pipe in _INFO:
         return _INFO[pipe]
-    name = str(getattr(pipe.config, "_name_or_path", "") or type(pipe).__name__)
+    name = str(getattr(getattr(pipe, "config", None), "_name_or_path", "") or type(pipe).__name__)
     return ModelInfo(name=name, source=name)
 
 

@@ -13,7 +13,6 @@ from typing import Any
 from videoada.config.run import GenerationConfig
 from videoada.config.settings import RunSettings
 from videoada.models.catalogue import known_model
-from videoada.models.pipelines import model_info
 
 FRAMES, STEPS, FPS = 16, 50, 8  # of a pipeline whose call has no such default
 RATES = ("frame_rate", "fps")  # what pipelines that take the rate call it
@@ -31,6 +30,8 @@ def recommended_for(model: str) -> dict[str, Any]:
 
 def recommended_of(pipe: Any) -> dict[str, Any]:
     """Fields of a GenerationConfig for a loaded pipeline. `scheduler` None is the pipeline's own, as it is."""
+    from videoada.models.pipelines import model_info  # with torch, which planning a render goes without
+
     if known := recommended_for(model_info(pipe).name):
         return known
     parameters = inspect.signature(type(pipe).__call__).parameters
