@@ -7,8 +7,8 @@ READY := $(VENV)/.ready
 .PHONY: demo test test-docs test-slow lint docs wheel bench clean
 
 demo: $(READY)
-	$(BIN)/videoada generate --prompt "a red circle moving right on a black background" --seed 7 --output demo.mp4
-	@echo "Look at demo.mp4 and at its record, demo.json."
+	$(BIN)/videoada generate --model emoji-t2v --prompt "rocket on a navy background" --seed 3 --compare --output demo.mp4
+	@echo "Look at demo-compare.mp4: the full run left, the skipped one right. The video alone is demo.mp4, its record demo.json."
 
 # A test file is one process's, two run at once; one thread for each, or both fight for the cores.
 test: $(READY)
@@ -55,4 +55,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs out site demo.mp4 demo.json
+	rm -rf $(VENV) runs out site demo.mp4 demo-compare.mp4 demo.json

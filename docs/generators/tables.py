@@ -9,6 +9,9 @@ from typing import Any
 from videoada.benchmarks.frontier import Point, budgets_table, psnr_table
 
 
+MODELS = ("emoji-t2v", "tiny-t2v", "tiny-i2v")
+
+
 def read(path: Path) -> Any:
     """What a JSON file holds."""
     return json.loads(path.read_text(encoding="utf-8"))
@@ -25,8 +28,8 @@ def points_of(path: Path) -> list[Point]:
 
 
 def models_of(folder: Path) -> list[Path]:
-    """The files of figures, tiny-t2v's first."""
-    return sorted(folder.glob("tiny-*.json"), reverse=True)
+    """The files of figures, in the order of MODELS."""
+    return [path for name in MODELS if (path := folder / f"{name}.json").is_file()]
 
 
 def budgets(folder: Path) -> str:
@@ -42,12 +45,14 @@ def budgets_of(path: Path) -> str:
 def curves(folder: Path) -> str:
     """Every method's UNet rows and PSNR, the models in columns."""
     found = [points_of(path) for path in models_of(folder)]
+    by_method = [{point.method: point for point in points if point.rows < 1} for points in found]
     rows = []
-    for same in zip(*found, strict=True):
-        if same[0].rows < 1:
-            cells = (f"{p.rows:.1%} · {p.psnr:.1f} · {p.psnr_worst:.1f}" for p in same)
-            rows.append(" | ".join((same[0].method, *cells)))
-    return table(" | ".join(("method", *(f"{points[0].model}: rows · PSNR · worst" for points in found))), rows)
+    for method in dict.fromkeys(method for points in by_method for method in points):
+        same = [points.get(method) for points in by_method]
+        cells = (f"{p.rows:.1%} · {p.psnr:.1f} · {p.psnr_worst:.1f}" if p else "—" for p in same)
+        rows.append(" | ".join((method, *cells)))
+    heads = (f"{points[0].model}, {points[0].prompts} prompts: rows · PSNR · worst" for points in found)
+    return table(" | ".join(("method", *heads)), rows)
 
 
 def batches(folder: Path) -> str:

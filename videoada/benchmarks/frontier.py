@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from videoada.benchmarks.benchmark import Cell
 
 SAMPLES = 2000  # of the bootstrap
+MORE = {"psnr_worst": ".1f", "psnr_reference": ".1f", "agreement": ".1%"}  # measures beside the PSNR, and their form
 
 
 @dataclass(frozen=True)
@@ -127,13 +128,18 @@ def points_table(points: Sequence[Point]) -> str:
 
 
 def budgets_table(points: Sequence[Point], budgets: Sequence[float], first: str = "videoada") -> str:
-    """A Markdown table: each family's best curve at each budget, and how far below the first family it is."""
+    """A Markdown table: each family's best curve at each budget, and how far below the first family it is.
+
+    With the worst prompt, and where they were measured the distance to the reference run and the agreement.
+    """
     most = max((p.prompts for p in points), default=0)
     points = [p for p in points if p.prompts == most]  # means over other prompts do not compare
     families = list(dict.fromkeys(p.family for p in points if not p.family.startswith("full run")))
     families.sort(key=lambda family: family != first)
+    also = {name: form for name, form in MORE.items() if any(getattr(p, name) is not None for p in points)}
+    head = " · ".join(("PSNR", *(name.removeprefix("psnr_") for name in also)))
     lines = [
-        "| family | " + " | ".join(f"at {b:.0%}: PSNR · worst · reference · agreement" for b in budgets) + " |",
+        "| family | " + " | ".join(f"at {b:.0%}: {head}" for b in budgets) + " |",
         "|---|" + "---|" * len(budgets),
     ]
     for family in families:
@@ -146,11 +152,8 @@ def budgets_table(points: Sequence[Point], budgets: Sequence[float], first: str 
                 cells.append("—")
                 continue
             behind = f" ({found - ours:+.1f})" if ours is not None and family != first else ""
-            cells.append(
-                f"{found:.1f}{behind} · {_text(at_budget(own, budget, 'psnr_worst'), '.1f')} · "
-                f"{_text(at_budget(own, budget, 'psnr_reference'), '.1f')} · "
-                f"{_text(at_budget(own, budget, 'agreement'), '.1%')}"
-            )
+            more = (_text(at_budget(own, budget, name), form) for name, form in also.items())
+            cells.append(" · ".join((f"{found:.1f}{behind}", *more)))
         lines.append(f"| {family} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
