@@ -8,7 +8,6 @@ from typing import Any
 
 from videoada.benchmarks.frontier import Point, budgets_table, psnr_table
 
-
 MODELS = ("emoji-t2v", "tiny-t2v", "tiny-i2v")
 
 
