@@ -410,7 +410,8 @@ def pair_pipes():
 def small(pipe, steps=3):
     """One run, of so few steps that one is still skipped; an image-to-video pipeline through `call_pipeline`."""
     from videoada.config.run import GenerationConfig
-    from videoada.models.call import call_pipeline, takes_image
+    from videoada.models.arguments import takes_image
+    from videoada.models.call import call_pipeline
 
     image = IMAGE if takes_image(pipe) else None
     request = GenerationConfig(prompt="a red circle", image=image, num_inference_steps=steps, num_frames=2, seed=1)

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 import videoada
-from videoada.models.call import takes_image
+from videoada.models.arguments import takes_image
 from videoada.records.record import package_versions
 from videoada.shapes import Scene, agreement, measure, random_scene, render
 

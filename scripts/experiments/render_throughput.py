@@ -18,7 +18,7 @@ from pathlib import Path
 from videoada.config.prompts import read_entries
 from videoada.config.settings import RunSettings
 from videoada.models.call import call_pipeline
-from videoada.models.pipelines import scheduler_of
+from videoada.models.schedulers import scheduler_of
 from videoada.rendering.engines.here import Here
 from videoada.rendering.folder import RenderFolder
 from videoada.rendering.jobs import Job, batches, plan_jobs

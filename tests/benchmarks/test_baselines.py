@@ -15,7 +15,7 @@ from videoada.benchmarks.deepcache import cached_blocks
 from videoada.benchmarks.dpm_adaptive import level_at, solve, solved_adaptively
 from videoada.benchmarks.methods import Method, generate_with, spaced
 from videoada.errors import ConfigError
-from videoada.models.pipelines import scheduler_of
+from videoada.models.schedulers import scheduler_of
 
 SMALL = {"num_inference_steps": 10, "num_frames": 2}
 

@@ -14,7 +14,7 @@ import videoada
 from videoada import SkipConfig, skip_steps
 from videoada.errors import ConfigError
 from videoada.metrics import paired_fidelity
-from videoada.models.pipelines import make_scheduler, scheduler_of
+from videoada.models.schedulers import make_scheduler, scheduler_of
 from videoada.skipping.rewind import Rewind
 from videoada.skipping.skip_steps import run_of
 

@@ -13,7 +13,7 @@ from videoada import SkipConfig, skip_steps
 from videoada.config.run import SCHEDULERS
 from videoada.errors import ConfigError
 from videoada.metrics import paired_fidelity
-from videoada.models.pipelines import scheduler_of
+from videoada.models.schedulers import scheduler_of
 from videoada.skipping.schedule import latent_scales, noise_levels, one_for_each_row
 
 STOCHASTIC = ("dpm++-sde", "euler-a")

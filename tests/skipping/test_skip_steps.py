@@ -16,7 +16,7 @@ from videoada import Decision, skip_steps
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError, ModelError
 from videoada.metrics import paired_fidelity
-from videoada.models.pipelines import scheduler_of
+from videoada.models.schedulers import scheduler_of
 from videoada.skipping.skip_steps import run_of
 
 

@@ -18,7 +18,7 @@ from videoada.generation.generate import generate
 from videoada.media.video import Video
 from videoada.models.call import call_pipeline
 from videoada.models.denoisers import denoiser_of
-from videoada.models.pipelines import make_scheduler
+from videoada.models.schedulers import make_scheduler
 
 Spacing = Literal["leading", "trailing", "karras"]
 NONE = SkipConfig(policy="none")

@@ -26,8 +26,9 @@ from videoada.learned.step_policy import with_chosen_steps, with_max_steps
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
 from videoada.models.call import call_pipeline
 from videoada.models.denoisers import device_of, dtype_of, names_of_denoisers
-from videoada.models.pipelines import model_info, scheduler_of
+from videoada.models.pipelines import model_info
 from videoada.models.recommended import with_recommended
+from videoada.models.schedulers import scheduler_of
 from videoada.records.record import package_versions
 from videoada.skipping.skip_steps import skip_steps
 

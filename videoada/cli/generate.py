@@ -90,6 +90,10 @@ def generate(
         from videoada.models.images import read_image
 
         read_image(settings.image)  # a bad one is known before a model is loaded
+    if settings.video is not None:
+        from videoada.models.source_videos import read_source_video
+
+        read_source_video(settings.video, settings.num_frames, settings.height, settings.width)
     console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
     _run(console, settings, skip, paths, compare, not no_metadata, json_output, record)
 

@@ -175,8 +175,8 @@ def _entry(line: int, values: Any, folder: Path, known: dict[str, str | None]) -
         fields["width"], fields["height"] = fields.pop("size")
     if "image" not in fields and "image_type" in values:  # VBench-I2V names the image of the unmoved camera only
         fields["image"] = f"{CAMERA.sub('', fields['prompt'])}.jpg"
-    if "image" in fields:
-        fields["image"] = str(folder / fields["image"])
+    for name in fields.keys() & {"image", "video"}:
+        fields[name] = str(folder / fields[name])
     identity = fields.pop("id", None)
     return PromptEntry(line, None if identity is None else str(identity), fields)
 

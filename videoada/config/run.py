@@ -204,13 +204,14 @@ class LoadConfig(FrozenConfig):
 class GenerationConfig(FrozenConfig):
     """One video to generate. What is left at None is the model's own: steps, guidance, frames, size, rate, scheduler.
 
-    `image` is a path or a PIL image, for image-to-video models only. `target_fps` is I2VGen-XL's condition for
+    `image` is a path or a PIL image, for image-to-video models only; `video` a path, a Video or a list of pictures, for
+    video-to-video ones, of whose steps the share `strength` runs. `target_fps` is I2VGen-XL's condition for
     the motion's pace (16 if None), not the file's `fps`. `decode_chunk_size` frames are decoded at once (None: as the
     pipeline does, which is all frames for text to video and one for image to video). With `step_policy`, a file's or
     "shipped", `num_inference_steps` is the full run's and the policy chooses at most as many for each prompt.
     """
 
-    prompt: str
+    prompt: str = ""  # a few pipelines take none, as Stable Video Diffusion's
     negative_prompt: str | None = None
     num_inference_steps: int | None = Field(default=None, ge=1, le=1000)
     guidance_scale: float | None = Field(default=None, ge=0, allow_inf_nan=False)
@@ -221,6 +222,8 @@ class GenerationConfig(FrozenConfig):
     seed: int = Field(default=0, ge=0, lt=2**63)
     scheduler: SchedulerName | None = None
     image: Any = None
+    video: Any = None
+    strength: float | None = Field(default=None, gt=0, le=1)
     target_fps: int | None = Field(default=None, ge=1, le=240)
     step_policy: str | None = None
     decode_chunk_size: int | None = Field(default=None, ge=1)
@@ -239,9 +242,14 @@ class GenerationConfig(FrozenConfig):
     @field_validator("prompt")
     @classmethod
     def _says_something(cls, value: str) -> str:
-        if not value.strip():
+        if value and not value.strip():
             raise ValueError("the prompt is empty")
         return value
+
+    @field_validator("video")
+    @classmethod
+    def _path_or_frames(cls, value: Any) -> Any:
+        return os.fspath(value) if isinstance(value, os.PathLike) else value
 
     @field_validator("image")
     @classmethod

@@ -49,6 +49,13 @@ class RunSettings(FrozenConfig):
     image: str | None = _setting(
         None, "The first frame, for image-to-video models: a PNG, JPEG or WebP file.", VIDEO
     )  # fmt: skip
+    video: str | None = _setting(
+        None, "What a video-to-video model starts from: a video file, or a folder of PNG frames.", VIDEO
+    )
+    strength: float | None = _setting(
+        None, "How much of that video is generated again: the share of the steps that run, above 0 to 1.", VIDEO,
+        shown=OWN, gt=0, le=1,
+    )  # fmt: skip
     model: str = _setting(
         DEFAULT_MODEL, "A name that `videoada models` lists, a diffusers folder, or a hub id.", VIDEO, column=False
     )
@@ -186,7 +193,7 @@ class RunSettings(FrozenConfig):
 
     def requests(self) -> list[GenerationConfig]:
         """One request for each video: video i takes the seed `seed + i`."""
-        if self.prompt is None:
+        if self.prompt is None and self.image is None:
             raise ConfigError("there is no prompt: give `prompt`, or a configuration that has one")
         if self.step_policy is not None and self.steps != "auto":
             raise ConfigError("a step policy chooses the steps: give `step_policy` with `steps=auto`")
@@ -195,6 +202,7 @@ class RunSettings(FrozenConfig):
         }
         fields["num_inference_steps"] = self.max_steps
         fields["step_policy"] = (self.step_policy or SHIPPED) if self.steps == "auto" else None
+        fields["prompt"] = self.prompt or ""
         return [GenerationConfig(**fields | {"seed": self.seed + i}) for i in range(self.num_videos)]
 
     def to_yaml(self) -> str:

@@ -16,11 +16,14 @@ from videoada.generation.make_record import make_record, savings, with_measures
 from videoada.learned.early_exit import exits_of, find_heads
 from videoada.learned.step_policy import with_chosen_steps, with_max_steps
 from videoada.media.video import Video
+from videoada.models.arguments import check_request as check_supported
+from videoada.models.arguments import ignored
 from videoada.models.call import call_pipeline
-from videoada.models.call import check_request as check_supported
 from videoada.models.denoisers import device_of
-from videoada.models.pipelines import model_info, scheduler_of
+from videoada.models.pipelines import model_info
 from videoada.models.recommended import left_out, with_recommended
+from videoada.models.schedulers import scheduler_of
+from videoada.models.source_videos import video_fingerprint
 from videoada.records.record import RunRecord
 from videoada.skipping.skip_steps import skip_steps
 from videoada.skipping.stepping import LatentsCallback, StepCallback
@@ -73,8 +76,10 @@ def generate(
             indices = waiting[first : first + batch_size]
             batch = _generate_batch(pipe, [chosen[i] for i in indices], skip, on_step, on_latents)
             for i, (video, record) in zip(indices, batch, strict=True):
-                most = requests[i].num_steps
-                update: dict[str, Any] = {"savings": savings(record, most), "model_defaults": own[i]}
+                most = requests[i].num_steps if requests[i].step_policy else record.num_inference_steps
+                taken = [name for name in own[i] if getattr(requests[i], name) is not None]
+                unused = record.not_used + ignored(pipe, requests[i], own[i])
+                update: dict[str, Any] = {"savings": savings(record, most), "model_defaults": taken, "not_used": unused}
                 if requests[i].step_policy:
                     update["most_steps"] = most
                 record = record.model_copy(update=update)
@@ -114,12 +119,14 @@ def check_request(pipe: Any, request: GenerationConfig, skip: SkipConfig) -> Non
     [request] = with_recommended(pipe, [request])
     if skip.early_exit:
         find_heads(pipe, skip.exit_heads)
-    if skip.mask and len(skip.mask) != request.num_inference_steps:
+    if skip.mask and len(skip.mask) != request.num_inference_steps and request.video is None:
         raise ConfigError(f"the mask has {len(skip.mask)} entries but the run has {request.num_inference_steps} steps")
 
 
 def _settings(request: GenerationConfig) -> str:
-    return request.model_dump_json(exclude={"prompt", "negative_prompt", "image", "seed"})
+    """Equal for requests that can be one batch; of several videos, which may differ in size, each is its own."""
+    alike = request.model_dump_json(exclude={"prompt", "negative_prompt", "image", "video", "seed"})
+    return f"{alike} {video_fingerprint(request.video)}"
 
 
 def _generate_batch(

@@ -17,6 +17,7 @@ from videoada.metrics.coherence import check_coherence
 from videoada.models.denoisers import device_of, dtype_of
 from videoada.models.images import fingerprint
 from videoada.models.pipelines import load_config, model_info, unknown_words
+from videoada.models.source_videos import video_fingerprint
 from videoada.records.record import RunRecord
 from videoada.skipping.trace import StepTrace
 
@@ -50,6 +51,9 @@ def make_record(
     image_sha256 = fingerprint(request.image)
     if request.image is not None and not isinstance(request.image, str):  # a picture given as an object
         request = request.model_copy(update={"image": f"sha256:{image_sha256}"})
+    video_sha256 = video_fingerprint(request.video)
+    if request.video is not None and not isinstance(request.video, str):
+        request = request.model_copy(update={"video": f"sha256:{video_sha256}"})
     return RunRecord(
         request=request,
         skip=skip,
@@ -60,6 +64,7 @@ def make_record(
         height=video.frames.shape[1],
         width=video.frames.shape[2],
         image_sha256=image_sha256,
+        video_sha256=video_sha256,
         early_exit=left,
         computed=trace.computed[index],
         signal=trace.signal[index],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,59 +14,15 @@ import torch
 from torch import Tensor
 
 from videoada.config.run import GenerationConfig
-from videoada.errors import ConfigError, ModelError, ResourceError
+from videoada.errors import ConfigError, ResourceError, VideoAdaError
 from videoada.media.video import Video
+from videoada.models.arguments import as_image, call_arguments, is_i2vgen
 from videoada.models.conditioning import encode_prompt, image_conditions
 from videoada.models.denoisers import denoisers_of, device_of
-from videoada.models.images import cover, read_image
+from videoada.models.images import cover
 from videoada.models.placement import ran_out_of_memory
 from videoada.models.recommended import with_recommended
 from videoada.patching import replaced
-
-REAL_SAMPLE_SIZE = 32  # I2VGen-XL's configuration says 32 latents (256 pixels), its pipeline generates 704×1280
-
-
-def takes_image(pipe: Any) -> bool:
-    """Whether the pipeline takes an image."""
-    return "image" in inspect.signature(type(pipe).__call__).parameters
-
-
-def check_request(pipe: Any, request: GenerationConfig) -> None:
-    """Raises ConfigError if this pipeline can't run the request, ModelError if it generates no videos."""
-    parameters = inspect.signature(type(pipe).__call__).parameters
-    name = type(pipe).__name__
-    if not {"prompt", "num_frames"} <= set(parameters):
-        raise ModelError(f"{name} does not generate videos from prompts; use a text-to-video model")
-    if request.image is not None and "image" not in parameters:
-        raise ConfigError(
-            f"{name} generates from text alone; leave the image out, or use an image-to-video model such as tiny-i2v"
-        )
-    if request.image is None and "image" in parameters:
-        raise ConfigError(f"{name} generates from an image and a prompt; give it an `image`")
-    if request.target_fps is not None and "target_fps" not in parameters:
-        raise ConfigError(f"{name} has no `target_fps`; it is a condition of I2VGen-XL")
-    factor = getattr(pipe, "vae_scale_factor", 8)
-    for side, value in (("height", request.height), ("width", request.width)):
-        if value is not None and value % factor:
-            raise ConfigError(f"{side} {value} is not a multiple of {factor}, which the model's VAE needs")
-
-
-def _first_denoiser(pipe: Any) -> Any:
-    """Or None: a pipeline of another kind may have none."""
-    return next(iter(denoisers_of(pipe)), None)
-
-
-def video_size(pipe: Any, request: GenerationConfig) -> tuple[int | None, int | None]:
-    """(height, width) that the request asks for; where it does not, the model's own, or None for the pipeline's."""
-    own: tuple[int | None, int | None] = None, None
-    sample_size = getattr(getattr(_first_denoiser(pipe), "config", None), "sample_size", None)
-    if takes_image(pipe) and isinstance(sample_size, int) and sample_size != REAL_SAMPLE_SIZE:
-        own = (sample_size * pipe.vae_scale_factor,) * 2
-    elif takes_image(pipe):
-        parameters = inspect.signature(type(pipe).__call__).parameters
-        height, width = (getattr(parameters.get(side), "default", None) for side in ("height", "width"))
-        own = height, width
-    return request.height or own[0], request.width or own[1]
 
 
 def call_pipeline(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Video], float]:
@@ -78,33 +35,19 @@ def call_pipeline(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Vi
     batch = with_recommended(pipe, batch)
     request, alone = batch[0], len(batch) == 1
     generators = [torch.Generator("cpu").manual_seed(r.seed) for r in batch]
-    height, width = video_size(pipe, request)
-    prompts = [r.prompt for r in batch]
-    negatives = [r.negative_prompt or "" for r in batch]
-    options: dict[str, Any] = {
-        "num_inference_steps": request.num_inference_steps,
-        "guidance_scale": request.guidance_scale,
-        "num_frames": request.num_frames,
-        "height": height,
-        "width": width,
-        "generator": generators[0] if alone else generators,
-        "output_type": "np",
-    }
     with contextlib.ExitStack() as stack:
         stack.enter_context(_memory_errors(pipe, request))
-        if hasattr(_first_denoiser(pipe), "image_latents_proj_in"):  # an I2VGenXLPipeline
-            assert height is not None  # the pipeline's own, where the request names none
-            assert width is not None
-            images = [_as_image(r.image) for r in batch]
+        stack.enter_context(_refused(pipe))
+        options = call_arguments(pipe, batch)
+        options |= {"generator": generators[0] if alone else generators, "output_type": "np"}
+        if is_i2vgen(pipe):
+            height, width = options["height"], options["width"]  # the pipeline's own, where the request names none
+            images = [as_image(r.image) for r in batch]
             stack.enter_context(image_conditions(pipe, images, generators, height, width))
-            options |= encode_prompt(pipe, prompts, negatives)
+            for name in ("prompt", "negative_prompt"):
+                options.pop(name, None)
+            options |= encode_prompt(pipe, [r.prompt for r in batch], [r.negative_prompt or "" for r in batch])
             options |= {"image": cover(images[0], width, height), "target_fps": request.target_fps or 16}
-        else:
-            options["prompt"] = request.prompt if alone else prompts
-            options["negative_prompt"] = request.negative_prompt if alone else negatives
-            if takes_image(pipe):
-                images = [_as_image(r.image) for r in batch]
-                options["image"] = images[0] if alone else images
         if request.decode_chunk_size:
             if "decode_chunk_size" in inspect.signature(type(pipe).__call__).parameters:
                 options["decode_chunk_size"] = request.decode_chunk_size
@@ -115,10 +58,6 @@ def call_pipeline(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Vi
         raise ConfigError("the frames are not numbers (NaN): lower `guidance_scale`, or take another `dtype`")
     assert request.fps is not None
     return [Video.from_float(frames, request.fps) for frames in output.frames], time.perf_counter() - began
-
-
-def _as_image(image: Any) -> Any:
-    return read_image(image) if isinstance(image, str) else image
 
 
 @contextlib.contextmanager
@@ -135,6 +74,18 @@ def decoding_in_chunks(pipe: Any, size: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _refused(pipe: Any) -> Iterator[None]:
+    """What the pipeline's own check of its arguments refuses, as one line."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        where = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
+        if "check_inputs" not in where or isinstance(error, VideoAdaError):
+            raise
+        raise ConfigError(f"{type(pipe).__name__} refuses the request: {' '.join(str(error).split())[:300]}") from None
+
+
+@contextlib.contextmanager
 def _memory_errors(pipe: Any, request: GenerationConfig) -> Iterator[None]:
     """Out of memory, on a GPU or a CPU, as one line that names what would help."""
     try:
@@ -142,7 +93,8 @@ def _memory_errors(pipe: Any, request: GenerationConfig) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not ran_out_of_memory(error):
             raise
-        on_gpu, denoiser, vae = device_of(pipe).type == "cuda", _first_denoiser(pipe), getattr(pipe, "vae", None)
+        on_gpu, denoiser = device_of(pipe).type == "cuda", next(iter(denoisers_of(pipe)), None)
+        vae = getattr(pipe, "vae", None)
         advice = [
             *(["`offload=model` (or sequential)"] if on_gpu and not hasattr(denoiser, "_hf_hook") else []),
             *(["`decode_chunk_size=1`"] if (request.decode_chunk_size or 2) > 1 else []),

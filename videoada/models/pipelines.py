@@ -1,32 +1,22 @@
 """load_pipeline(): an embedded model, a folder or a hub id, as an ordinary diffusers pipeline.
 
-The only module that imports diffusers' pipelines and schedulers.
+The only module that imports diffusers' pipelines.
 """
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from videoada.config.frozen import one_of
-from videoada.config.run import DEFAULT_MODEL, SCHEDULERS, LoadConfig
+from videoada.config.run import DEFAULT_MODEL, LoadConfig
 from videoada.errors import ConfigError, ModelError, ResourceError, VideoAdaError
 from videoada.models.placement import check_placement, place, quantization, ran_out_of_memory
 from videoada.models.sources import describe, find_folder, quiet
 from videoada.records.record import ModelInfo
 from videoada.shapes import WORDS
 
-_SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {}),
-    "dpm++": ("DPMSolverMultistepScheduler", {}),
-    "dpm++-sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
-    "unipc": ("UniPCMultistepScheduler", {}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler-a": ("EulerAncestralDiscreteScheduler", {}),
-}
 _INFO: WeakKeyDictionary[Any, ModelInfo] = WeakKeyDictionary()
 _LOADED: WeakKeyDictionary[Any, LoadConfig] = WeakKeyDictionary()
 
@@ -103,27 +93,6 @@ def model_info(pipe: Any) -> ModelInfo:
 def load_config(pipe: Any) -> LoadConfig | None:
     """How `load_pipeline` loaded it; None for a pipeline that was loaded elsewhere."""
     return _LOADED.get(pipe)
-
-
-def make_scheduler(name: str, like: Any) -> Any:
-    """The scheduler of that name with the configuration of `like`; nothing changes but what the name implies."""
-    import diffusers
-
-    class_name, changes = _SCHEDULERS[one_of("scheduler", name, SCHEDULERS)]
-    with quiet():
-        return getattr(diffusers, class_name).from_config(like.config, **changes)
-
-
-@contextlib.contextmanager
-def scheduler_of(pipe: Any, name: str | None) -> Iterator[Any]:
-    """The pipeline with that scheduler for the length of the block; None leaves it as it is."""
-    before = pipe.scheduler
-    if name is not None:
-        pipe.scheduler = make_scheduler(name, before)
-    try:
-        yield pipe.scheduler
-    finally:
-        pipe.scheduler = before
 
 
 def unknown_words(pipe: Any, text: str) -> list[str]:

@@ -6,16 +6,18 @@ the checkpoint has it.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
 from videoada.config.run import GenerationConfig
 from videoada.config.settings import RunSettings
+from videoada.models.arguments import default_of, names_of
 from videoada.models.catalogue import known_model
+from videoada.models.denoisers import denoisers_of
 
 FRAMES, STEPS, FPS = 16, 50, 8  # of a pipeline whose call has no such default
-RATES = ("frame_rate", "fps")  # what pipelines that take the rate call it
+# Frames a second that a family was trained on, whose call does not take a rate: as their model cards export them.
+RATES = {"Wan": 16, "SkyReels": 24, "HunyuanVideo": 15, "Mochi": 30, "Allegro": 15, "Sana": 16, "Kandinsky5": 24}
 
 
 def recommended_for(model: str) -> dict[str, Any]:
@@ -34,17 +36,17 @@ def recommended_of(pipe: Any) -> dict[str, Any]:
 
     if known := recommended_for(model_info(pipe).name):
         return known
-    parameters = inspect.signature(type(pipe).__call__).parameters
-
-    def default(*names: str) -> Any:
-        return next((v for n in names if (v := getattr(parameters.get(n), "default", None)) is not None), None)
-
-    rate = default(*RATES)
+    own = {field: default_of(pipe, name) for field, name in names_of(pipe).items()}
+    if "num_frames" in own and own["num_frames"] is None:  # SVD: what its network was trained on
+        own["num_frames"] = getattr(getattr(next(iter(denoisers_of(pipe)), None), "config", None), "num_frames", None)
+        own["num_frames"] = own["num_frames"] or FRAMES
+    kind = type(pipe).__name__
+    rate = own.get("fps") or next((fps for mark, fps in RATES.items() if kind.startswith(mark)), FPS)
     return {
-        "num_inference_steps": default("num_inference_steps") or STEPS,
-        "guidance_scale": default("guidance_scale"),
-        "num_frames": default("num_frames") or FRAMES,
-        "fps": round(rate) if isinstance(rate, int | float) else FPS,
+        "num_inference_steps": own.get("num_inference_steps") or STEPS,
+        "guidance_scale": own.get("guidance_scale"),
+        "num_frames": own.get("num_frames"),
+        "fps": round(rate),
         "scheduler": None,
     }
 

@@ -58,11 +58,12 @@ def settings_of(record: RunRecord, given: Collection[str] = ()) -> dict[str, Any
         skip = skip.model_copy(update={"policy": "mask", "mask": tuple(record.computed), "batch_decision": "prompt"})
         skip = skip.model_copy(update=dict.fromkeys(("threshold", "tolerance", "every", "max_skip_steps",
                                                      "warmup_steps", "final_steps")))  # fmt: skip
-    if is_hash(request.image) and "image" not in given:
-        raise PromptError(
-            f"the record's image was given as an object, of which only the hash is kept ({request.image}): "
-            "give it as `image`"
-        )
+    for name in ("image", "video"):
+        if is_hash(value := getattr(request, name)) and name not in given:
+            raise PromptError(
+                f"the record's {name} was given as an object, of which only the hash is kept ({value}): "
+                f"give it as `{name}`"
+            )
     if record.early_exit:
         skip = skip.model_copy(update={"exit_threshold": record.early_exit["threshold"]})
     load = record.load or LoadConfig()
@@ -70,7 +71,9 @@ def settings_of(record: RunRecord, given: Collection[str] = ()) -> dict[str, Any
         **{name: getattr(request, name) for name in GenerationConfig.model_fields if name not in NOT_REPEATED},
         **{name: value for name, value in skip.model_dump().items() if name != "batch_decision"},
         **{name: getattr(load, name) for name in ("variant", "vae_slicing", "vae_tiling", "quantize")},
-        "model": record.model.name, "revision": record.model.revision, "steps": record.num_inference_steps,
+        "model": record.model.name, "revision": record.model.revision,
+        # with a strength fewer steps run than are asked for; a step policy's choice is repeated by its number
+        "steps": record.num_inference_steps if record.most_steps else request.num_inference_steps,
         "height": record.height, "width": record.width, "dtype": record.dtype,
     }  # fmt: skip
     return {name: value for name, value in values.items() if value is not None}

@@ -75,6 +75,7 @@ class RunRecord(BaseModel):
     height: int
     width: int
     image_sha256: str | None = None
+    video_sha256: str | None = None  # of the video that it started from
     frames_sha256: str | None = None  # of the frames as generated; what a lossless file decodes to
     savings: dict[str, float] | None = None  # shares of the full run's multiply-adds: by what they were saved
     early_exit: dict[str, Any] | None = None  # threshold, num_exits, steps (exit by step, null: skipped), macs, heads

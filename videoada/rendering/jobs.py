@@ -17,10 +17,11 @@ from videoada.config.settings import SHIPPED, RunSettings, merged
 from videoada.errors import ConfigError, ImageError, PromptError
 from videoada.models.images import check_image, fingerprint
 from videoada.models.recommended import filled
+from videoada.models.source_videos import video_fingerprint
 from videoada.rendering.naming import check_id, same_file, slug, vbench_name
 
 VAE_FACTOR = 8
-PER_VIDEO = {"prompt", "negative_prompt", "image", "seed"}
+PER_VIDEO = {"prompt", "negative_prompt", "image", "video", "seed"}
 SHAPING = ("model", "revision", "variant", "dtype", "quantize")  # of the settings, besides request and skipping
 
 
@@ -63,8 +64,12 @@ def plan_jobs(
             if image is not None and (image := os.path.abspath(image)) not in images:
                 check_image(image)
                 images[image] = str(fingerprint(image))
+            video = entry.fields.get("video", settings.video)
+            if video is not None and (video := os.path.abspath(video)) not in images:
+                images[video] = str(video_fingerprint(video))
             prompt, negative = entry.fields["prompt"], entry.fields.get("negative_prompt")
-            content = _digest(entry.id, prompt, negative, images.get(image) if "image" in entry.fields else None)
+            named = [images.get(path) for name, path in (("image", image), ("video", video)) if name in entry.fields]
+            content = _digest(entry.id, prompt, negative, *(named or [None]))
             alike = _digest(content, own, entry.fields.get("seed"))
             seed = entry.fields.get("seed")
             if seed is None:
@@ -73,14 +78,15 @@ def plan_jobs(
             copies[alike] += 1
             for sample in range(samples_per_prompt):
                 request = GenerationConfig(
-                    **shared.fields, prompt=prompt, image=image, seed=seed + sample,
+                    **shared.fields, prompt=prompt, image=image, video=video, seed=seed + sample,
                     negative_prompt=settings.negative_prompt if negative is None else negative,
                 )  # fmt: skip
                 name = _name(naming, entry, index, of_prompt[prompt] if naming == "vbench" else sample, identity)
                 of_prompt[prompt] += 1
                 if (before := names.setdefault(same_file(name), len(jobs))) != len(jobs):
                     raise PromptError(f"its video would be named '{name[:80]}', as that of line {jobs[before].line}")
-                sha256 = _digest(shared.group, prompt, request.negative_prompt, request.seed, images.get(image))
+                shown = [images.get(image), *([images[video]] if video is not None else [])]
+                sha256 = _digest(shared.group, prompt, request.negative_prompt, request.seed, *shown)
                 jobs.append(Job(name, entry.line, sample, request, shared.skip, shared.group, sha256))
         except (ValueError, ConfigError, PromptError, ImageError) as error:
             raise PromptError(f"{source}, line {entry.line}: {error}") from None
@@ -135,6 +141,8 @@ def _common(settings: RunSettings, own: dict[str, Any], format: str) -> _Common:
             raise ConfigError(f"{side} {fields[side]} is not a multiple of {VAE_FACTOR}, which the models' VAEs need")
     shaping = fields | {name: getattr(entry, name) for name in SHAPING}
     shaping.pop("decode_chunk_size")  # changes rounding alone
+    if shaping["strength"] is None:  # hashes of before there was one stay
+        del shaping["strength"]
     parts = [_content(path) for path in (skip.exit_heads, fields["step_policy"]) if path not in (None, SHIPPED)]
     own_fields = asked.requests()[0].model_dump(exclude=PER_VIDEO)
     group = _digest(json.dumps(shaping, sort_keys=True), skip.model_dump_json(), format, *parts)

@@ -17,7 +17,7 @@ from torch import Tensor
 from videoada.config.run import GenerationConfig
 from videoada.errors import ConfigError, ModelError
 from videoada.models.call import call_pipeline
-from videoada.models.pipelines import scheduler_of
+from videoada.models.schedulers import scheduler_of
 from videoada.skipping.skip_steps import skip_steps
 from videoada.training.config import ExitTraining
 from videoada.training.exit_losses import Features, joined, watched

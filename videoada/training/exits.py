@@ -28,8 +28,9 @@ from videoada.learned.exit_network import early_exit
 from videoada.learned.parts import trained_for
 from videoada.metrics import paired_fidelity
 from videoada.models.call import call_pipeline
-from videoada.models.pipelines import model_info, scheduler_of
+from videoada.models.pipelines import model_info
 from videoada.models.recommended import with_recommended
+from videoada.models.schedulers import scheduler_of
 from videoada.shapes import random_scene
 from videoada.training.calls import Calls, collect_batch, collect_videos
 from videoada.training.config import EXIT_STAGES, ExitTraining

@@ -23,8 +23,9 @@ from videoada.generation.generate import check_request
 from videoada.models.call import call_pipeline
 from videoada.models.denoisers import denoisers_of, device_of, dtype_of
 from videoada.models.images import image_name
-from videoada.models.pipelines import model_info, scheduler_of
+from videoada.models.pipelines import model_info
 from videoada.models.recommended import with_recommended
+from videoada.models.schedulers import scheduler_of
 from videoada.patching import replaced
 from videoada.skipping.rows import take_output
 from videoada.skipping.skip_steps import skip_steps

@@ -1,0 +1,148 @@
+"""A request as the arguments of a pipeline's own call: what it takes, by the names that its signature has for it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from videoada.config.run import GenerationConfig
+from videoada.errors import ConfigError, ModelError
+from videoada.models.denoisers import denoisers_of
+from videoada.models.images import cover, read_image
+from videoada.models.source_videos import read_source_video
+
+REAL_SAMPLE_SIZE = 32  # I2VGen-XL's configuration says 32 latents (256 pixels), its pipeline generates 704×1280
+# A request's field, and what pipelines call it; the first name that a signature has is taken.
+NAMES = {
+    "prompt": ("prompt",), "negative_prompt": ("negative_prompt",), "image": ("image",), "video": ("video",),
+    "strength": ("strength",), "num_inference_steps": ("num_inference_steps",),
+    "guidance_scale": ("guidance_scale", "max_guidance_scale"), "num_frames": ("num_frames", "video_length"),
+    "fps": ("frame_rate", "fps"), "height": ("height",), "width": ("width",), "target_fps": ("target_fps",),
+}  # fmt: skip
+
+
+def names_of(pipe: Any) -> dict[str, str]:
+    """The fields of a request that the pipeline takes, and what its call names them."""
+    parameters = inspect.signature(type(pipe).__call__).parameters
+    found = {field: next((n for n in names if n in parameters), None) for field, names in NAMES.items()}
+    return {field: name for field, name in found.items() if name is not None}
+
+
+def default_of(pipe: Any, name: str) -> Any:
+    """The default of a parameter of the pipeline's call; None where it has none, or there is no such parameter."""
+    parameter = inspect.signature(type(pipe).__call__).parameters.get(name)
+    return None if parameter is None or parameter.default is parameter.empty else parameter.default
+
+
+def takes_image(pipe: Any) -> bool:
+    """Whether the pipeline takes an image."""
+    return "image" in names_of(pipe)
+
+
+def needs(pipe: Any, field: str) -> bool:
+    """Whether the pipeline generates from that field (`image` or `video`), and not without it."""
+    name, parameters = type(pipe).__name__, inspect.signature(type(pipe).__call__).parameters
+    if field not in names_of(pipe):
+        return False
+    marks = {"image": ("I2V", "ImageToVideo", "Image2Video", "StableVideoDiffusion"), "video": ("VideoToVideo", "V2V")}
+    return parameters[field].default is inspect.Parameter.empty or any(mark in name for mark in marks[field])
+
+
+def check_request(pipe: Any, request: GenerationConfig) -> None:
+    """Raises ConfigError if this pipeline can't run the request, ModelError if it generates no videos."""
+    names, kind = names_of(pipe), type(pipe).__name__
+    if not {"num_frames", "video"} & names.keys():
+        raise ModelError(f"{kind} does not generate videos from prompts; use a text-to-video model")
+    if "prompt" in names and not request.prompt.strip():
+        raise ConfigError(f"the prompt is empty, and {kind} generates from one: give it a `prompt`")
+    if request.image is not None and "image" not in names:
+        raise ConfigError(
+            f"{kind} generates from text alone; leave the image out, or use an image-to-video model such as tiny-i2v"
+            if "video" not in names
+            else f"{kind} takes no image: leave `image` out"
+        )
+    if request.image is None and needs(pipe, "image"):
+        raise ConfigError(f"{kind} generates from an image and a prompt; give it an `image`")
+    if request.video is not None and "video" not in names:
+        raise ConfigError(f"{kind} takes no video: leave `video` out, or use a video-to-video pipeline")
+    if request.video is None and needs(pipe, "video"):
+        raise ConfigError(f"{kind} generates from a video; give it a `video`, a file or a folder of frames")
+    for field, text in (("strength", "is of video-to-video pipelines"), ("target_fps", "is a condition of I2VGen-XL")):
+        if getattr(request, field) is not None and field not in names:
+            raise ConfigError(f"{kind} has no `{field}`; it {text}")
+    factor = spatial_factor(pipe)
+    for side, value in (("height", request.height), ("width", request.width)):
+        if value is not None and side not in names and request.video is None:
+            raise ConfigError(f"{kind} has no `{side}`: leave it out")
+        if value is not None and value % factor:
+            raise ConfigError(f"{side} {value} is not a multiple of {factor}, which the model's VAE needs")
+
+
+def spatial_factor(pipe: Any) -> int:
+    """Pixels of a frame's side for each of its latents."""
+    factor = getattr(pipe, "vae_scale_factor_spatial", None) or getattr(pipe, "vae_scale_factor", None) or 8
+    return int(factor)
+
+
+def video_size(pipe: Any, request: GenerationConfig) -> tuple[int | None, int | None]:
+    """(height, width) that the request asks for; where it does not, the model's own, or None for the pipeline's."""
+    own: tuple[int | None, int | None] = None, None
+    sample_size = getattr(getattr(next(iter(denoisers_of(pipe)), None), "config", None), "sample_size", None)
+    if is_i2vgen(pipe) and isinstance(sample_size, int) and sample_size != REAL_SAMPLE_SIZE:
+        own = (sample_size * pipe.vae_scale_factor,) * 2
+    elif takes_image(pipe):
+        own = default_of(pipe, "height"), default_of(pipe, "width")
+    return request.height or own[0], request.width or own[1]
+
+
+def is_i2vgen(pipe: Any) -> bool:
+    """Whether it is an I2VGenXLPipeline, whose conditions are made in models/conditioning.py."""
+    return hasattr(next(iter(denoisers_of(pipe)), None), "image_latents_proj_in")
+
+
+def call_arguments(pipe: Any, batch: Sequence[GenerationConfig]) -> dict[str, Any]:
+    """The arguments of one call for requests that differ only in prompts, image, video and seed, but for generators.
+
+    What is None is left to the pipeline. A pipeline that takes one image or video for its call gets a list of them for
+    several requests. Raises ImageError and OutputError for files that can't be read.
+    """
+    names, request, alone = names_of(pipe), batch[0], len(batch) == 1
+    height, width = video_size(pipe, request)
+    values: dict[str, Any] = {
+        "num_inference_steps": request.num_inference_steps, "guidance_scale": request.guidance_scale,
+        "num_frames": request.num_frames, "fps": request.fps, "height": height, "width": width,
+        "strength": request.strength, "target_fps": request.target_fps,
+    }  # fmt: skip
+    if "prompt" in names:
+        values["prompt"] = request.prompt if alone else [r.prompt for r in batch]
+        negatives = [r.negative_prompt or "" for r in batch]
+        values["negative_prompt"] = request.negative_prompt if alone else negatives if any(negatives) else None
+    if request.image is not None:
+        images = [as_image(r.image) for r in batch]
+        if height and width:
+            images = [cover(image, width, height) for image in images]
+        values["image"] = images[0] if alone else images
+    if request.video is not None:
+        videos = [read_source_video(r.video, r.num_frames, height, width, spatial_factor(pipe)) for r in batch]
+        values["video"] = videos[0] if alone else videos
+        first = videos[0][0]
+        values["height"], values["width"] = first.height, first.width
+    return {names[field]: value for field, value in values.items() if value is not None and field in names}
+
+
+def ignored(pipe: Any, request: GenerationConfig, left_to_model: Sequence[str]) -> list[str]:
+    """What a request asks for and this pipeline's call has no parameter for, as texts for a record's `not_used`."""
+    names = names_of(pipe)
+    asked: Mapping[str, Any] = {
+        "prompt": request.prompt or None, "negative_prompt": request.negative_prompt,
+        "guidance_scale": None if "guidance_scale" in left_to_model else request.guidance_scale,
+        "num_frames": None if "num_frames" in left_to_model or request.video is not None else request.num_frames,
+    }  # fmt: skip
+    unused = [field for field, value in asked.items() if value is not None and field not in names]
+    return [f"`{field}`: {type(pipe).__name__} takes none" for field in unused]
+
+
+def as_image(image: Any) -> Any:
+    """A picture, read where a path is given."""
+    return read_image(image) if isinstance(image, str) else image
