@@ -18,7 +18,9 @@ from videoada.media.video import Video
 from videoada.models.conditioning import encode_prompt, image_conditions
 from videoada.models.denoisers import denoisers_of, device_of
 from videoada.models.images import cover, read_image
+from videoada.models.pipelines import model_info
 from videoada.models.placement import ran_out_of_memory
+from videoada.models.understanding import understand
 from videoada.patching import replaced
 
 REAL_SAMPLE_SIZE = 32  # I2VGen-XL's configuration says 32 latents (256 pixels), its pipeline generates 704×1280
@@ -67,18 +69,26 @@ def video_size(pipe: Any, request: GenerationConfig) -> tuple[int | None, int | 
     return request.height or own[0], request.width or own[1]
 
 
+def given_prompt(pipe: Any, prompt: str, negative: bool = False) -> str:
+    """What the pipeline is given for a prompt: an embedded model's in the wording it was trained on, where all words
+    are known; as it is otherwise."""
+    info = model_info(pipe)
+    return understand(info.name, prompt, negative).prompt if info.embedded else prompt
+
+
 def call_pipeline(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Video], float]:
     """The videos of one call for requests that differ only in prompts, image and seed, and the seconds that it took.
 
-    The pipeline is called as it is; the seconds are from the prompt to the decoded frames. Raises ResourceError when
-    memory ran out, ImageError for an image that can't be read, ConfigError where the network's numbers overflowed.
+    The pipeline is called as it is, with what `given_prompt` makes of the prompts; the seconds are from the prompt to
+    the decoded frames. Raises ResourceError when memory ran out, ImageError for an image that can't be read,
+    ConfigError where the network's numbers overflowed.
     """
     began = time.perf_counter()
     request, alone = batch[0], len(batch) == 1
     generators = [torch.Generator("cpu").manual_seed(r.seed) for r in batch]
     height, width = video_size(pipe, request)
-    prompts = [r.prompt for r in batch]
-    negatives = [r.negative_prompt or "" for r in batch]
+    prompts = [given_prompt(pipe, r.prompt) for r in batch]
+    negatives = [given_prompt(pipe, r.negative_prompt or "", negative=True) for r in batch]
     options: dict[str, Any] = {
         "num_inference_steps": request.num_inference_steps,
         "guidance_scale": request.guidance_scale,
@@ -98,8 +108,8 @@ def call_pipeline(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Vi
             options |= encode_prompt(pipe, prompts, negatives)
             options |= {"image": cover(images[0], width, height), "target_fps": request.target_fps or 16}
         else:
-            options["prompt"] = request.prompt if alone else prompts
-            options["negative_prompt"] = request.negative_prompt if alone else negatives
+            options["prompt"] = prompts[0] if alone else prompts
+            options["negative_prompt"] = (request.negative_prompt and negatives[0]) if alone else negatives
             if takes_image(pipe):
                 images = [_as_image(r.image) for r in batch]
                 options["image"] = images[0] if alone else images

@@ -6,7 +6,6 @@ The only module that imports diffusers' pipelines and schedulers.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,7 +16,6 @@ from videoada.errors import ConfigError, ModelError, ResourceError, VideoAdaErro
 from videoada.models.placement import check_placement, place, quantization, ran_out_of_memory
 from videoada.models.sources import describe, find_folder, quiet
 from videoada.records.record import ModelInfo
-from videoada.shapes import WORDS
 
 _SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
@@ -96,7 +94,7 @@ def model_info(pipe: Any) -> ModelInfo:
     """What a record says of the model: from load_pipeline, or what a pipeline loaded elsewhere says of itself."""
     if pipe in _INFO:
         return _INFO[pipe]
-    name = str(getattr(pipe.config, "_name_or_path", "") or type(pipe).__name__)
+    name = str(getattr(getattr(pipe, "config", None), "_name_or_path", "") or type(pipe).__name__)
     return ModelInfo(name=name, source=name)
 
 
@@ -123,10 +121,3 @@ def scheduler_of(pipe: Any, name: str) -> Iterator[Any]:
         yield pipe.scheduler
     finally:
         pipe.scheduler = before
-
-
-def unknown_words(pipe: Any, text: str) -> list[str]:
-    """Words that an embedded model has never seen, in order; none for other models."""
-    if not model_info(pipe).embedded:
-        return []
-    return [w for w in dict.fromkeys(re.findall(r"[^\s.,;:!?]+", text.lower())) if w not in WORDS]
