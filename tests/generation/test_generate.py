@@ -18,7 +18,6 @@ from videoada.files import written_aside
 from videoada.media.video import Video
 from videoada.metrics import paired_fidelity
 from videoada.models.catalogue import ASSETS
-from videoada.models.pipelines import unknown_words
 from videoada.records.record import RunRecord
 
 SMALL = {"num_inference_steps": 8, "num_frames": 4}
@@ -75,8 +74,20 @@ def test_a_run_that_skips_nothing_says_so(pipe):
     assert any("no step was skipped" in w for w in record.warnings)
 
 
-def test_words_that_the_embedded_model_never_saw(pipe):
-    assert unknown_words(pipe, "A red Zebra, moving right on a Martian background.") == ["zebra", "martian"]
+def test_words_that_the_embedded_model_never_saw_are_in_the_record_unless_it_is_loaded_elsewhere(pipe):
+    asked = {"prompt": "A red Zebra, moving right on a Martian background.", "negative_prompt": "a blurry circel"}
+    [(_, record)] = videoada.generate(pipe, **asked, **SMALL)
+    known = record.warnings[:2]
+    assert known[0].startswith("tiny-t2v has never seen: zebra, martian; none of its 29 words is near; it takes `a COL")
+    assert known[1].startswith(
+        "negative prompt: tiny-t2v has never seen: blurry, circel; nearest of its 29 words: circle;"
+    )
+    [(_, record)] = videoada.generate(pipe, **asked, **SMALL | {"guidance_scale": 1.0})
+    assert not any("negative prompt" in w for w in record.warnings)  # which is not used
+    elsewhere = type(pipe)(**pipe.components)
+    elsewhere.set_progress_bar_config(disable=True)
+    [(_, record)] = videoada.generate(elsewhere, **asked, **SMALL)
+    assert not any("never seen" in w for w in record.warnings)
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def _run(
     for request in requests:
         check_request(pipe, request, skip)
     info = model_info(pipe)
-    what = ", a small embedded model (see `videoada models` for real ones)" if info.embedded else ""
+    what = f", a small embedded model (`videoada models {info.name}` shows what it knows)" if info.embedded else ""
     console.print(f"model: {escape(info.name)}{what}, licence {escape(info.licence or 'not known')}")
     if repeated and differs(repeated, pipe, settings.image, skip):
         console.print(

@@ -16,8 +16,9 @@ from videoada.media.video import Video
 from videoada.metrics.coherence import check_coherence
 from videoada.models.denoisers import device_of, dtype_of
 from videoada.models.images import fingerprint
-from videoada.models.pipelines import load_config, model_info, unknown_words
+from videoada.models.pipelines import load_config, model_info
 from videoada.models.source_videos import video_fingerprint
+from videoada.models.understanding import understand
 from videoada.records.record import RunRecord
 from videoada.skipping.trace import StepTrace
 
@@ -87,8 +88,10 @@ def _warnings(
 ) -> list[str]:
     """What somebody who looks at the video, or at the time it took, would want to know."""
     warnings = []
-    if unknown := unknown_words(pipe, f"{request.prompt} {request.negative_prompt or ''}"):
-        warnings.append(f"the model has never seen: {', '.join(unknown)}")
+    if (info := model_info(pipe)).embedded:
+        negative = request.negative_prompt if request.guidance_scale > 1 else None  # without guidance it is not used
+        read = (understand(info.name, request.prompt), understand(info.name, negative or "", negative=True))
+        warnings += [understood.warning for understood in read if understood.warning]
     if skip.skips:
         saved = trace.rows_of(index) < trace.rows_per_prediction * trace.num_steps
         if skip.limit is not None and not saved and trace.num_steps > 1:

@@ -18,6 +18,7 @@ from videoada.config.run import GenerationConfig
 from videoada.config.settings import SHIPPED
 from videoada.errors import ModelError
 from videoada.learned.parts import STEP_POLICY, check_trained_for, read_part, write_part
+from videoada.models.call import given_prompt
 from videoada.models.denoisers import device_of
 from videoada.models.pipelines import model_info
 
@@ -117,7 +118,7 @@ def with_chosen_steps(pipe: Any, requests: Sequence[GenerationConfig]) -> list[G
     chosen = list(requests)
     for policy in {request.step_policy for request in requests if request.step_policy is not None}:
         indices = [i for i, request in enumerate(requests) if request.step_policy == policy]
-        prompts = [requests[i].prompt for i in indices]
+        prompts = [given_prompt(pipe, requests[i].prompt) for i in indices]
         for i, count in zip(indices, choose_steps(pipe, prompts, _file(policy)), strict=True):
             chosen[i] = requests[i].model_copy(update={"num_inference_steps": count})
     return chosen

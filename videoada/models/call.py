@@ -20,19 +20,34 @@ from videoada.models.arguments import as_image, call_arguments, is_i2vgen
 from videoada.models.conditioning import encode_prompt, image_conditions
 from videoada.models.denoisers import denoisers_of, device_of
 from videoada.models.images import cover
+from videoada.models.pipelines import model_info
 from videoada.models.placement import ran_out_of_memory
 from videoada.models.recommended import with_recommended
+from videoada.models.understanding import understand
 from videoada.patching import replaced
+
+
+def given_prompt(pipe: Any, prompt: str, negative: bool = False) -> str:
+    """What the pipeline is given for a prompt: an embedded model's in the wording it was trained on, where all words
+    are known; as it is otherwise."""
+    info = model_info(pipe)
+    return understand(info.name, prompt, negative).prompt if info.embedded else prompt
+
+
+def _as_given(pipe: Any, request: GenerationConfig) -> GenerationConfig:
+    negative = request.negative_prompt and given_prompt(pipe, request.negative_prompt, negative=True)
+    return request.model_copy(update={"prompt": given_prompt(pipe, request.prompt), "negative_prompt": negative})
 
 
 def call_pipeline(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Video], float]:
     """The videos of one call for requests that differ only in prompts, image and seed, and the seconds that it took.
 
-    The pipeline is called as it is; the seconds are from the prompt to the decoded frames. Raises ResourceError when
-    memory ran out, ImageError for an image that can't be read, ConfigError where the network's numbers overflowed.
+    The pipeline is called as it is, with what `given_prompt` makes of the prompts; the seconds are from the prompt to
+    the decoded frames. Raises ResourceError when memory ran out, ImageError for an image that can't be read,
+    ConfigError where the network's numbers overflowed.
     """
     began = time.perf_counter()
-    batch = with_recommended(pipe, batch)
+    batch = [_as_given(pipe, request) for request in with_recommended(pipe, batch)]
     request, alone = batch[0], len(batch) == 1
     generators = [torch.Generator("cpu").manual_seed(r.seed) for r in batch]
     with contextlib.ExitStack() as stack:

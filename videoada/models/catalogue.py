@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
 from videoada.config.run import SchedulerName
+from videoada.errors import ModelError
 
 ASSETS = Path(__file__).parent.parent / "assets"
 
@@ -67,6 +69,19 @@ EMBEDDED = tuple(model.name for model in KNOWN.values() if model.embedded)
 def known_model(name: str) -> KnownModel | None:
     """The entry of that name or hub id."""
     return next((m for m in KNOWN.values() if name in (m.name, m.source)), None)
+
+
+def named_model(name: str) -> KnownModel:
+    """The entry of that name or hub id. Raises ModelError, which names those that are near."""
+    if model := known_model(name):
+        return model
+    raise ModelError(f"unknown model '{name}'; {did_you_mean(name)}choose {', '.join(KNOWN)}")
+
+
+def did_you_mean(name: str) -> str:
+    """A question that names the known models that are spelt like `name`, with a space after it; empty if none is."""
+    near = [f"'{other}'" for other in difflib.get_close_matches(name, KNOWN, n=2)]
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 def is_cached(model: KnownModel) -> bool:

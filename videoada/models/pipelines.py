@@ -5,7 +5,6 @@ The only module that imports diffusers' pipelines.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,7 +14,6 @@ from videoada.errors import ConfigError, ModelError, ResourceError, VideoAdaErro
 from videoada.models.placement import check_placement, place, quantization, ran_out_of_memory
 from videoada.models.sources import describe, find_folder, quiet
 from videoada.records.record import ModelInfo
-from videoada.shapes import WORDS
 
 _INFO: WeakKeyDictionary[Any, ModelInfo] = WeakKeyDictionary()
 _LOADED: WeakKeyDictionary[Any, LoadConfig] = WeakKeyDictionary()
@@ -93,10 +91,3 @@ def model_info(pipe: Any) -> ModelInfo:
 def load_config(pipe: Any) -> LoadConfig | None:
     """How `load_pipeline` loaded it; None for a pipeline that was loaded elsewhere."""
     return _LOADED.get(pipe)
-
-
-def unknown_words(pipe: Any, text: str) -> list[str]:
-    """Words that an embedded model has never seen, in order; none for other models."""
-    if not model_info(pipe).embedded:
-        return []
-    return [w for w in dict.fromkeys(re.findall(r"[^\s.,;:!?]+", text.lower())) if w not in WORDS]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import hashlib
 import inspect
 import json
@@ -16,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from videoada.errors import ModelError
-from videoada.models.catalogue import KNOWN, known_model
+from videoada.models.catalogue import KNOWN, did_you_mean, known_model
 from videoada.models.denoisers import DENOISERS
 from videoada.records.record import ModelInfo
 
@@ -36,10 +35,9 @@ def find_folder(model: str, revision: str | None = None, variant: str | None = N
     elif re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         folder = _snapshot(source, revision, variant)
     else:
-        near = difflib.get_close_matches(model, KNOWN, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
         raise ModelError(
-            f"unknown model '{model}'; {hint}choose {', '.join(KNOWN)}, a diffusers folder or a hub id owner/name"
+            f"unknown model '{model}'; {did_you_mean(model)}choose {', '.join(KNOWN)}, a diffusers folder or a hub id "
+            "owner/name"
         )
     check_folder(folder, variant)
     return folder
