@@ -99,7 +99,7 @@ def _warnings(
             f"no step left the network early, and asking took {left['macs'] - 1:.1%} of the work of those computed: "
             "raise the exit threshold, or leave early exit out"
         )
-    return warnings
+    return warnings + trace.warnings
 
 
 def _not_used(request: GenerationConfig, skip: SkipConfig, trace: StepTrace, left: dict[str, Any] | None) -> list[str]:
@@ -107,8 +107,7 @@ def _not_used(request: GenerationConfig, skip: SkipConfig, trace: StepTrace, lef
     unused = []
     if request.guidance_scale <= 1 and request.negative_prompt:
         unused.append("`negative_prompt`: without guidance (a `guidance_scale` of 1 or less) it has no effect")
-    if skip.guidance_tolerance and trace.rows_per_prediction < 2:
-        unused.append("`guidance_tolerance`: the network is not called with both guidance halves at once")
+    unused += trace.not_used
     if not skip.skips:
         own = POLICY_DEFAULTS[skip.policy]
         for name in ("predictor", "damping", "corrector"):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from videoada.config.run import SkipConfig
 from videoada.skipping.rules.decision import Decision
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -30,35 +32,56 @@ class StepTrace:
     finished: float = 0.0  # … and after the last scheduler step
     own_seconds: float = 0.0  # that deciding, remembering and predicting took
     denoiser_seconds: float = 0.0  # that the network took
+    warnings: list[str] = field(default_factory=list)  # what somebody who looks at the video would want to know
+    not_used: list[str] = field(default_factory=list)  # what was asked for and had no effect
     synchronize: bool = False  # wait for the GPU after each call, so that the two are measured apart; for benchmarks
 
-    def begin(self, num_steps: int) -> None:
-        self.num_steps, self.decisions, self.without_uncond = num_steps, [], []
+    def begin(self) -> None:
+        """Forget the generation before."""
+        self.num_steps, self.decisions, self.without_uncond = 0, [], []
+        self.warnings, self.not_used = [], []
         self.unet_rows = self.unet_rows_full = 0
         self.own_seconds = self.denoiser_seconds = 0.0
         self.started = self.finished = time.perf_counter()
 
+    def expect(self, num_steps: int) -> None:
+        """So many steps are to come in the loop that begins: loops of one generation add up."""
+        self.num_steps = len(self.decisions) + num_steps
+
+    def warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def not_use(self, text: str) -> None:
+        if text not in self.not_used:
+            self.not_used.append(text)
+
     def add(self, decision: Decision, rows_full: int, without_uncond: frozenset[int] = frozenset()) -> None:
         self.decisions.append(decision)
+        self.num_steps = max(self.num_steps, len(self.decisions))
         self.without_uncond.append(without_uncond)
         self.unet_rows_full += rows_full
         self.finished = time.perf_counter()
 
     @property
     def computed(self) -> list[list[bool]]:
-        return [list(steps) for steps in zip(*(d.compute for d in self.decisions), strict=True)]
+        return self._by_prompt(lambda decision: decision.compute)
 
     @property
     def signal(self) -> list[list[float | None]]:
         """What the rule measured, in units of its threshold; None where no rule ran."""
-        return [list(steps) for steps in zip(*(d.signal for d in self.decisions), strict=True)]
+        return self._by_prompt(lambda decision: decision.signal)
 
     @property
     def schedule_signal(self) -> list[list[float | None]]:
         """What the rule would have measured, had the latents moved by the noise schedule alone; None where no rule
         ran. Where a prompt's `signal` is no larger, a held prediction would have given the same decision."""
-        nothing = (None,) * len(self.decisions[0].compute) if self.decisions else ()
-        return [list(steps) for steps in zip(*(d.schedule_signal or nothing for d in self.decisions), strict=True)]
+        return self._by_prompt(lambda decision: decision.schedule_signal or (None,) * len(decision.compute))
+
+    def _by_prompt(self, values: Callable[[Decision], Sequence[T]]) -> list[list[T]]:
+        """A prompt that was not yet there in an earlier loop has the steps of the others alone."""
+        rows = [values(decision) for decision in self.decisions]
+        return [[row[i] for row in rows if i < len(row)] for i in range(max(map(len, rows), default=0))]
 
     @property
     def num_predictions(self) -> list[int]:
@@ -83,7 +106,7 @@ class StepTrace:
         counts = [0] * num_prompts
         for i in range(num_prompts):
             for decision in reversed(self.decisions):
-                if decision.compute[i]:
+                if i >= len(decision.compute) or decision.compute[i]:
                     break
                 counts[i] += 1
         return tuple(counts)
@@ -106,7 +129,7 @@ class StepTrace:
     def summary(self) -> str:
         """What happened, in plain English."""
         if not self.decisions:
-            return "No generation has run yet."
+            return "\n".join(["No generation has run yet.", *(f"warning: {text}" for text in self.warnings)])
         lines = []
         for i, steps in enumerate(self.computed):
             lines.append(
@@ -129,6 +152,7 @@ class StepTrace:
             f"UNet rows: {self.unet_rows} of {self.unet_rows_full}; {self.finished - self.started:.2f} s of denoising, "
             f"{self.own_seconds:.3f} s of it for deciding and predicting."
         )
+        lines += [f"not used: {text}" for text in self.not_used] + [f"warning: {text}" for text in self.warnings]
         return "\n".join(lines)
 
 

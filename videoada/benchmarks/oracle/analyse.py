@@ -25,7 +25,7 @@ from videoada.models.denoisers import denoisers_of, device_of, dtype_of
 from videoada.models.images import image_name
 from videoada.models.pipelines import model_info, scheduler_of
 from videoada.patching import replaced
-from videoada.skipping.rows import take_output
+from videoada.skipping.outputs import first_tensor
 from videoada.skipping.skip_steps import skip_steps
 
 PROTECTED = 3  # first steps, which every policy computes; so is the last
@@ -110,7 +110,7 @@ def kept_outputs(
         result = inherited(*args, **kwargs)
         on_call()
         if part is not None:
-            kept[part] = take_output(result)[0]
+            kept[part] = first_tensor(result)
         return result
 
     def step(inherited: Callable[..., Any], scheduler: Any, *args: Any, **kwargs: Any) -> Any:
