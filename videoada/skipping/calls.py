@@ -24,6 +24,7 @@ class HeldCall:
 
     network: int  # id
     num_rows: int
+    listed: bool  # the batch is a list of rows
     result: Any  # its structure
     leaves: list[Leaf]
     shares_rows: bool  # each leaf has a row for each of the batch, so that some rows can be computed alone
@@ -44,11 +45,11 @@ class HeldCall:
         return self.leaves[0][0].device
 
     def rebuilt(self) -> Any:
-        return outputs.with_leaves(self.result, self.num_rows, [outputs.copied(leaf) for leaf in self.leaves])
+        return outputs.with_leaves(self.result, self.listed, [outputs.copied(leaf) for leaf in self.leaves])
 
     def put(self, rows: Tensor, result: Any) -> None:
         """Rows of a call that was made for these alone; the leaves are new ones, as others may hold the old."""
-        parts = outputs.leaves_of(result, len(rows))
+        parts = outputs.leaves_of(result, self.listed)
         self.leaves = [outputs.copied(leaf) for leaf in self.leaves]
         for leaf, part in zip(self.leaves, parts, strict=True):
             outputs.put_rows(leaf, rows, part)
@@ -73,10 +74,11 @@ class DenoiserCalls:
         held = self.held.get(call)
         return held if held is not None and (held.network, held.num_rows) == (id(network), num_rows) else None
 
-    def keep(self, call: int, network: Any, num_rows: int, result: Any) -> HeldCall:
-        leaves = outputs.leaves_of(result, num_rows)
+    def keep(self, call: int, network: Any, batch: tuple[int, bool], result: Any) -> HeldCall:
+        num_rows, listed = batch
+        leaves = outputs.leaves_of(result, listed)
         rows_alike = all(len(leaf) == num_rows for leaf in leaves if not isinstance(leaf, Tensor) or leaf.ndim)
-        held = HeldCall(id(network), num_rows, result, leaves, rows_alike and outputs.is_tensors_alone(result))
+        held = HeldCall(id(network), num_rows, listed, result, leaves, rows_alike and outputs.is_tensors_alone(result))
         self.held[call] = held
         config = getattr(network, "config", None)
         ins, outs = (getattr(config, name, None) for name in ("in_channels", "out_channels"))

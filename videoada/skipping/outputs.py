@@ -1,6 +1,7 @@
 """What a denoiser returned, whole: a tensor, or tensors in tuples, lists, dicts and output objects.
 
-A leaf is either one tensor whose first dimension is the batch's, or a list of one tensor for each batch row (ZImage).
+A leaf is either one tensor whose first dimension is the batch's, or a list of one tensor for each batch row: of
+networks whose batch is a list (ZImage), here `listed`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 Leaf: TypeAlias = Union[Tensor, list[Tensor]]  # noqa: UP007 (Tensor | … is no type in torch's stubs)
 
 
-def leaves_of(result: Any, num_rows: int) -> list[Leaf]:
+def leaves_of(result: Any, listed: bool) -> list[Leaf]:
     """The leaves of a denoiser's result, in order. Raises ValueError for one without a tensor."""
     found: list[Leaf] = []
 
@@ -22,21 +23,21 @@ def leaves_of(result: Any, num_rows: int) -> list[Leaf]:
         found.append(leaf)
         return leaf
 
-    _mapped(result, num_rows, collect)
+    _mapped(result, listed, collect)
     if not found:
         raise ValueError("a denoiser's result without a tensor")
     return found
 
 
-def with_leaves(result: Any, num_rows: int, leaves: list[Leaf]) -> Any:
+def with_leaves(result: Any, listed: bool, leaves: list[Leaf]) -> Any:
     """A result of the same structure with other leaves; what is no tensor stays."""
     others: Iterator[Leaf] = iter(leaves)
-    return _mapped(result, num_rows, lambda leaf: next(others))
+    return _mapped(result, listed, lambda leaf: next(others))
 
 
 def first_tensor(result: Any) -> Tensor:
     """The prediction in what a denoiser returned: its first tensor."""
-    leaf = leaves_of(result, 0)[0]
+    leaf = leaves_of(result, listed=False)[0]
     assert isinstance(leaf, Tensor)
     return leaf
 
@@ -63,18 +64,18 @@ def put_rows(leaf: Leaf, rows: Tensor, part: Leaf) -> None:
         leaf[i] = row
 
 
-def _mapped(value: Any, num_rows: int, function: Callable[[Leaf], Leaf]) -> Any:
+def _mapped(value: Any, listed: bool, function: Callable[[Leaf], Leaf]) -> Any:
     if isinstance(value, Tensor):
         return function(value)
-    if type(value) is list and value and len(value) == num_rows and all(isinstance(v, Tensor) for v in value):
+    if listed and type(value) is list and value and all(isinstance(v, Tensor) for v in value):
         return function(value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_mapped(v, num_rows, function) for v in value))
+        return type(value)(*(_mapped(v, listed, function) for v in value))
     if isinstance(value, (list, tuple)):
-        return type(value)(_mapped(v, num_rows, function) for v in value)
+        return type(value)(_mapped(v, listed, function) for v in value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        return type(value)(**{name: _mapped(v, num_rows, function) for name, v in fields.items()})
+        return type(value)(**{name: _mapped(v, listed, function) for name, v in fields.items()})
     if isinstance(value, dict):
-        return type(value)({name: _mapped(v, num_rows, function) for name, v in value.items()})
+        return type(value)({name: _mapped(v, listed, function) for name, v in value.items()})
     return value

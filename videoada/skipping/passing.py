@@ -13,7 +13,7 @@ from videoada.errors import ConfigError
 from videoada.skipping.clock import Clock
 from videoada.skipping.loop import Loop
 from videoada.skipping.outputs import Leaf, leaves_of
-from videoada.skipping.rows import count_prompts, count_rows
+from videoada.skipping.rows import batch_of, count_prompts
 from videoada.skipping.rules.decision import Decision
 from videoada.skipping.schedule import one_for_each_row
 from videoada.skipping.step_call import latents_of
@@ -46,10 +46,10 @@ class Passing:
 
     def on_denoiser_call(self, inherited: Callable[..., Any], denoiser: Any, *args: Any, **kwargs: Any) -> Any:
         result = inherited(*args, **kwargs)
-        self.num_rows = count_rows(args, kwargs)
+        self.num_rows, listed = batch_of(args, kwargs)
         self.rows += self.num_rows
         try:
-            self.leaf = leaves_of(result, self.num_rows)[0]
+            self.leaf = leaves_of(result, listed)[0]
         except ValueError:
             self.leaf = None
         self.trace.unet_rows += self.num_rows if self.loop is not None else 0

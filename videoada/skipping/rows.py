@@ -68,14 +68,15 @@ def current_rows(num_rows: int) -> tuple[list[int], int]:
     return (list(range(num_rows)), num_rows) if called is None else (called[0].tolist(), called[1])
 
 
-def count_rows(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-    """Rows of the batch that a denoiser is called with: of its first argument, a tensor or a list of rows; else 0."""
+def batch_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, bool]:
+    """Rows of the batch that a denoiser is called with, and whether they are a list: of its first argument, a tensor or
+    a list of one tensor for each row. 0 where there is no such thing."""
     for value in (*args, *(kwargs[name] for name in ("hidden_states", "sample", "x") if name in kwargs)):
         if isinstance(value, Tensor) and value.ndim:
-            return len(value)
+            return len(value), False
         if isinstance(value, list) and value and isinstance(value[0], Tensor):
-            return len(value)
-    return next((len(value) for value in kwargs.values() if isinstance(value, Tensor) and value.ndim), 0)
+            return len(value), True
+    return next((len(value) for value in kwargs.values() if isinstance(value, Tensor) and value.ndim), 0), False
 
 
 def names_of_arguments(denoiser: Any) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ class RunSchedule:
     kind: PredictionType
     factor: float = 1.0
     unit: float = 1.0
+    by_timestep: tuple[Level, ...] = ()  # where the scheduler may be given a timestep for each token, and goes by that
 
     def rescaled(self, latents: Tensor, step: int) -> Tensor:
         """Latents before a step, of any shape, at the scale that all steps share."""
@@ -55,9 +56,9 @@ class RunSchedule:
         ends = [*indices, indices[-1] + 1] if indices else []
         return replace(self, levels=[self.levels[i] for i in indices], scales=[self.scales[i] for i in ends])
 
-    def turned(self) -> RunSchedule:
-        """For pipelines that give the scheduler the network's output times −1."""
-        return replace(self, factor=-self.factor)
+    def of_tokens(self) -> RunSchedule:
+        """For pipelines that give the scheduler a timestep for each token, and the network's output times −1 (LTX)."""
+        return replace(self, levels=list(self.by_timestep) or self.levels, factor=-self.factor)
 
     def of_clean(self) -> RunSchedule:
         """For pipelines that read x₀ out of the network's output themselves and give the scheduler that."""
@@ -146,7 +147,10 @@ def _of_straight_path(scheduler: Any) -> RunSchedule:
     sigmas = _sigmas(scheduler)[: len(scheduler.timesteps)]
     inverted = bool(getattr(scheduler.config, "invert_sigmas", False))
     levels = [Level(s, 1 - s) if inverted else Level(1 - s, s) for s in sigmas]
-    return RunSchedule(levels, [1.0] * (len(levels) + 1), "flow_prediction", -1.0 if inverted else 1.0)
+    shares = [float(t) / scheduler.config.num_train_timesteps for t in scheduler.timesteps.tolist()]
+    by_timestep = tuple(Level(1 - s, s) for s in shares)
+    factor = -1.0 if inverted else 1.0
+    return RunSchedule(levels, [1.0] * (len(levels) + 1), "flow_prediction", factor, by_timestep=by_timestep)
 
 
 _SPACINGS = ("karras_sigmas", "exponential_sigmas", "beta_sigmas", "lu_lambdas")

@@ -57,7 +57,7 @@ class StepCall:
         if self._clean is not None:
             return schedule.of_clean()
         if self.bound.arguments.get("per_token_timesteps") is not None:  # LTX: x − Δσ·output, which gets −v
-            return schedule.turned()
+            return schedule.of_tokens()
         return schedule
 
     def take(self, output: Tensor, sample: Tensor, carried: Any = None) -> Any:

@@ -22,10 +22,10 @@ from videoada.skipping.correction import Correction
 from videoada.skipping.halves import GuidedHalves
 from videoada.skipping.loop import Loop
 from videoada.skipping.rows import (
+    batch_of,
     called_for,
     can_be_cut,
     count_prompts,
-    count_rows,
     names_of_arguments,
     rows_of,
     select_rows,
@@ -99,7 +99,7 @@ class Stepping:
             self.calls.end_step()
             self.step, self.restart = self.step + 1, True
             return call.take(call.output, call.sample)
-        schedule = self.correction.schedule = call.read(self.schedule)
+        schedule = self.correction.schedule = self.schedule
         output, sample = call.output, call.sample
         if self.step == self.begun:
             self._learn(output, sample)
@@ -131,6 +131,8 @@ class Stepping:
     def _arrive(self, scheduler: Any, call: StepCall) -> None:
         assert self.loop is not None
         before = self.loop.begun
+        if not before and self.loop.of_all is not None:
+            self.loop.of_all = call.read(self.loop.of_all)
         if self.loop.arrive(scheduler, self.step, call.timestep):
             self.restart = True  # the histories are of other steps
         if not before:
@@ -176,7 +178,7 @@ class Stepping:
     def on_denoiser_call(self, inherited: Callable[..., Any], denoiser: Any, *args: Any, **kwargs: Any) -> Any:
         if self.loop is None or self.step >= self.loop.num_steps or self.calls.in_step > MOST_CALLS:
             return inherited(*args, **kwargs)  # outside a denoising loop: not ours
-        num_rows = count_rows(args, kwargs)
+        batch = num_rows, _ = batch_of(args, kwargs)
         if self.calls.in_step == 0 and (self.restart or not self._goes_on(denoiser, num_rows)):
             self._begin_histories()
         call = self.calls.begin(num_rows)
@@ -191,11 +193,11 @@ class Stepping:
                 kind = self.schedule.kind
                 alone = self.halves.conditional_alone(self.decision.compute, self.schedule.levels[self.step], kind)
         if held is None or self.decision is None or (all(self.decision.compute) and not alone):
-            return self._compute_all(inherited, call, denoiser, num_rows, args, kwargs)
+            return self._compute_all(inherited, call, denoiser, batch, args, kwargs)
         compute = self.decision.compute
         if any(compute):
             if not (held.shares_rows and can_be_cut(kwargs)):
-                return self._compute_all(inherited, call, denoiser, num_rows, args, kwargs)
+                return self._compute_all(inherited, call, denoiser, batch, args, kwargs)
             rows = rows_of(compute, num_rows, held.device, without_first_half=alone)
             args, kwargs = select_rows(args, kwargs, rows, num_rows, names_of_arguments(denoiser))
             with called_for(rows, num_rows):
@@ -209,13 +211,13 @@ class Stepping:
         return held.rebuilt()
 
     def _compute_all(
-        self, inherited: Callable[..., Any], call: int, denoiser: Any, num_rows: int, args: tuple[Any, ...],
+        self, inherited: Callable[..., Any], call: int, denoiser: Any, batch: tuple[int, bool], args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:  # fmt: skip
         result = inherited(*args, **kwargs)
-        self.trace.unet_rows += num_rows
+        self.trace.unet_rows += batch[0]
         if call < MOST_CALLS:
-            held = self.calls.keep(call, denoiser, num_rows, result)
+            held = self.calls.keep(call, denoiser, batch, result)
             if self.decision is not None and held.output is not None:
                 self.halves.remember(held.output, self.decision.compute, self.schedule.levels[self.step])
         return result

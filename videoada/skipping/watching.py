@@ -51,10 +51,12 @@ class Watch:
         finally:
             self.depth -= 1
             if self.depth == 0:
-                self._warn_of_nothing(pipe)
+                self._end(pipe)
 
-    def _warn_of_nothing(self, pipe: Any) -> None:
+    def _end(self, pipe: Any) -> None:
         trace = self.run.trace
+        if self.loops and trace.decisions:
+            trace.num_steps = len(trace.decisions)  # fewer than expected where the pipeline was interrupted
         if self.loops and not trace.decisions and trace.config.skips:
             trace.warn(
                 f"no step was skipped: {type(pipe).__name__} does not take its steps with its own scheduler and "
