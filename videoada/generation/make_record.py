@@ -99,7 +99,7 @@ def _warnings(
             f"no step left the network early, and asking took {left['macs'] - 1:.1%} of the work of those computed: "
             "raise the exit threshold, or leave early exit out"
         )
-    return warnings + trace.warnings
+    return warnings + trace.warnings_of(index)
 
 
 def _not_used(request: GenerationConfig, skip: SkipConfig, trace: StepTrace, left: dict[str, Any] | None) -> list[str]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError
+from videoada.skipping.guard import Guard
 from videoada.skipping.rewind import Rewind, TakenStep
 from videoada.skipping.rules.decision import Policy
 from videoada.skipping.rules.level import Level
@@ -29,6 +30,7 @@ class Correction:
     schedule: RunSchedule
 
     def __init__(self, config: SkipConfig, policy: Policy, predictor: Predictor):
+        self.policy = policy
         self.again = config.corrector
         self.predictor = predictor
         looks = getattr(policy, "num_predictions", 0)
@@ -39,6 +41,7 @@ class Correction:
     def forget(self) -> None:
         self.past: list[list[Prediction]] = []
         self.rewind = Rewind()
+        self.guard = Guard(self.policy)
 
     def begin(self, num_prompts: int) -> None:
         """Call it with a `schedule` set, at the first step of a history."""
@@ -67,7 +70,9 @@ class Correction:
         computed = {
             i: read_prediction(step, outputs[i], latents[i], level, kind) for i, needed in enumerate(compute) if needed
         }
-        gaps = [i for i in computed if self.past[i] and self.past[i][-1].step < step - 1] if self.again else []
+        gaps = [i for i in computed if self.past[i] and self.past[i][-1].step < step - 1]
+        self._compare({i: computed[i] for i in gaps}, latents)
+        gaps = gaps if self.again else []
         if gaps:
             sample = self._corrected(scheduler, sample, {i: computed[i] for i in gaps})
             corrected = [*self.rewind.samples(), sample]
@@ -93,6 +98,16 @@ class Correction:
         """Call it before the scheduler takes the step with what it gets; `take` takes it again."""
         if self.again:
             self.rewind.keep(scheduler, step, self._flat(model_output), sample, take, generator)
+
+    def _compare(self, real: dict[int, Prediction], latents: Tensor) -> None:
+        """Tell the guard what the calls after a gap say of the approximations before."""
+        if self.guard.tolerance is None:
+            return
+        for i, prediction in real.items():
+            level, kind = prediction.level, self.schedule.kind
+            output = self.predictor.predict(self.past[i], latents[i], level, kind)
+            x0 = read_prediction(prediction.step, output, latents[i], level, kind).x0
+            self.guard.met(i, self.past[i], prediction, x0, self.schedule.levels)
 
     def _approximation(self, past: list[Prediction], sample: Tensor, level: Level) -> Tensor:
         """The predictor's output (N,); the last computed one where that is not finite, without a look from the host."""

@@ -230,7 +230,10 @@ class Stepping:
         state = self._state()
         if self.begun and self.step - self.begun < self.warmup_steps:
             return Decision.all(state)
-        decision = self.policy.decide(state)
+        guard = self.correction.guard
+        self.trace.fall_back(guard.look(self.step))
+        decision, fallen = guard.apply(state, self.policy.decide(state))
+        self.trace.fall_back(fallen)
         if any(decision.compute) and not all(decision.compute) and not cuttable:
             decision = Decision((True,) * len(decision.compute), decision.signal, decision.schedule_signal)
         return decision

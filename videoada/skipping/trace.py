@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from videoada.config.run import SkipConfig
+from videoada.skipping.guard import Fallback
 from videoada.skipping.rules.decision import Decision
 
 T = TypeVar("T")
@@ -33,13 +34,14 @@ class StepTrace:
     own_seconds: float = 0.0  # that deciding, remembering and predicting took
     denoiser_seconds: float = 0.0  # that the network took
     warnings: list[str] = field(default_factory=list)  # what somebody who looks at the video would want to know
+    fallbacks: list[Fallback] = field(default_factory=list)  # prompts that were computed from some step on
     not_used: list[str] = field(default_factory=list)  # what was asked for and had no effect
     synchronize: bool = False  # wait for the GPU after each call, so that the two are measured apart; for benchmarks
 
     def begin(self) -> None:
         """Forget the generation before."""
         self.num_steps, self.decisions, self.without_uncond = 0, [], []
-        self.warnings, self.not_used = [], []
+        self.warnings, self.not_used, self.fallbacks = [], [], []
         self.unet_rows = self.unet_rows_full = 0
         self.own_seconds = self.denoiser_seconds = 0.0
         self.started = self.finished = time.perf_counter()
@@ -51,6 +53,17 @@ class StepTrace:
     def warn(self, text: str) -> None:
         if text not in self.warnings:
             self.warnings.append(text)
+
+    def fall_back(self, found: Sequence[Fallback]) -> None:
+        """Steps are counted over all loops of the generation."""
+        self.fallbacks += [fallback._replace(step=len(self.decisions)) for fallback in found]
+
+    def warnings_of(self, prompt: int) -> list[str]:
+        """All warnings, and why this prompt was computed from some step on."""
+        return self.warnings + [
+            f"from step {step} on every prediction was computed: {reason}"
+            for i, step, reason in self.fallbacks if i == prompt
+        ]  # fmt: skip
 
     def not_use(self, text: str) -> None:
         if text not in self.not_used:
@@ -152,6 +165,10 @@ class StepTrace:
             f"UNet rows: {self.unet_rows} of {self.unet_rows_full}; {self.finished - self.started:.2f} s of denoising, "
             f"{self.own_seconds:.3f} s of it for deciding and predicting."
         )
+        lines += [
+            f"warning: prompt {i}: from step {step} on every prediction was computed: {reason}"
+            for i, step, reason in self.fallbacks
+        ]
         lines += [f"not used: {text}" for text in self.not_used] + [f"warning: {text}" for text in self.warnings]
         return "\n".join(lines)
 
