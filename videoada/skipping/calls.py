@@ -6,6 +6,7 @@ turned off midway, the second of two experts, another batch), what was held befo
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ MOST_CALLS = 16  # within a step: beyond it the pipeline's steps are taken where
 class HeldCall:
     """The rows of one call of a step, as last computed or approximated."""
 
-    network: int  # id
+    network: weakref.ref[Any]
     num_rows: int
     listed: bool  # the batch is a list of rows
     result: Any  # its structure
@@ -72,13 +73,15 @@ class DenoiserCalls:
 
     def fitting(self, call: int, network: Any, num_rows: int) -> HeldCall | None:
         held = self.held.get(call)
-        return held if held is not None and (held.network, held.num_rows) == (id(network), num_rows) else None
+        return held if held is not None and held.network() is network and held.num_rows == num_rows else None
 
     def keep(self, call: int, network: Any, batch: tuple[int, bool], result: Any) -> HeldCall:
         num_rows, listed = batch
         leaves = outputs.leaves_of(result, listed)
         rows_alike = all(len(leaf) == num_rows for leaf in leaves if not isinstance(leaf, Tensor) or leaf.ndim)
-        held = HeldCall(id(network), num_rows, listed, result, leaves, rows_alike and outputs.is_tensors_alone(result))
+        held = HeldCall(
+            weakref.ref(network), num_rows, listed, result, leaves, rows_alike and outputs.is_tensors_alone(result)
+        )
         self.held[call] = held
         config = getattr(network, "config", None)
         ins, outs = (getattr(config, name, None) for name in ("in_channels", "out_channels"))

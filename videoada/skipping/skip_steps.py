@@ -48,12 +48,13 @@ def skip_steps(
     fields as keywords (`tolerance=0.05`, `max_skip_steps=8`, …, or `quality="high"`), a SkipConfig, or an object of
     your own that follows the protocol `videoada.Policy`; left out, what SkipConfig makes of the fields. `predictor` is
     a name (`linear`, `hold`, …) or an object of your own that follows the protocol `videoada.Predictor`, which goes
-    with any policy. Any diffusers pipeline with one denoiser and a scheduler that calls it once a step will do.
-    `on_step` is called after each step, `on_latents` with the latents that it left.
+    with any policy. Diffusers pipelines with a `unet` or a `transformer` will do, with a scheduler that
+    `skipping/schedule.py` knows; `none` passes through any. `on_step` is called after each step, with its number among
+    those that run and how many these are, `on_latents` with the latents that it left.
 
-    Raises ConfigError for settings that do not fit, also for a scheduler that calls the network more than once a step,
-    and ModelError for a pipeline without a denoiser. When the block is left, also by an exception, the pipeline is as
-    before.
+    Raises ConfigError for settings that do not fit, for a scheduler that is not known or calls the network more than
+    once a step, and inside the block for a batch that can't be told apart; ModelError for a pipeline without a
+    denoiser. When the block is left, also by an exception, the pipeline is as before.
     """
     own = policy if policy is not None and not isinstance(policy, (str, SkipConfig)) else None
     named = predictor if isinstance(predictor, str) else None

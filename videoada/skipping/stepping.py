@@ -16,6 +16,7 @@ from torch import Tensor
 
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError
+from videoada.skipping.caches import check_cache, check_rows
 from videoada.skipping.calls import MOST_CALLS, DenoiserCalls
 from videoada.skipping.clock import Clock
 from videoada.skipping.correction import Correction
@@ -144,6 +145,7 @@ class Stepping:
         """At the first step of a history: how many prompts there are, and whether guidance is in one call."""
         held = self.calls.held[0]
         self.num_prompts = count_prompts(held.num_rows, held.shape, output.shape, self.calls.share)
+        check_cache(held.network(), self.num_prompts, self.policy, self.config)
         self.correction.begin(self.num_prompts)
         self._observe(sample, self.step)
         if held.output is not None and self.calls.in_step == 1:
@@ -198,6 +200,7 @@ class Stepping:
         if any(compute):
             if not (held.shares_rows and can_be_cut(kwargs)):
                 return self._compute_all(inherited, call, denoiser, batch, args, kwargs)
+            check_rows(denoiser)
             rows = rows_of(compute, num_rows, held.device, without_first_half=alone)
             args, kwargs = select_rows(args, kwargs, rows, num_rows, names_of_arguments(denoiser))
             with called_for(rows, num_rows):

@@ -1,7 +1,7 @@
 """What a real call says of the error estimate before it.
 
 The estimate of `error_controlled` is the next term of Newton's polynomial, before the call is made. Once it is made,
-the true error of the approximation that would have been used in its place is known. Scaled back over the steps that
+the true error of the approximation that would have been used instead is known. Scaled back over the steps that
 were skipped as the estimate is, it is what the estimate should have said.
 """
 
