@@ -179,3 +179,21 @@ def test_a_subclass_is_known_by_the_class_that_it_extends():
     scheduler.set_timesteps(4)
     check_scheduler(scheduler)
     assert len(read_schedule(scheduler).levels) == 4
+
+
+def test_options_that_come_from_another_schedulers_configuration_are_not_taken_for_its_own():
+    spaced = diffusers.EulerDiscreteScheduler(**BETAS, use_karras_sigmas=True)
+    scheduler = diffusers.DDIMScheduler.from_config(spaced.config)
+    scheduler.set_timesteps(6)
+    check_scheduler(scheduler)
+    plain = diffusers.DDIMScheduler(**BETAS)
+    plain.set_timesteps(6)
+    assert read_schedule(scheduler).levels == read_schedule(plain).levels
+    flow = diffusers.UniPCMultistepScheduler(**FLOW)
+    for kind in (diffusers.DDIMScheduler, diffusers.EulerDiscreteScheduler):
+        with pytest.raises(ConfigError, match="`prediction_type` 'flow_prediction' and no `use_flow_sigmas`"):
+            check_scheduler(kind.from_config(flow.config))
+    other = diffusers.FlowMatchEulerDiscreteScheduler.from_config(flow.config)
+    other.set_timesteps(6)
+    check_scheduler(other)
+    assert read_schedule(other).kind == "flow_prediction"

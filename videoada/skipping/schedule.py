@@ -6,6 +6,7 @@ Schedulers are known by class and configuration, each by what its own code does.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -93,10 +94,9 @@ def _unfit(scheduler: Any) -> str | None:
     kind = getattr(config, "prediction_type", None)
     if kind is not None and kind not in KINDS:
         return f"`prediction_type` {kind!r}"
-    if (kind == "flow_prediction") != bool(getattr(config, "use_flow_sigmas", False)) and _reader_of(
-        scheduler
-    ) is _of_alpha_bar:
-        return f"`prediction_type` {kind!r} and `use_flow_sigmas` {getattr(config, 'use_flow_sigmas', False)}"
+    flow, straight = kind == "flow_prediction", _has(scheduler, "use_flow_sigmas")
+    if _reader_of(scheduler) is not _of_straight_path and flow != straight:
+        return f"`prediction_type` {kind!r} and {'' if straight else 'no '}`use_flow_sigmas`"
     if getattr(config, "stages", 1) != 1:
         return "several stages"
     if getattr(config, "scheduler_type", None) == "dmd":
@@ -112,10 +112,10 @@ def _unfit(scheduler: Any) -> str | None:
 def _of_alpha_bar(scheduler: Any) -> RunSchedule:
     """x = α·x₀ + σ·ε with α² = ᾱ_t, interpolated between timesteps; or with the σ/α of a chosen spacing; or σ of a
     straight path (UniPC and DPM++ as Wan has them)."""
-    config, timesteps = scheduler.config, np.asarray(scheduler.timesteps.tolist(), dtype=np.float64)
-    if getattr(config, "use_flow_sigmas", False):
+    timesteps = np.asarray(scheduler.timesteps.tolist(), dtype=np.float64)
+    if _has(scheduler, "use_flow_sigmas"):
         levels = [Level(1 - s, s) for s in _sigmas(scheduler)[: len(timesteps)]]
-    elif any(getattr(config, f"use_{name}", False) for name in _SPACINGS):
+    elif any(_has(scheduler, f"use_{name}") for name in _SPACINGS):
         levels = [_at_equal_scale(s) for s in _sigmas(scheduler)[: len(timesteps)]]
     else:
         levels = noise_levels(scheduler, timesteps)
@@ -145,7 +145,7 @@ def _of_preconditioned(scheduler: Any) -> RunSchedule:
 def _of_straight_path(scheduler: Any) -> RunSchedule:
     """x = (1 − σ)·x₀ + σ·ε (flow matching); with inverted sigmas (Mochi) σ is the data's share and v is turned."""
     sigmas = _sigmas(scheduler)[: len(scheduler.timesteps)]
-    inverted = bool(getattr(scheduler.config, "invert_sigmas", False))
+    inverted = _has(scheduler, "invert_sigmas")
     levels = [Level(s, 1 - s) if inverted else Level(1 - s, s) for s in sigmas]
     shares = [float(t) / scheduler.config.num_train_timesteps for t in scheduler.timesteps.tolist()]
     by_timestep = tuple(Level(1 - s, s) for s in shares)
@@ -178,6 +178,12 @@ def _reader_of(scheduler: Any) -> Callable[[Any], RunSchedule] | None:
         if kind.__name__ in _READERS:
             return _READERS[kind.__name__]
     return None
+
+
+def _has(scheduler: Any, option: str) -> bool:
+    """Whether an option is on; configurations made from another scheduler's also hold what this one does not know."""
+    known = inspect.signature(type(scheduler).__init__).parameters
+    return option in known and bool(getattr(scheduler.config, option, False))
 
 
 def _name_of(scheduler: Any) -> str:

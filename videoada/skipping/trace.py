@@ -106,12 +106,18 @@ class StepTrace:
         calls = sum(len(d.compute) for d in self.decisions)
         return self.unet_rows_full // calls if calls else 0
 
+    def seen(self, prompt: int = 0) -> bool:
+        """Whether steps of this prompt were seen: not where a pipeline takes its steps with copies of its scheduler."""
+        return any(prompt < len(decision.compute) for decision in self.decisions)
+
     def guidance_skipped(self, prompt: int = 0) -> list[bool]:
         """For each step: was only the conditional half of this prompt computed?"""
         return [prompt in alone for alone in self.without_uncond]
 
     def rows_of(self, prompt: int = 0) -> int:
         """The UNet rows that one prompt took."""
+        if not self.seen(prompt):
+            return self.unet_rows
         return self.rows_per_prediction * self.num_predictions[prompt] - sum(self.guidance_skipped(prompt))
 
     def skipped_in_a_row(self, num_prompts: int) -> tuple[int, ...]:
