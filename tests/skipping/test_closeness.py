@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from closed_form import SCHEDULERS, ClosedForm, Gaussian, Mixture, PerToken, size
 
 from videoada import skip_steps
@@ -34,3 +35,22 @@ def test_a_turned_output_is_read_as_it_is_meant():
     assert size(found - full) < 0.05
     assert trace.computed == trace_of_turned.computed
     assert size(found - found_turned) < 1e-3
+
+
+class InPlace(ClosedForm):
+    """As Kandinsky 5: what a step makes of the latents is written into them."""
+
+    def take(self, output, t, x):
+        x[:] = super().take(output, t, x[:])
+        return x
+
+
+@pytest.mark.parametrize("fields", [{}, {"threshold": 0.3, "corrector": True}])
+def test_latents_that_are_written_into_are_taken_again_from_what_they_were(fields):
+    found = []
+    for kind in (ClosedForm, InPlace):
+        pipe = kind("flow-3", Mixture(1))
+        with skip_steps(pipe, **fields) as trace:
+            found.append(pipe())
+        assert not all(trace.computed[0])
+    assert torch.equal(*found)

@@ -44,7 +44,7 @@ class Rewind:
         self._see_edit(sample)
         state = _copied(vars(scheduler))
         # copies: some pipelines write into theirs
-        kept = TakenStep(step, state, _randomness(generator, sample), outputs.clone(), sample.clone(), take)
+        kept = TakenStep(step, state, _randomness(generator, sample), outputs, sample.clone(), take)
         self.taken.append(kept)
 
     def took(self, returned: Tensor) -> None:
