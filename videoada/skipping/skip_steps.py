@@ -53,8 +53,8 @@ def skip_steps(
     those that run and how many these are, `on_latents` with the latents that it left.
 
     Raises ConfigError for settings that do not fit, for a scheduler that is not known or calls the network more than
-    once a step, and inside the block for a batch whose rows can't be split by prompt; ModelError for a pipeline without a
-    denoiser. When the block is left, also by an exception, the pipeline is as before.
+    once a step, and inside the block for a batch whose rows can't be split by prompt; ModelError for a pipeline
+    without a denoiser. When the block is left, also by an exception, the pipeline is as before.
     """
     own = policy if policy is not None and not isinstance(policy, (str, SkipConfig)) else None
     named = predictor if isinstance(predictor, str) else None
