@@ -14,7 +14,7 @@ from videoada.config.run import SCHEDULERS
 from videoada.errors import ConfigError
 from videoada.metrics import paired_fidelity
 from videoada.models.schedulers import scheduler_of
-from videoada.skipping.schedule import latent_scales, noise_levels, one_for_each_row
+from videoada.skipping.schedule import one_for_each_row, read_schedule
 
 STOCHASTIC = ("dpm++-sde", "euler-a")
 SMALL = {"num_inference_steps": 10, "num_frames": 2}
@@ -97,7 +97,8 @@ def test_levels_are_what_the_network_is_given(pipe, name):
     with scheduler_of(pipe, name) as scheduler:
         scheduler.set_timesteps(10)
         timesteps = scheduler.timesteps.tolist()
-        levels, scales = noise_levels(scheduler, timesteps), latent_scales(scheduler, 10)
+        schedule = read_schedule(scheduler)
+    levels, scales = schedule.levels, schedule.scales
     assert [a.alpha**2 + a.sigma**2 for a in levels] == pytest.approx([1.0] * 10)
     alpha_bar = scheduler.alphas_cumprod[torch.tensor(timesteps).long()].double().sqrt().tolist()
     assert [a.alpha for a in levels] == pytest.approx(alpha_bar, rel=2e-3)

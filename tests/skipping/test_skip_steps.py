@@ -217,7 +217,7 @@ def test_keeps_no_latent_longer_than_needed(pipe):
         draw(pipe, steps=10, callback=lambda *_: kept.append(len(run.latents)))
     assert max(kept) == 4
     assert not run.latents
-    assert not run.held
+    assert not run.calls.held
     assert not run.correction.past
     assert not run.correction.rewind.taken
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from videoada.errors import ConfigError
 from videoada.models.denoisers import denoiser_of
 from videoada.patching import replaced, unpatched
-from videoada.skipping.rows import take_output
+from videoada.skipping.outputs import first_tensor
 from videoada.skipping.rules.guidance import find_guidance_scale
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import read_prediction
@@ -98,7 +98,7 @@ def solved_adaptively(pipe: Any, rtol: float, num_steps: int = 50) -> Iterator[C
 
     def on_call(inherited: Callable[..., Any], denoiser: Any, sample: Tensor, timestep: Any, **kwargs: Any) -> Any:
         result = inherited(sample, timestep, **kwargs)
-        kept.update(network=inherited, rows=take_output(result)[0], kwargs=kwargs)
+        kept.update(network=inherited, rows=first_tensor(result), kwargs=kwargs)
         return result  # at the last timestep, of the first latents: it gives the guidance scale and is then dropped
 
     def on_step(
@@ -115,7 +115,7 @@ def solved_adaptively(pipe: Any, rtol: float, num_steps: int = 50) -> Iterator[C
             rows = _as_network(x, kept["rows"][:1])
             given = rows if without_guidance else torch.cat([rows, rows])
             time = torch.tensor(t, dtype=torch.float32, device=x.device)
-            found = take_output(kept["network"](given.to(kept["rows"].dtype), time, **kept["kwargs"]))[0].float()
+            found = first_tensor(kept["network"](given.to(kept["rows"].dtype), time, **kept["kwargs"])).float()
             calls.calls, calls.rows = calls.calls + 1, calls.rows + len(found)
             if calls.calls > MOST_CALLS:
                 raise ConfigError(f"the adaptive solver needs more than {MOST_CALLS} calls; raise its tolerance")

@@ -50,6 +50,9 @@ def make_record(
     """The record of the batch's video `index`, without what is measured on its frames."""
     left = exit_record(exits, trace.computed, index) | _heads_of(pipe, skip) if exits else None
     image_sha256 = fingerprint(request.image)
+    steps, seen = trace.num_steps, trace.seen(index)  # unseen steps were computed
+    computed = trace.computed[index] if seen else [True] * steps
+    signal: list[float | None] = trace.signal[index] if seen else [None] * steps
     if request.image is not None and not isinstance(request.image, str):  # a picture given as an object
         request = request.model_copy(update={"image": f"sha256:{image_sha256}"})
     video_sha256 = video_fingerprint(request.video)
@@ -60,20 +63,20 @@ def make_record(
         skip=skip,
         load=load_config(pipe),
         model=model_info(pipe),
-        num_inference_steps=trace.num_steps,
+        num_inference_steps=steps,
         num_frames=len(video.frames),
         height=video.frames.shape[1],
         width=video.frames.shape[2],
         image_sha256=image_sha256,
         video_sha256=video_sha256,
         early_exit=left,
-        computed=trace.computed[index],
-        signal=trace.signal[index],
-        signal_percentiles=trace.signal_percentiles(index),
-        num_predictions=trace.num_predictions[index],
+        computed=computed,
+        signal=signal,
+        signal_percentiles=trace.signal_percentiles(index) if seen else None,
+        num_predictions=sum(computed),
         guidance_skipped=trace.guidance_skipped(index) if skip.guidance_tolerance else None,
         unet_rows=trace.rows_of(index),
-        unet_rows_full=trace.rows_per_prediction * trace.num_steps,
+        unet_rows_full=trace.rows_per_prediction * steps if seen else trace.unet_rows,
         seconds={name: round(value, 4) for name, value in seconds.items()},
         peak_memory_bytes=_peak_memory(pipe),
         warnings=_warnings(pipe, request, skip, trace, index, left),
@@ -107,7 +110,7 @@ def _warnings(
             f"no step left the network early, and asking took {left['macs'] - 1:.1%} of the work of those computed: "
             "raise the exit threshold, or leave early exit out"
         )
-    return warnings
+    return warnings + trace.warnings_of(index)
 
 
 def _not_used(request: GenerationConfig, skip: SkipConfig, trace: StepTrace, left: dict[str, Any] | None) -> list[str]:
@@ -115,8 +118,7 @@ def _not_used(request: GenerationConfig, skip: SkipConfig, trace: StepTrace, lef
     unused = []
     if not request.guided and request.negative_prompt:
         unused.append("`negative_prompt`: without guidance (a `guidance_scale` of 1 or less) it has no effect")
-    if skip.guidance_tolerance and trace.rows_per_prediction < 2:
-        unused.append("`guidance_tolerance`: the network is not called with both guidance halves at once")
+    unused += trace.not_used
     if not skip.skips:
         own = POLICY_DEFAULTS[skip.policy]
         for name in ("predictor", "damping", "corrector"):

@@ -14,17 +14,23 @@ from torch import Tensor
 
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError
+from videoada.skipping.guard import Guard
 from videoada.skipping.rewind import Rewind, TakenStep
 from videoada.skipping.rules.decision import Policy
+from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import Prediction, noise_in, output_of, read_prediction
 from videoada.skipping.rules.predictors import HoldOutput, Predictor, interpolate
 from videoada.skipping.schedule import RunSchedule
 
 
 class Correction:
-    """Of one run: `past` holds each prompt's last computed outputs, oldest first."""
+    """Of one history: `past` holds each prompt's last computed outputs, oldest first. Outputs are those of a network of
+    the schedule's kind, as `schedule` reads them."""
+
+    schedule: RunSchedule
 
     def __init__(self, config: SkipConfig, policy: Policy, predictor: Predictor):
+        self.policy = policy
         self.again = config.corrector
         self.predictor = predictor
         looks = getattr(policy, "num_predictions", 0)
@@ -35,9 +41,11 @@ class Correction:
     def forget(self) -> None:
         self.past: list[list[Prediction]] = []
         self.rewind = Rewind()
+        self.guard = Guard(self.policy)
 
-    def begin(self, schedule: RunSchedule, num_prompts: int) -> None:
-        self.schedule, self.num_prompts = schedule, num_prompts
+    def begin(self, num_prompts: int) -> None:
+        """Call it with a `schedule` set, at the first step of a history."""
+        self.num_prompts = num_prompts
         self.past = [[] for _ in range(num_prompts)]
 
     def outputs(
@@ -62,7 +70,9 @@ class Correction:
         computed = {
             i: read_prediction(step, outputs[i], latents[i], level, kind) for i, needed in enumerate(compute) if needed
         }
-        gaps = [i for i in computed if self.past[i] and self.past[i][-1].step < step - 1] if self.again else []
+        gaps = [i for i in computed if self.past[i] and self.past[i][-1].step < step - 1]
+        self._compare({i: computed[i] for i in gaps}, latents)
+        gaps = gaps if self.again else []
         if gaps:
             sample = self._corrected(scheduler, sample, {i: computed[i] for i in gaps})
             corrected = [*self.rewind.samples(), sample]
@@ -70,7 +80,7 @@ class Correction:
         outputs = outputs.clone() if len(computed) < self.num_prompts or gaps else outputs
         for i, past in enumerate(self.past):
             if i not in computed:
-                outputs[i] = self.predictor.predict(past, latents[i], level, kind)
+                outputs[i] = self._approximation(past, latents[i], level)
                 continue
             if i in gaps:  # the same x̂₀, in the corrected latents
                 eps = noise_in(latents[i], computed[i].x0, level)
@@ -83,11 +93,26 @@ class Correction:
 
     def keep(
         self, scheduler: Any, step: int, model_output: Tensor, sample: Tensor,
-        take: Callable[[Tensor, Tensor], Any], generator: Any,
+        take: Callable[[Tensor, Tensor, Any], tuple[Tensor, Any]], generator: Any,
     ) -> None:  # fmt: skip
-        """Call it before the scheduler takes the step; `take(outputs, sample)` takes it again."""
+        """Call it before the scheduler takes the step with what it gets; `take` takes it again."""
         if self.again:
             self.rewind.keep(scheduler, step, self._flat(model_output), sample, take, generator)
+
+    def _compare(self, real: dict[int, Prediction], latents: Tensor) -> None:
+        """Tell the guard what the calls after a gap say of the approximations before."""
+        if self.guard.tolerance is None:
+            return
+        for i, prediction in real.items():
+            level, kind = prediction.level, self.schedule.kind
+            output = self.predictor.predict(self.past[i], latents[i], level, kind)
+            x0 = read_prediction(prediction.step, output, latents[i], level, kind).x0
+            self.guard.met(i, self.past[i], prediction, x0, self.schedule.levels)
+
+    def _approximation(self, past: list[Prediction], sample: Tensor, level: Level) -> Tensor:
+        """The predictor's output (N,); the last computed one where that is not finite, without a look from the host."""
+        output = self.predictor.predict(past, sample, level, self.schedule.kind)
+        return output.where(output.isfinite().all(), past[-1].output.to(output.dtype))
 
     def _corrected(self, scheduler: Any, present: Tensor, after: dict[int, Prediction]) -> Tensor:
         """The sample of this step as it would be if the skipped steps had been taken with the interpolated x̂₀."""
@@ -101,7 +126,7 @@ class Correction:
                 outputs = outputs.clone()
             for i in between:
                 x0 = interpolate(before[i], after[i], level)
-                outputs[i] = output_of(x0, noise_in(latents[i], x0, level), level, kind)
+                outputs[i] = self.schedule.written(output_of(x0, noise_in(latents[i], x0, level), level, kind))
             return outputs
 
         return self.rewind.again(scheduler, min(p.step for p in before.values()), present, outputs_of)

@@ -13,20 +13,19 @@ from videoada.skipping.rules.prediction import PredictionType
 
 
 class GuidedHalves:
-    """The last c − u of each prompt, for one run; without a guidance tolerance it does nothing."""
+    """The last c − u of each prompt, for one history; without a guidance tolerance it does nothing."""
 
     def __init__(self, config: SkipConfig) -> None:
         self.rule = GuidanceRule(config.guidance_tolerance) if config.guidance_tolerance else None
         self.guidance_scale: float | None = None  # None until known to be concatenated guidance
         self.past: list[list[Difference]] = []
         self.alone: frozenset[int] = frozenset()  # prompts whose c alone is computed at the present step
-        self.waiting: tuple[Tensor, Level] | None = None  # the first step's rows, until the prompts are counted
 
-    def learn_scale(self, guided: Tensor, held: dict[int, Tensor], num_prompts: int) -> None:
-        """At the first scheduler step: is it one call of [u …, c …], and with which scale?"""
-        if self.rule is None or set(held) != {0} or len(held[0]) != 2 * num_prompts:
+    def learn_scale(self, guided: Tensor, rows: Tensor, num_prompts: int, level: Level) -> None:
+        """At the first step of a history: is `rows` one call of [u …, c …], and with which scale guided?"""
+        if self.rule is None or len(rows) != 2 * num_prompts:
             return
-        uncond, cond = held[0].chunk(2)
+        uncond, cond = rows.chunk(2)
         if guided.numel() != cond.numel():
             return
         # a text-to-video pipeline gives the scheduler (B·F, C, h, w) of rows (B, C, F, h, w): compare as that
@@ -34,8 +33,7 @@ class GuidedHalves:
             uncond, cond = (half.transpose(1, 2).reshape(guided.shape) for half in (uncond, cond))
         self.guidance_scale = find_guidance_scale(guided, uncond.reshape(guided.shape), cond.reshape(guided.shape))
         self.past = [[] for _ in range(num_prompts)]
-        if self.waiting:
-            self.remember(self.waiting[0], (True,) * num_prompts, self.waiting[1])
+        self.remember(rows, (True,) * num_prompts, level)
 
     def conditional_alone(self, compute: Sequence[bool], level: Level, kind: PredictionType) -> frozenset[int]:
         """Prompts that are computed without u at this step."""
@@ -56,10 +54,7 @@ class GuidedHalves:
 
     def remember(self, rows: Tensor, both: Sequence[bool], level: Level) -> None:
         """Keep c − u of the prompts for which both were computed."""
-        if self.rule is None:
-            return
-        if not self.past:
-            self.waiting = (rows, level)
+        if self.rule is None or not self.past:
             return
         uncond, cond = rows.chunk(2)
         for i, computed in enumerate(both):

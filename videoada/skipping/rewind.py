@@ -13,6 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# Outputs and sample, both as the pipeline shapes them, and what the step before it returned for this one to take, or
+# None; gives what it made of the sample, and what it carries to the next.
+Take = Callable[[Tensor, Tensor, Any], tuple[Tensor, Any]]
+
 
 @dataclass
 class TakenStep:
@@ -23,7 +27,7 @@ class TakenStep:
     randomness: list[tuple[torch.Generator | None, Tensor]]
     outputs: Tensor  # what it was given, (B, N)
     sample: Tensor  # as the pipeline shapes it
-    take: Callable[[Tensor, Tensor], Any]  # outputs and sample, both as the pipeline shapes them
+    take: Take
     returned: Tensor | None = None  # what the step made of the sample
     edit: Tensor | None = None  # what the pipeline or a callback added to that before the next step
 
@@ -33,19 +37,19 @@ class Rewind:
 
     def __init__(self) -> None:
         self.taken: list[TakenStep] = []
+        self.carried: Any = None  # by the last step that was taken again
 
-    def keep(
-        self, scheduler: Any, step: int, outputs: Tensor, sample: Tensor, take: Callable[[Tensor, Tensor], Any],
-        generator: Any,
-    ) -> None:  # fmt: skip
+    def keep(self, scheduler: Any, step: int, outputs: Tensor, sample: Tensor, take: Take, generator: Any) -> None:
         """Call it before the scheduler takes the step, and `took` with what came of it."""
         self._see_edit(sample)
         state = _copied(vars(scheduler))
-        self.taken.append(TakenStep(step, state, _randomness(generator, sample), outputs, sample, take))
+        # copies: some pipelines write into theirs
+        kept = TakenStep(step, state, _randomness(generator, sample), outputs, sample.clone(), take)
+        self.taken.append(kept)
 
     def took(self, returned: Tensor) -> None:
         if self.taken:
-            self.taken[-1].returned = returned
+            self.taken[-1].returned = returned.clone()
 
     def _see_edit(self, sample: Tensor) -> None:
         """Masks and callbacks may change latents between steps: that is kept when steps are taken again."""
@@ -70,11 +74,11 @@ class Rewind:
         vars(scheduler).update(_copied(steps[0].state))
         for generator, state in steps[0].randomness:
             _set_randomness(generator, state, sample)
+        self.carried = None
         for taken in steps:
             taken.state, taken.sample = _copied(vars(scheduler)), sample
             taken.outputs = outputs_of(taken, sample)
-            result = taken.take(taken.outputs.reshape(sample.shape), sample)
-            taken.returned = result[0] if isinstance(result, tuple) else result.prev_sample
+            taken.returned, self.carried = taken.take(taken.outputs.reshape(sample.shape), sample, self.carried)
             sample = taken.returned if taken.edit is None else taken.returned + taken.edit
         return sample
 

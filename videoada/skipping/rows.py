@@ -6,7 +6,9 @@ i + B.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+import inspect
+import re
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -14,10 +16,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Arguments that all rows share, whatever their first dimension happens to be.
-SHARED = ("image_rotary_emb", "cross_attention_kwargs", "attention_kwargs", "joint_attention_kwargs", "num_frames")
+from videoada.errors import ConfigError
+
+# Arguments that all rows share, whatever their first dimension happens to be: positions, scales, settings.
+SHARED = re.compile(
+    r"rope|rotary|freqs|scale_factor|sparse_params|num_frames|control_hidden_states_scale|skip_layers|guidance_blocks"
+    r"|^(cross_|joint_)?attention_kwargs$|_shapes?$|shape_list$"
+)
+# Positions that some networks take once for all rows, with as many dimensions as that has, and others row by row.
+SHARED_WITH_DIMENSIONS = {"img_ids": 2, "txt_ids": 2, "position_ids": 1} | dict.fromkeys(
+    ("indices_latents", "indices_latents_clean", "indices_latents_history_2x", "indices_latents_history_4x"), 1
+)
 # Arguments that some pipelines repeat for each frame, row by row (AnimateDiff's prompt embeddings).
 REPEATED = ("encoder_hidden_states",)
+# Lists with one entry for each row (ZImage); other lists of tensors hold whole batches.
+LISTED = ("x", "cap_feats", "siglip_feats", "image_noise_mask", "hidden_states", "sample")
+# What carries state of the whole batch from call to call.
+OF_THE_BATCH = ("kv_cache",)
 
 
 def rows_of(
@@ -53,36 +68,81 @@ def current_rows(num_rows: int) -> tuple[list[int], int]:
     return (list(range(num_rows)), num_rows) if called is None else (called[0].tolist(), called[1])
 
 
+def batch_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, bool]:
+    """Rows of the batch that a denoiser is called with, and whether they are a list: of its first argument, a tensor or
+    a list of one tensor for each row. 0 where there is no such thing."""
+    for value in (*args, *(kwargs[name] for name in ("hidden_states", "sample", "x") if name in kwargs)):
+        if isinstance(value, Tensor) and value.ndim:
+            return len(value), False
+        if isinstance(value, list) and value and isinstance(value[0], Tensor):
+            return len(value), True
+    return next((len(value) for value in kwargs.values() if isinstance(value, Tensor) and value.ndim), 0), False
+
+
+def names_of_arguments(denoiser: Any) -> tuple[str, ...]:
+    """The names that a denoiser's positional arguments have, as far as its `forward` says."""
+    forward = getattr(type(denoiser), "forward", None)
+    try:
+        parameters = list(inspect.signature(forward).parameters.values()) if forward else []
+    except (TypeError, ValueError):
+        parameters = []
+    return tuple(p.name for p in parameters[1:] if p.kind is p.POSITIONAL_OR_KEYWORD)
+
+
 def select_rows(
-    args: tuple[Any, ...], kwargs: dict[str, Any], rows: Tensor, num_rows: int
+    args: tuple[Any, ...], kwargs: dict[str, Any], rows: Tensor, num_rows: int, names: Sequence[str] = ()
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """A denoiser call's arguments for `rows` alone: cuts tensors whose first dimension is the batch's, in dicts too."""
-    cut = {
-        name: value if name in SHARED else _select(value, rows, num_rows, repeated=name in REPEATED)
-        for name, value in kwargs.items()
-    }
-    return tuple(_select(value, rows, num_rows) for value in args), cut
+    """A denoiser call's arguments for `rows` alone: cuts tensors whose first dimension is the batch's, in dicts too.
+
+    `names` are those of the positional arguments.
+    """
+    called = [*names, *[""] * len(args)][: len(args)]
+    cut = {name: _select(value, rows, num_rows, name) for name, value in kwargs.items()}
+    return tuple(_select(value, rows, num_rows, name) for name, value in zip(called, args, strict=True)), cut
 
 
-def _select(value: Any, rows: Tensor, num_rows: int, repeated: bool = False) -> Any:
+def can_be_cut(kwargs: dict[str, Any]) -> bool:
+    """Whether a call with these arguments can be made for some of its rows."""
+    return all(kwargs.get(name) is None for name in OF_THE_BATCH)
+
+
+def _select(value: Any, rows: Tensor, num_rows: int, name: str) -> Any:
+    if SHARED.search(name):
+        return value
     if isinstance(value, Tensor):
-        if value.ndim and len(value) == num_rows:
+        if not value.ndim or SHARED_WITH_DIMENSIONS.get(name) == value.ndim:
+            return value
+        if len(value) == num_rows:
             return value.index_select(0, rows.to(value.device))
-        if repeated and value.ndim and len(value) % num_rows == 0:
+        if name in REPEATED and len(value) % num_rows == 0:
             return value.unflatten(0, (num_rows, -1)).index_select(0, rows.to(value.device)).flatten(0, 1)
         return value
     if isinstance(value, dict):
-        return {k: _select(v, rows, num_rows) for k, v in value.items()}
+        return {k: _select(v, rows, num_rows, k if isinstance(k, str) else "") for k, v in value.items()}
+    if type(value) is list and name in LISTED and len(value) == num_rows:
+        return [value[i] for i in rows.tolist()]
     if isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) for v in value):
-        return type(value)(_select(v, rows, num_rows) for v in value)
+        return type(value)(_select(v, rows, num_rows, "") for v in value)
     return value
 
 
-def take_output(result: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
-    """The prediction in what a denoiser returned (a tensor, a tuple or an output object), and how to wrap another."""
-    if isinstance(result, Tensor):
-        return result, lambda tensor: tensor
-    if isinstance(result, tuple):
-        return result[0], lambda tensor: (tensor,)
-    kind = type(result)
-    return result.sample, lambda tensor: kind(sample=tensor)
+def count_prompts(num_rows: int, output: Sequence[int], given: Sequence[int], share: int = 1) -> int:
+    """How many prompts a network's batch is of, by the leading dimensions of its `output` and of what the scheduler is
+    `given`, both shapes: that is one row for each prompt, or one for each frame of each prompt.
+
+    `share` is 2 for a network of which half of the channels never gets there (a learned variance). Raises ConfigError
+    where the rows are no multiple of the prompts.
+    """
+    prompts = given[0] if given else 0
+    if len(output) == 5 and len(given) == 4:  # (B, C, F, h, w) or (B, F, C, h, w) given as (B·F, C, h, w)
+        folded = [
+            frames for frames, channels in ((output[2], output[1]), (output[1], output[2]))
+            if prompts % frames == 0 and channels == share * given[1]
+        ]  # fmt: skip
+        prompts = prompts // folded[0] if folded else prompts
+    if not prompts or num_rows % prompts:
+        raise ConfigError(
+            f"the network is called with {num_rows} rows and the scheduler with {prompts} prompts: skipping can't tell "
+            "which rows belong to which prompt; `policy=none` passes everything through"
+        )
+    return prompts

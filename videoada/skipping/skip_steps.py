@@ -1,12 +1,11 @@
 """skip_steps(): training-free caching of noise predictions, as a context manager for a diffusers pipeline.
 
-Inside the `with`, the denoisers' `__call__` and two methods of the scheduler are replaced. `__call__` is outside
-`forward`, so it does not matter that offloading removes and adds hooks of `forward` during a generation.
+Inside the `with`, the `__call__` of the pipeline and its denoisers and two methods of the scheduler are replaced.
+`__call__` is outside `forward`, so it does not matter that offloading removes and adds hooks of `forward` meanwhile.
 """
 
 from __future__ import annotations
 
-import inspect
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -21,12 +20,15 @@ from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError, ModelError
 from videoada.models.denoisers import denoisers_of
 from videoada.patching import replaced
+from videoada.skipping.passing import Passing
 from videoada.skipping.rules.build import build_policy, build_predictor
-from videoada.skipping.rules.decision import Policy
+from videoada.skipping.rules.decision import Never, Policy
 from videoada.skipping.rules.predictors import Predictor
-from videoada.skipping.schedule import calls_twice
+from videoada.skipping.schedule import check_scheduler
+from videoada.skipping.step_call import check_step
 from videoada.skipping.stepping import LatentsCallback, StepCallback, Stepping
 from videoada.skipping.trace import StepTrace
+from videoada.skipping.watching import Watch
 
 _RUNS: WeakKeyDictionary[Any, weakref.ref[Any]] = WeakKeyDictionary()  # by denoiser and scheduler
 _LOCK = threading.Lock()
@@ -46,12 +48,13 @@ def skip_steps(
     fields as keywords (`tolerance=0.05`, `max_skip_steps=8`, …, or `quality="high"`), a SkipConfig, or an object of
     your own that follows the protocol `videoada.Policy`; left out, what SkipConfig makes of the fields. `predictor` is
     a name (`linear`, `hold`, …) or an object of your own that follows the protocol `videoada.Predictor`, which goes
-    with any policy. Any diffusers pipeline with one denoiser and a scheduler that calls it once a step will do.
-    `on_step` is called after each step, `on_latents` with the latents that it left.
+    with any policy. Diffusers pipelines with a `unet` or a `transformer` will do, with a scheduler that
+    `skipping/schedule.py` knows; `none` passes through any. `on_step` is called after each step, with its number among
+    those that run and how many these are, `on_latents` with the latents that it left.
 
-    Raises ConfigError for settings that do not fit, also for a scheduler that calls the network more than once a step,
-    and ModelError for a pipeline without a denoiser. When the block is left, also by an exception, the pipeline is as
-    before.
+    Raises ConfigError for settings that do not fit, for a scheduler that is not known or calls the network more than
+    once a step, and inside the block for a batch whose rows can't be split by prompt; ModelError for a pipeline
+    without a denoiser. When the block is left, also by an exception, the pipeline is as before.
     """
     own = policy if policy is not None and not isinstance(policy, (str, SkipConfig)) else None
     named = predictor if isinstance(predictor, str) else None
@@ -71,24 +74,27 @@ def skip_steps(
     denoisers = denoisers_of(pipe)
     if not denoisers or not hasattr(pipe, "scheduler"):
         raise ModelError(f"{type(pipe).__name__} has no unet or transformer with a scheduler; nothing to skip")
-    if calls_twice(pipe.scheduler):
-        raise ConfigError(
-            f"{type(pipe.scheduler).__name__} calls the network more than once a step, which step skipping can't "
-            "count; use DDIM, DPM++, UniPC or Euler"
-        )
-    if list(inspect.signature(type(pipe.scheduler).step).parameters)[1:4] != ["model_output", "timestep", "sample"]:
-        raise ConfigError(
-            f"{type(pipe.scheduler).__name__} takes more than an output, a timestep and a sample at each step; "
-            "give the pipeline a DDIM, DPM++, UniPC or Euler scheduler"
-        )
-    run = Stepping(own or build_policy(config), what_instead, config, on_step, on_latents)
-    with alone([*denoisers, pipe.scheduler], run), ExitStack() as stack:
+    rule = own or build_policy(config)
+    run: Stepping | Passing = (
+        Passing(config, on_step, on_latents)
+        if isinstance(rule, Never)
+        else Stepping(rule, what_instead, config, on_step, on_latents)
+    )
+    with ExitStack() as stack:
+
+        def follow(scheduler: Any) -> None:
+            if isinstance(run, Stepping):
+                check_scheduler(scheduler)
+                check_step(scheduler)
+            stack.enter_context(alone([scheduler], run))
+            watch.patch(stack, scheduler)
+
+        watch = Watch(pipe, run, follow)
+        stack.enter_context(alone(denoisers, run))
+        watch.enter(stack, denoisers, pipe)
         for denoiser in denoisers:
-            stack.enter_context(replaced(denoiser, "__call__", run.clock.timed(run.on_denoiser_call, of_denoiser=True)))
             if isinstance(getattr(type(denoiser), "dtype", None), property):
                 stack.enter_context(replaced(denoiser, "dtype", _remembered_dtype()))
-        stack.enter_context(replaced(pipe.scheduler, "set_timesteps", run.on_set_timesteps))
-        stack.enter_context(replaced(pipe.scheduler, "step", run.clock.timed(run.on_scheduler_step)))
         try:
             yield run.trace
         finally:

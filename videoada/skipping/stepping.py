@@ -1,12 +1,14 @@
 """Stepping: what happens at each denoiser call and each scheduler step inside a `skip_steps` block.
 
-A run begins where the pipeline sets the timesteps. Within a step the denoiser may be called once with both guidance
-halves, or once for each. On a skipped step it returns the last rows, which `Correction` exchanges for an approximation
-at the scheduler's step.
+A loop begins where the pipeline sets the timesteps. Within a step the denoiser may be called once with both guidance
+halves, or several times. On a skipped step it returns the last rows, which `Correction` exchanges for an approximation
+at the scheduler's step. Where the calls change (guidance turned off midway, the second of two networks), the histories
+begin again, with a warm-up of their own.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -14,14 +16,26 @@ from torch import Tensor
 
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError
+from videoada.skipping.caches import check_cache, check_rows
+from videoada.skipping.calls import MOST_CALLS, DenoiserCalls
 from videoada.skipping.clock import Clock
 from videoada.skipping.correction import Correction
 from videoada.skipping.halves import GuidedHalves
-from videoada.skipping.rows import called_for, rows_of, select_rows, take_output
-from videoada.skipping.rules.decision import Decision, Never, Policy, SkipState
+from videoada.skipping.loop import Loop
+from videoada.skipping.rows import (
+    batch_of,
+    called_for,
+    can_be_cut,
+    count_prompts,
+    names_of_arguments,
+    rows_of,
+    select_rows,
+)
+from videoada.skipping.rules.decision import Decision, Policy, SkipState
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.predictors import Predictor
-from videoada.skipping.schedule import RunSchedule, one_for_each_row, read_schedule
+from videoada.skipping.schedule import RunSchedule, read_schedule
+from videoada.skipping.step_call import StepCall, carried_of, latents_of
 from videoada.skipping.trace import StepTrace
 
 StepCallback = Callable[[int, int, tuple[bool, ...]], None]  # step, number of steps, computed for each prompt
@@ -29,7 +43,7 @@ LatentsCallback = Callable[[int, Tensor], None]  # step, latents after it: (B, N
 
 
 class Stepping:
-    """The state of one `with`: forgotten when a new generation sets its timesteps and when the block is left."""
+    """The state of one `with`: forgotten when a new loop sets its timesteps and when the block is left."""
 
     def __init__(
         self, policy: Policy, predictor: Predictor, config: SkipConfig, on_step: StepCallback | None,
@@ -40,90 +54,118 @@ class Stepping:
         self.trace = StepTrace(config)
         self.clock = Clock(self.trace)
         self.correction = Correction(config, policy, predictor)
+        looks = getattr(policy, "num_predictions", 0), getattr(policy, "warmup_steps", None) or 1
+        self.warmup_steps = max(policy.num_latents - 1, *looks)  # where histories begin again
         self.forget()
 
     def forget(self) -> None:
+        self.loop: Loop | None = None
         self.step = 0
-        self.num_prompts = 0  # unknown until the first scheduler step
-        self.schedule = RunSchedule([], [], "epsilon")  # no steps: outside a denoising loop
+        self._begin_histories()
+
+    def _begin_histories(self) -> None:
+        self.begun = self.step
+        self.restart = False
+        self.num_prompts = 0  # unknown until the next scheduler step
         self.latents: list[Tensor] = []  # (B, N), newest last, at most policy.num_latents
         self.latent_levels: list[Level] = []
         self.correction.forget()
         self.halves = GuidedHalves(self.config)
-        self.held: dict[int, Tensor] = {}  # the last rows of the n-th denoiser call of a step
-        self.rebuild: dict[int, Callable[[Tensor], Any]] = {}  # puts a tensor into what that call returned
-        self.calls = 0  # denoiser calls since the last scheduler step
-        self.numel = 0  # of the denoiser's outputs within this step
-        self.rows = 0
-        self.kept_share = 1  # 2 for networks whose second half of channels never reaches the scheduler
+        self.calls = DenoiserCalls()
         self.decision: Decision | None = None
+
+    @property
+    def schedule(self) -> RunSchedule:
+        assert self.loop is not None
+        assert self.loop.schedule is not None
+        return self.loop.schedule
 
     # ---- the scheduler ----
 
-    def on_set_timesteps(self, inherited: Callable[..., Any], scheduler: Any, *args: Any, **kwargs: Any) -> Any:
-        result = inherited(*args, **kwargs)
+    def begin_loop(self, scheduler: Any, steps_said: Callable[[], int | None]) -> None:
+        """Call it when the scheduler's timesteps were set. Raises ConfigError for a mask that can't fit."""
         self.forget()
-        num_steps = len(scheduler.timesteps)
-        if self.config.mask and len(self.config.mask) != num_steps:
-            raise ConfigError(f"the mask has {len(self.config.mask)} entries but the run has {num_steps} steps")
-        self.schedule = read_schedule(scheduler)
-        self.trace.begin(num_steps)
-        return result
+        self.loop = Loop(scheduler, read_schedule(scheduler), steps_said)
+        self.signature = inspect.signature(scheduler.step)
+        if self.config.mask and len(self.config.mask) > self.loop.num_steps:
+            raise _wrong_mask(self.config.mask, self.loop.num_steps)
+        self.trace.expect(self.loop.num_steps)
 
     def on_scheduler_step(
-        self, inherited: Callable[..., Any], scheduler: Any, model_output: Tensor, timestep: Any, sample: Tensor,
-        *args: Any, **kwargs: Any,
+        self, inherited: Callable[..., Any], scheduler: Any, *args: Any, **kwargs: Any
     ) -> Any:  # fmt: skip
-        if self.step == 0:
-            self.num_prompts = self._count_prompts(model_output)
-            self.correction.begin(self.schedule, self.num_prompts)
-            self._observe(sample, 0)
-            self.halves.learn_scale(model_output, self.held, self.num_prompts)
-        generators = kwargs.get("generator")
-        if isinstance(generators, list):
-            kwargs["generator"] = one_for_each_row(generators, len(sample))
+        call = StepCall(self.signature, inherited, args, kwargs)
+        self._arrive(scheduler, call)
+        if not self.calls.held or not self.calls.in_step:  # another network's step, or too many calls to hold
+            self.calls.end_step()
+            self.step, self.restart = self.step + 1, True
+            return call.take(call.output, call.sample)
+        schedule = self.correction.schedule = self.schedule
+        output, sample = call.output, call.sample
+        if self.step == self.begun:
+            self._learn(output, sample)
         decision = self.decision or Decision.all(self._state())
-        if len(decision.compute) != self.num_prompts:  # the first step did not know yet how many prompts there are
-            decision = Decision.all(self._state())
-        if not isinstance(self.policy, Never):
 
-            def take(outputs: Tensor, x: Tensor) -> Any:
-                with self.clock.own():  # a step taken again is the skipping's cost
-                    return inherited(outputs, timestep, x, *args, **kwargs)
+        def take(outputs: Tensor, x: Tensor, carried: Any) -> tuple[Tensor, Any]:
+            with self.clock.own():  # a step taken again is the skipping's cost
+                result = call.take(outputs, x, carried)
+            return latents_of(result), carried_of(result)
 
-            model_output, sample, corrected = self.correction.outputs(
-                scheduler, self.step, model_output, sample, decision.compute
-            )
-            self._observe_again(corrected)
-            self.correction.keep(scheduler, self.step, model_output, sample, take, kwargs.get("generator"))
-        result = inherited(model_output, timestep, sample, *args, **kwargs)
-        latents = result[0] if isinstance(result, tuple) else result.prev_sample
+        output, sample, corrected = self.correction.outputs(
+            scheduler, self.step, schedule.read(output), sample, decision.compute
+        )
+        self._observe_again(corrected)
+        output = schedule.written(output)
+        self.correction.keep(scheduler, self.step, output, sample, take, call.generator)
+        result = call.take(output, sample, self.correction.rewind.carried if corrected else None)
+        latents = latents_of(result)
         self.correction.rewind.took(latents)
         self._observe(latents, self.step + 1)
-        self.trace.add(decision, self.rows * self.calls, self.halves.alone)
+        self.trace.add(decision, self.calls.rows, self.halves.alone)
         self.step += 1
-        self.calls, self.numel, self.decision, self.halves.alone = 0, 0, None, frozenset()
+        self.decision, self.halves.alone = None, frozenset()
+        self.restart = self.calls.end_step() or self.restart
         with self.clock.callers():
-            if self.on_latents:
-                self.on_latents(self.step - 1, self._flat(latents.detach()))
-            if self.on_step:
-                self.on_step(self.step - 1, len(self.schedule.levels), decision.compute)
+            self._report(latents, decision)
         return result
+
+    def _arrive(self, scheduler: Any, call: StepCall) -> None:
+        assert self.loop is not None
+        before = self.loop.begun
+        if not before and self.loop.of_all is not None:
+            self.loop.of_all = call.read(self.loop.of_all)
+        if self.loop.arrive(scheduler, self.step, call.timestep):
+            self.restart = True  # the histories are of other steps
+        if not before:
+            if self.config.mask and len(self.config.mask) != self.loop.num_steps:
+                raise _wrong_mask(self.config.mask, self.loop.num_steps)
+            self.trace.expect(self.loop.num_steps)
+
+    def _learn(self, output: Tensor, sample: Tensor) -> None:
+        """At the first step of a history: how many prompts there are, and whether guidance is in one call."""
+        held = self.calls.held[0]
+        self.num_prompts = count_prompts(held.num_rows, held.shape, output.shape, self.calls.share)
+        check_cache(held.network(), self.num_prompts, self.policy, self.config)
+        self.correction.begin(self.num_prompts)
+        self._observe(sample, self.step)
+        if held.output is not None and self.calls.in_step == 1:
+            self.halves.learn_scale(output, held.output, self.num_prompts, self.schedule.levels[self.step])
+        if self.halves.rule is not None and self.halves.guidance_scale is None:
+            self.trace.not_use("`guidance_tolerance`: the network is not called with both guidance halves at once")
+
+    def _report(self, latents: Tensor, decision: Decision) -> None:
+        index = len(self.trace.decisions) - 1
+        if self.on_latents:
+            self.on_latents(index, self._flat(latents.detach()))
+        if self.on_step:
+            self.on_step(index, self.trace.num_steps, decision.compute)
 
     def _flat(self, tensor: Tensor) -> Tensor:
         return tensor.reshape(self.num_prompts, -1)
 
-    def _count_prompts(self, model_output: Tensor) -> int:
-        """Rows of one denoiser call ÷ its guidance halves, which are its outputs ÷ what reached the scheduler.
-
-        A network that also predicts the noise's variance gives twice the channels, of which half reaches it.
-        """
-        halves: int = max(self.numel // self.kept_share // model_output.numel() // max(self.calls, 1), 1)
-        return max(self.rows // halves, 1)
-
     def _observe(self, latents: Tensor, index: int) -> None:
-        if self.policy.num_latents:
-            self.latents.append(self.schedule.rescaled(self._flat(latents.detach()), index))
+        if self.policy.num_latents:  # a copy: some pipelines write into theirs
+            self.latents.append(self.schedule.rescaled(self._flat(latents.detach().clone()), index))
             # after the last step there is no level, and no decision either
             self.latent_levels.append(self.schedule.levels[min(index, len(self.schedule.levels) - 1)])
             del self.latents[: -self.policy.num_latents], self.latent_levels[: -self.policy.num_latents]
@@ -136,42 +178,68 @@ class Stepping:
     # ---- the denoiser ----
 
     def on_denoiser_call(self, inherited: Callable[..., Any], denoiser: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.step >= len(self.schedule.levels):  # outside a denoising loop: not ours
-            return inherited(*args, **kwargs)
-        call, self.calls = self.calls, self.calls + 1
-        if call == 0:
-            self.decision = self.policy.decide(self._state())
-        if call not in self.held:
-            self.decision = Decision.all(self._state())  # nothing to hold yet
-        assert self.decision is not None
-        compute, level = self.decision.compute, self.schedule.levels[self.step]
-        alone = self.halves.conditional_alone(compute, level, self.schedule.kind) if call == 0 else frozenset()
-
-        if all(compute) and not alone:
-            result = inherited(*args, **kwargs)
-            output, self.rebuild[call] = take_output(result)
-            self.rows, self.numel = len(output), self.numel + output.numel()
-            channels = getattr(denoiser, "config", None)
-            ins, outs = (getattr(channels, name, None) for name in ("in_channels", "out_channels"))
-            self.kept_share = 2 if ins and outs == 2 * ins else 1
-            if not isinstance(self.policy, Never):
-                self.held[call] = output
-                self.halves.remember(output, compute, level)
-            self.trace.unet_rows += len(output)
-            return result
-
-        held = self.held[call].clone()
+        if self.loop is None or self.step >= self.loop.num_steps or self.calls.in_step > MOST_CALLS:
+            return inherited(*args, **kwargs)  # outside a denoising loop: not ours
+        batch = num_rows, _ = batch_of(args, kwargs)
+        if self.calls.in_step == 0 and (self.restart or not self._goes_on(denoiser, num_rows)):
+            self._begin_histories()
+        call = self.calls.begin(num_rows)
+        if call == MOST_CALLS:
+            self.calls.forget()
+        held = self.calls.fitting(call, denoiser, num_rows)
+        alone: frozenset[int] = frozenset()
+        if call == 0 and held is not None:
+            cuttable = held.shares_rows and can_be_cut(kwargs)
+            self.decision = self._decide(cuttable)
+            if cuttable and held.output is not None:
+                kind = self.schedule.kind
+                alone = self.halves.conditional_alone(self.decision.compute, self.schedule.levels[self.step], kind)
+        if held is None or self.decision is None or (all(self.decision.compute) and not alone):
+            return self._compute_all(inherited, call, denoiser, batch, args, kwargs)
+        compute = self.decision.compute
         if any(compute):
-            rows = rows_of(compute, len(held), held.device, without_first_half=alone)
-            args, kwargs = select_rows(args, kwargs, rows, len(held))
-            with called_for(rows, len(held)):
-                output, _ = take_output(inherited(*args, **kwargs))
-            held[rows] = output
-            self.halves.fill(held, alone, level)
-            self.halves.remember(held, tuple(c and i not in alone for i, c in enumerate(compute)), level)
-            self.trace.unet_rows += len(output)
-        self.held[call] = held
-        return self.rebuild[call](held)
+            if not (held.shares_rows and can_be_cut(kwargs)):
+                return self._compute_all(inherited, call, denoiser, batch, args, kwargs)
+            check_rows(denoiser)
+            rows = rows_of(compute, num_rows, held.device, without_first_half=alone)
+            args, kwargs = select_rows(args, kwargs, rows, num_rows, names_of_arguments(denoiser))
+            with called_for(rows, num_rows):
+                held.put(rows, inherited(*args, **kwargs))
+            self.trace.unet_rows += len(rows)
+            if held.output is not None and self.halves.rule is not None:
+                level = self.schedule.levels[self.step]
+                self.halves.fill(held.output, alone, level)
+                both = tuple(c and i not in alone for i, c in enumerate(compute))
+                self.halves.remember(held.output, both, level)
+        return held.rebuilt()
+
+    def _compute_all(
+        self, inherited: Callable[..., Any], call: int, denoiser: Any, batch: tuple[int, bool], args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:  # fmt: skip
+        result = inherited(*args, **kwargs)
+        self.trace.unet_rows += batch[0]
+        if call < MOST_CALLS:
+            held = self.calls.keep(call, denoiser, batch, result)
+            if self.decision is not None and held.output is not None:
+                self.halves.remember(held.output, self.decision.compute, self.schedule.levels[self.step])
+        return result
+
+    def _goes_on(self, denoiser: Any, num_rows: int) -> bool:
+        """Whether the first call of this step is that of the step before, by the same network for as many rows."""
+        return self.step == self.begun or self.calls.fitting(0, denoiser, num_rows) is not None
+
+    def _decide(self, cuttable: bool) -> Decision:
+        state = self._state()
+        if self.begun and self.step - self.begun < self.warmup_steps:
+            return Decision.all(state)
+        guard = self.correction.guard
+        self.trace.fall_back(guard.look(self.step))
+        decision, fallen = guard.apply(state, self.policy.decide(state))
+        self.trace.fall_back(fallen)
+        if any(decision.compute) and not all(decision.compute) and not cuttable:
+            decision = Decision((True,) * len(decision.compute), decision.signal, decision.schedule_signal)
+        return decision
 
     def _state(self) -> SkipState:
         prompts = self.num_prompts or 1
@@ -185,3 +253,7 @@ class Stepping:
             tuple(tuple(past) for past in self.correction.past),
             tuple(self.schedule.levels),
         )
+
+
+def _wrong_mask(mask: tuple[bool, ...], num_steps: int) -> ConfigError:
+    return ConfigError(f"the mask has {len(mask)} entries but the run has {num_steps} steps")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from videoada.config.run import SkipConfig
+from videoada.skipping.guard import Fallback
 from videoada.skipping.rules.decision import Decision
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -30,35 +33,68 @@ class StepTrace:
     finished: float = 0.0  # … and after the last scheduler step
     own_seconds: float = 0.0  # that deciding, remembering and predicting took
     denoiser_seconds: float = 0.0  # that the network took
+    warnings: list[str] = field(default_factory=list)  # what somebody who looks at the video would want to know
+    fallbacks: list[Fallback] = field(default_factory=list)  # prompts that were computed from some step on
+    not_used: list[str] = field(default_factory=list)  # what was asked for and had no effect
     synchronize: bool = False  # wait for the GPU after each call, so that the two are measured apart; for benchmarks
 
-    def begin(self, num_steps: int) -> None:
-        self.num_steps, self.decisions, self.without_uncond = num_steps, [], []
+    def begin(self) -> None:
+        """Forget the generation before."""
+        self.num_steps, self.decisions, self.without_uncond = 0, [], []
+        self.warnings, self.not_used, self.fallbacks = [], [], []
         self.unet_rows = self.unet_rows_full = 0
         self.own_seconds = self.denoiser_seconds = 0.0
         self.started = self.finished = time.perf_counter()
 
+    def expect(self, num_steps: int) -> None:
+        """So many steps are to come in the loop that begins: loops of one generation add up."""
+        self.num_steps = len(self.decisions) + num_steps
+
+    def warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def fall_back(self, found: Sequence[Fallback]) -> None:
+        """Steps are counted over all loops of the generation."""
+        self.fallbacks += [fallback._replace(step=len(self.decisions)) for fallback in found]
+
+    def warnings_of(self, prompt: int) -> list[str]:
+        """All warnings, and why this prompt was computed from some step on."""
+        return self.warnings + [
+            f"from step {step} on every prediction was computed: {reason}"
+            for i, step, reason in self.fallbacks if i == prompt
+        ]  # fmt: skip
+
+    def not_use(self, text: str) -> None:
+        if text not in self.not_used:
+            self.not_used.append(text)
+
     def add(self, decision: Decision, rows_full: int, without_uncond: frozenset[int] = frozenset()) -> None:
         self.decisions.append(decision)
+        self.num_steps = max(self.num_steps, len(self.decisions))
         self.without_uncond.append(without_uncond)
         self.unet_rows_full += rows_full
         self.finished = time.perf_counter()
 
     @property
     def computed(self) -> list[list[bool]]:
-        return [list(steps) for steps in zip(*(d.compute for d in self.decisions), strict=True)]
+        return self._by_prompt(lambda decision: decision.compute)
 
     @property
     def signal(self) -> list[list[float | None]]:
         """What the rule measured, in units of its threshold; None where no rule ran."""
-        return [list(steps) for steps in zip(*(d.signal for d in self.decisions), strict=True)]
+        return self._by_prompt(lambda decision: decision.signal)
 
     @property
     def schedule_signal(self) -> list[list[float | None]]:
         """What the rule would have measured, had the latents moved by the noise schedule alone; None where no rule
         ran. Where a prompt's `signal` is no larger, a held prediction would have given the same decision."""
-        nothing = (None,) * len(self.decisions[0].compute) if self.decisions else ()
-        return [list(steps) for steps in zip(*(d.schedule_signal or nothing for d in self.decisions), strict=True)]
+        return self._by_prompt(lambda decision: decision.schedule_signal or (None,) * len(decision.compute))
+
+    def _by_prompt(self, values: Callable[[Decision], Sequence[T]]) -> list[list[T]]:
+        """A prompt that was not yet there in an earlier loop has the steps of the others alone."""
+        rows = [values(decision) for decision in self.decisions]
+        return [[row[i] for row in rows if i < len(row)] for i in range(max(map(len, rows), default=0))]
 
     @property
     def num_predictions(self) -> list[int]:
@@ -70,12 +106,18 @@ class StepTrace:
         calls = sum(len(d.compute) for d in self.decisions)
         return self.unet_rows_full // calls if calls else 0
 
+    def seen(self, prompt: int = 0) -> bool:
+        """Whether steps of this prompt were seen: not where a pipeline takes its steps with copies of its scheduler."""
+        return any(prompt < len(decision.compute) for decision in self.decisions)
+
     def guidance_skipped(self, prompt: int = 0) -> list[bool]:
         """For each step: was only the conditional half of this prompt computed?"""
         return [prompt in alone for alone in self.without_uncond]
 
     def rows_of(self, prompt: int = 0) -> int:
         """The UNet rows that one prompt took."""
+        if not self.seen(prompt):
+            return self.unet_rows
         return self.rows_per_prediction * self.num_predictions[prompt] - sum(self.guidance_skipped(prompt))
 
     def skipped_in_a_row(self, num_prompts: int) -> tuple[int, ...]:
@@ -83,7 +125,7 @@ class StepTrace:
         counts = [0] * num_prompts
         for i in range(num_prompts):
             for decision in reversed(self.decisions):
-                if decision.compute[i]:
+                if i >= len(decision.compute) or decision.compute[i]:
                     break
                 counts[i] += 1
         return tuple(counts)
@@ -106,7 +148,7 @@ class StepTrace:
     def summary(self) -> str:
         """What happened, in plain English."""
         if not self.decisions:
-            return "No generation has run yet."
+            return "\n".join(["No generation has run yet.", *(f"warning: {text}" for text in self.warnings)])
         lines = []
         for i, steps in enumerate(self.computed):
             lines.append(
@@ -129,6 +171,11 @@ class StepTrace:
             f"UNet rows: {self.unet_rows} of {self.unet_rows_full}; {self.finished - self.started:.2f} s of denoising, "
             f"{self.own_seconds:.3f} s of it for deciding and predicting."
         )
+        lines += [
+            f"warning: prompt {i}: from step {step} on every prediction was computed: {reason}"
+            for i, step, reason in self.fallbacks
+        ]
+        lines += [f"not used: {text}" for text in self.not_used] + [f"warning: {text}" for text in self.warnings]
         return "\n".join(lines)
 
 

@@ -27,7 +27,7 @@ from videoada.models.pipelines import model_info
 from videoada.models.recommended import with_recommended
 from videoada.models.schedulers import scheduler_of
 from videoada.patching import replaced
-from videoada.skipping.rows import take_output
+from videoada.skipping.outputs import first_tensor
 from videoada.skipping.skip_steps import skip_steps
 
 PROTECTED = 3  # first steps, which every policy computes; so is the last
@@ -112,7 +112,7 @@ def kept_outputs(
         result = inherited(*args, **kwargs)
         on_call()
         if part is not None:
-            kept[part] = take_output(result)[0]
+            kept[part] = first_tensor(result)
         return result
 
     def step(inherited: Callable[..., Any], scheduler: Any, *args: Any, **kwargs: Any) -> Any:

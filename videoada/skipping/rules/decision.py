@@ -101,7 +101,7 @@ class Mask:
     num_latents = 0
 
     def decide(self, state: SkipState) -> Decision:
-        return Decision.all(state, self.mask[state.step])
+        return Decision.all(state, state.step >= len(self.mask) or self.mask[state.step])
 
 
 def by_rule(

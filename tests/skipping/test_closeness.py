@@ -1,0 +1,56 @@
+"""With a network in closed form, skipping at the default ends nearer to the full run than as few plain steps do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from closed_form import SCHEDULERS, ClosedForm, Gaussian, Mixture, PerToken, size
+
+from videoada import skip_steps
+
+
+@pytest.mark.parametrize("data", [Gaussian, Mixture])
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_skipping_is_nearer_than_as_few_plain_steps(scheduler, data):
+    skipped, few = 0.0, 0.0
+    for seed in range(3):
+        pipe = ClosedForm(scheduler, data(seed))
+        full = pipe(30, seed)
+        with skip_steps(pipe) as trace:
+            found = pipe(30, seed)
+        assert 5 < trace.num_predictions[0] < 15
+        assert trace.fallbacks == []
+        skipped += size(found - full)
+        few += size(pipe(trace.num_predictions[0], seed) - full)
+    assert skipped < 0.9 * few
+
+
+def test_a_turned_output_is_read_as_it_is_meant():
+    plain, turned = (kind("flow-1", Gaussian(0)) for kind in (ClosedForm, PerToken))
+    full = plain()
+    with skip_steps(plain) as trace:
+        found = plain()
+    with skip_steps(turned) as trace_of_turned:
+        found_turned = turned()
+    assert size(found - full) < 0.05
+    assert trace.computed == trace_of_turned.computed
+    assert size(found - found_turned) < 1e-3
+
+
+class InPlace(ClosedForm):
+    """As Kandinsky 5: what a step makes of the latents is written into them."""
+
+    def take(self, output, t, x):
+        x[:] = super().take(output, t, x[:])
+        return x
+
+
+@pytest.mark.parametrize("fields", [{}, {"threshold": 0.3, "corrector": True}])
+def test_latents_that_are_written_into_are_taken_again_from_what_they_were(fields):
+    found = []
+    for kind in (ClosedForm, InPlace):
+        pipe = kind("flow-3", Mixture(1))
+        with skip_steps(pipe, **fields) as trace:
+            found.append(pipe())
+        assert not all(trace.computed[0])
+    assert torch.equal(*found)

@@ -1,0 +1,86 @@
+"""A scheduler's step by the names of its arguments, and what one step carries to the next."""
+
+from __future__ import annotations
+
+import inspect
+
+import diffusers
+import pytest
+import torch
+
+from videoada.errors import ConfigError
+from videoada.skipping.rewind import Rewind
+from videoada.skipping.step_call import StepCall, carried_of, check_step, latents_of
+
+
+def steps_of_cogvideo():
+    """(scheduler, outputs, sample, a function that makes the call of step i)."""
+    scheduler = diffusers.CogVideoXDPMScheduler(prediction_type="v_prediction", timestep_spacing="trailing")
+    scheduler.set_timesteps(8)
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(8, 1, 2, 4, 2, 2, generator=generator)
+    signature = inspect.signature(scheduler.step)
+
+    def call(i, output, old, x):
+        back = scheduler.timesteps[i - 1] if i else None
+        arguments = (output, old, scheduler.timesteps[i], back, x)
+        return StepCall(signature, scheduler.step, arguments, {"generator": generator, "return_dict": False})
+
+    return scheduler, outputs, torch.randn(1, 2, 4, 2, 2, generator=generator), call
+
+
+def test_what_a_step_carries_is_carried_again_by_steps_taken_again():
+    scheduler, outputs, x, call = steps_of_cogvideo()
+    rewind, old, began = Rewind(), None, None
+    for i in range(6):
+        made = call(i, outputs[i], old, x)
+        assert torch.equal(made.output, outputs[i])
+        assert made.sample is x
+
+        def take(output, sample, carried, made=made):
+            result = made.take(output, sample, carried)
+            return latents_of(result), carried_of(result)
+
+        rewind.keep(scheduler, i, outputs[i].reshape(1, -1), x, take, made.generator)
+        result = made.take(outputs[i], x)
+        x, old = result
+        rewind.took(x)
+        if i == 1:
+            began = old
+    again = rewind.again(scheduler, 2, x, lambda taken, sample: taken.outputs)
+    assert torch.equal(again, x)
+    assert torch.equal(rewind.carried, old)
+    assert not torch.equal(began, old)
+    other = rewind.again(scheduler, 2, x, lambda taken, sample: taken.outputs + (taken.step == 2))
+    assert not torch.equal(other, x)
+    _, outputs, x, call = steps_of_cogvideo()  # the same, once, with the other outputs
+    old = None
+    for i in range(6):
+        x, old = call(i, outputs[i] + (i == 2), old, x).take(outputs[i] + (i == 2), x)
+    torch.testing.assert_close(other, x)
+    torch.testing.assert_close(rewind.carried, old)
+
+
+def test_a_clean_prediction_that_the_pipeline_reads_itself_is_the_output():
+    """As Cosmos: the scheduler gets x₀ and takes no look at the network's output."""
+    scheduler = diffusers.EDMEulerScheduler(sigma_data=1.0)
+    scheduler.set_timesteps(6)
+    x, clean = torch.ones(1, 4), torch.full((1, 4), 0.25)
+    scheduler.scale_model_input(x, scheduler.timesteps[0])
+    signature = inspect.signature(scheduler.step)
+    kwargs = {"return_dict": False, "pred_original_sample": clean}
+    made = StepCall(signature, scheduler.step, (torch.zeros(1, 4), scheduler.timesteps[0], x), kwargs)
+    assert made.output is clean
+    [other, seen] = made.take(2 * clean, x)
+    assert torch.equal(seen, 2 * clean)
+    sigma, following = scheduler.sigmas[:2]
+    torch.testing.assert_close(other, 2 * clean + (x - 2 * clean) * (following / sigma))
+
+
+def test_a_step_without_a_sample_is_refused():
+    class Other:
+        def step(self, model_output, timestep):
+            pass
+
+    with pytest.raises(ConfigError, match="Other's step takes no sample"):
+        check_step(Other())

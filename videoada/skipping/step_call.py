@@ -1,0 +1,96 @@
+"""StepCall: one call of a scheduler's `step`, its arguments by their names."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from videoada.errors import ConfigError
+from videoada.skipping.schedule import RunSchedule, one_for_each_row
+
+NEEDED = ("model_output", "timestep", "sample")
+CARRIED = "old_pred_original_sample"  # of the step before, which CogVideoX's DPM scheduler takes and returns
+
+
+class StepCall:
+    """`call` is the method; what a step returns is its latents and, second, what some carry to the next step."""
+
+    def __init__(
+        self, signature: inspect.Signature, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ):
+        self.call = call
+        self.bound = signature.bind(*args, **kwargs)
+        values = self.bound.arguments
+        if isinstance(values.get("generator"), list):
+            values["generator"] = one_for_each_row(values["generator"], len(self.sample))
+
+    @property
+    def timestep(self) -> Any:
+        return self.bound.arguments["timestep"]
+
+    @property
+    def sample(self) -> Tensor:
+        sample: Tensor = self.bound.arguments["sample"]
+        return sample
+
+    @property
+    def generator(self) -> Any:
+        return self.bound.arguments.get("generator")
+
+    @property
+    def output(self) -> Tensor:
+        """What the network predicted, guided."""
+        values = self.bound.arguments
+        output: Tensor = values["model_output"] if self._clean is None else self._clean
+        return output
+
+    @property
+    def _clean(self) -> Any:
+        """x₀, where the pipeline reads it out itself (Cosmos)."""
+        return self.bound.arguments.get("pred_original_sample")
+
+    def read(self, schedule: RunSchedule) -> RunSchedule:
+        """The schedule in terms of what this call passes on."""
+        if self._clean is not None:
+            return schedule.of_clean()
+        if self.bound.arguments.get("per_token_timesteps") is not None:  # LTX: x − Δσ·output, which gets −v
+            return schedule.of_tokens()
+        return schedule
+
+    def take(self, output: Tensor, sample: Tensor, carried: Any = None) -> Any:
+        """The step with another output and sample, and with what the step before it now carries; else as called."""
+        values = self.bound.arguments
+        changed = dict(values) | {"model_output": output, "sample": sample}
+        if self._clean is not None:
+            changed["pred_original_sample"] = output
+        if carried is not None and CARRIED in values:
+            changed[CARRIED] = carried
+        call = inspect.BoundArguments(self.bound.signature, type(values)(changed))
+        return self.call(*call.args, **call.kwargs)
+
+
+def latents_of(result: Any) -> Tensor:
+    """What a step made of its sample."""
+    latents: Tensor = result[0] if isinstance(result, tuple) else result.prev_sample
+    return latents
+
+
+def carried_of(result: Any) -> Any:
+    """What a step returned for the next one to take; None where there is no such thing."""
+    if isinstance(result, tuple):
+        return result[1] if len(result) > 1 else None
+    return getattr(result, "pred_original_sample", None)
+
+
+def check_step(scheduler: Any) -> None:
+    """Raises ConfigError for a scheduler whose `step` does not take an output, a timestep and a sample."""
+    parameters = inspect.signature(type(scheduler).step).parameters
+    missing = [name for name in NEEDED if name not in parameters]
+    if missing:
+        raise ConfigError(
+            f"{type(scheduler).__name__}'s step takes no {' and no '.join(missing)}; give the pipeline a DDIM, DPM++, "
+            "UniPC or Euler scheduler"
+        )
