@@ -1,12 +1,12 @@
-"""Build: how one small pipeline is made and called; `build`, `save`: by its name."""
+"""Build: how one small pipeline is made and called."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 
 from .parts import NEGATIVE, PROMPTS, seeds
@@ -23,7 +23,7 @@ class Build:
 
     name: str
     family: str
-    pipeline: Any
+    pipeline: str  # its class
     task: str
     parts: Callable[[], dict[str, Any]]
     call: dict[str, Any] = field(default_factory=dict)
@@ -36,10 +36,11 @@ class Build:
     steps: str = "num_inference_steps"
     num_steps: int = 8
     at_once: bool = True  # False where diffusers itself takes one prompt at a time
+    in_turn: bool = False  # whether copies of the scheduler take their steps one after the other, not all in each step
 
     def make(self) -> Any:
         torch.manual_seed(0)
-        pipe = self.pipeline(**self.parts())
+        pipe = getattr(diffusers, self.pipeline)(**self.parts())
         for part in pipe.components.values():
             if isinstance(part, torch.nn.Module):
                 part.eval()
@@ -58,9 +59,3 @@ class Build:
             values["negative_prompt"] = [NEGATIVE] * len(prompts) if self.at_once else NEGATIVE
         values |= (self.guided if guided else self.unguided) or {}
         return values | (self.each(prompts) if self.each else {})
-
-
-def save(build: Build, folder: Path) -> Path:
-    """The pipeline as a folder that `DiffusionPipeline.from_pretrained` reads."""
-    build.make().save_pretrained(folder)
-    return folder

@@ -131,17 +131,17 @@ def videos(numbers):
 
 
 BUILDS = (
-    Build("cogvideox-ddim", "CogVideoX", d.CogVideoXPipeline, "text to video", cogvideo, SHORT),
-    Build("cogvideox-dpm", "CogVideoX", d.CogVideoXPipeline, "text to video", cogvideo_dpm, SHORT),
-    Build("cogvideox-i2v", "CogVideoX", d.CogVideoXImageToVideoPipeline, "image to video", cogvideo_i2v, SHORT,
+    Build("cogvideox-ddim", "CogVideoX", "CogVideoXPipeline", "text to video", cogvideo, SHORT),
+    Build("cogvideox-dpm", "CogVideoX", "CogVideoXPipeline", "text to video", cogvideo_dpm, SHORT),
+    Build("cogvideox-i2v", "CogVideoX", "CogVideoXImageToVideoPipeline", "image to video", cogvideo_i2v, SHORT,
           images),
-    Build("cogvideox-v2v", "CogVideoX", d.CogVideoXVideoToVideoPipeline, "video to video", cogvideo,
+    Build("cogvideox-v2v", "CogVideoX", "CogVideoXVideoToVideoPipeline", "video to video", cogvideo,
           {"height": 16, "width": 16, "max_sequence_length": 32, "strength": 0.6}, videos),
-    Build("consisid", "ConsisID", d.ConsisIDPipeline, "image to video", consisid, SHORT, face),
-    Build("latte", "Latte", d.LattePipeline, "text to video", latte,
-          {"height": 16, "width": 16, "video_length": 2, "clean_caption": False}),
-    Build("allegro", "Allegro", d.AllegroPipeline, "text to video", allegro,
+    Build("consisid", "ConsisID", "ConsisIDPipeline", "image to video", consisid, SHORT, face),
+    Build("latte", "Latte", "LattePipeline", "text to video", latte,
+          {"height": 16, "width": 16, "video_length": 2, "clean_caption": False, "mask_feature": False}),
+    Build("allegro", "Allegro", "AllegroPipeline", "text to video", allegro,
           {**SHORT, "num_frames": 8, "clean_caption": False}),
-    Build("mochi", "Mochi", d.MochiPipeline, "text to video", mochi, {**SHORT, "num_frames": 7}),
-    Build("mochi-inverted", "Mochi", d.MochiPipeline, "text to video", mochi_inverted, {**SHORT, "num_frames": 7}),
+    Build("mochi", "Mochi", "MochiPipeline", "text to video", mochi, {**SHORT, "num_frames": 7}),
+    Build("mochi-inverted", "Mochi", "MochiPipeline", "text to video", mochi_inverted, {**SHORT, "num_frames": 7}),
 )  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import diffusers as d
 import torch
 import transformers
-from diffusers.guiders import ClassifierFreeGuidance
 
 from . import parts
 from .build import Build
@@ -70,12 +69,13 @@ def hunyuan_15():
     return {"transformer": transformer, "vae": autoencoder, "text_encoder": parts.qwen_vl_text(),
             "scheduler": d.FlowMatchEulerDiscreteScheduler(shift=7.0), "tokenizer": parts.qwen_tokenizer(),
             "text_encoder_2": byt5, "tokenizer_2": transformers.ByT5Tokenizer(),
-            "guider": ClassifierFreeGuidance(guidance_scale=5.0)}  # fmt: skip
+            "guider": d.ClassifierFreeGuidance(guidance_scale=5.0)}  # fmt: skip
 
 
 def short_chat(pipe):
     """Its own instruction is hundreds of letters long, which are hundreds of tokens here."""
     pipe.system_message, pipe.prompt_template_encode_start_idx, pipe.tokenizer_max_length = "s", 4, 64
+    pipe.tokenizer_2_max_length, pipe.vision_num_semantic_tokens = 16, 4
 
 
 def kandinsky():
@@ -114,7 +114,7 @@ def images(numbers):
 
 
 def switch(pipe, on):
-    pipe.guider = ClassifierFreeGuidance(guidance_scale=5.0 if on else 1.0)
+    pipe.guider = d.ClassifierFreeGuidance(guidance_scale=5.0 if on else 1.0)
 
 
 SHORT = {"height": 16, "width": 16, "num_frames": 9}
@@ -122,14 +122,14 @@ PLAIN = {"template": "{}", "crop_start": 0}
 PICTURED = PLAIN | {"image_emb_len": 49, "image_emb_start": 5, "image_emb_end": 54}
 
 BUILDS = (
-    Build("hunyuanvideo", "HunyuanVideo", d.HunyuanVideoPipeline, "text to video", hunyuan,
+    Build("hunyuanvideo", "HunyuanVideo", "HunyuanVideoPipeline", "text to video", hunyuan,
           {**SHORT, "max_sequence_length": 32, "prompt_template": PLAIN}, guided={"true_cfg_scale": 4.0},
           unguided={"true_cfg_scale": 1.0}),
-    Build("hunyuanvideo-i2v", "HunyuanVideo", d.HunyuanVideoImageToVideoPipeline, "image to video", hunyuan_i2v,
+    Build("hunyuanvideo-i2v", "HunyuanVideo", "HunyuanVideoImageToVideoPipeline", "image to video", hunyuan_i2v,
           {**SHORT, "max_sequence_length": 64, "prompt_template": PICTURED}, images, {"true_cfg_scale": 4.0},
-          {"true_cfg_scale": 1.0}),
-    Build("hunyuanvideo-1.5", "HunyuanVideo 1.5", d.HunyuanVideo15Pipeline, "text to video", hunyuan_15, SHORT,
+          {"true_cfg_scale": 1.0}, at_once=False),
+    Build("hunyuanvideo-1.5", "HunyuanVideo 1.5", "HunyuanVideo15Pipeline", "text to video", hunyuan_15, SHORT,
           guided={}, unguided={}, guide=switch, tune=short_chat),
-    Build("kandinsky5", "Kandinsky 5", d.Kandinsky5T2VPipeline, "text to video", kandinsky,
+    Build("kandinsky5", "Kandinsky 5", "Kandinsky5T2VPipeline", "text to video", kandinsky,
           {"height": 32, "width": 32, "num_frames": 5}, embeddings, prompted=False),
 )  # fmt: skip

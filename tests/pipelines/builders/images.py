@@ -99,12 +99,12 @@ TINY, SMALL = {"height": 8, "width": 8, "max_sequence_length": 32}, {"height": 3
 TRUE_GUIDANCE = {"guided": {"true_cfg_scale": 4.0}, "unguided": {"true_cfg_scale": 1.0}}
 
 BUILDS = (
-    Build("flux", "Flux", d.FluxPipeline, "text to image", flux, TINY, **TRUE_GUIDANCE),
-    Build("sd3", "Stable Diffusion", d.StableDiffusion3Pipeline, "text to image", sd3, TINY),
-    Build("qwen-image", "Qwen-Image", d.QwenImagePipeline, "text to image", qwen_image,
+    Build("flux", "Flux", "FluxPipeline", "text to image", flux, TINY, **TRUE_GUIDANCE),
+    Build("sd3", "Stable Diffusion", "StableDiffusion3Pipeline", "text to image", sd3, TINY),
+    Build("qwen-image", "Qwen-Image", "QwenImagePipeline", "text to image", qwen_image,
           {**SMALL, "max_sequence_length": 64}, tune=plain_template, **TRUE_GUIDANCE),
-    Build("sana", "Sana", d.SanaPipeline, "text to image", sana,
+    Build("sana", "Sana", "SanaPipeline", "text to image", sana,
           {**SMALL, "max_sequence_length": 32, "complex_human_instruction": None, "use_resolution_binning": False}),
-    Build("z-image", "Z-Image", d.ZImagePipeline, "text to image", z_image, {**SMALL, "max_sequence_length": 64},
+    Build("z-image", "Z-Image", "ZImagePipeline", "text to image", z_image, {**SMALL, "max_sequence_length": 64},
           unguided={"guidance_scale": 0.0}),
 )  # fmt: skip

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import diffusers as d
 import transformers
-from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
-from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
 
 from . import parts
 from .build import Build
@@ -50,6 +48,8 @@ def gemma3():
 
 
 def ltx2():
+    from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
+
     transformer = d.LTX2VideoTransformer3DModel(
         in_channels=4, out_channels=4, patch_size=1, patch_size_t=1, num_attention_heads=2, attention_head_dim=8,
         cross_attention_dim=16, audio_in_channels=4, audio_out_channels=4, audio_num_attention_heads=2,
@@ -100,14 +100,16 @@ def images(numbers):
 
 
 def conditions(numbers):
+    from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
+
     return {"conditions": [LTXVideoCondition(image=parts.image(32), frame_index=0)]}
 
 
 BUILDS = (
-    Build("ltx-t2v", "LTX-Video", d.LTXPipeline, "text to video", ltx, SHORT),
-    Build("ltx-i2v", "LTX-Video", d.LTXImageToVideoPipeline, "image to video", ltx, SHORT, images),
-    Build("ltx-condition", "LTX-Video", d.LTXConditionPipeline, "image to video", ltx_shifted, SHORT,
+    Build("ltx-t2v", "LTX-Video", "LTXPipeline", "text to video", ltx, SHORT),
+    Build("ltx-i2v", "LTX-Video", "LTXImageToVideoPipeline", "image to video", ltx, SHORT, images),
+    Build("ltx-condition", "LTX-Video", "LTXConditionPipeline", "image to video", ltx_shifted, SHORT,
           conditions),
-    Build("ltx2", "LTX-2", d.LTX2Pipeline, "text to video with sound", ltx2,
+    Build("ltx2", "LTX-2", "LTX2Pipeline", "text to video with sound", ltx2,
           {**SHORT, "num_frames": 5, "frame_rate": 25.0, **ONE_GUIDANCE}),
 )  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import diffusers as d
 import transformers
-from diffusers.guiders import AdaptiveProjectedGuidance, ClassifierFreeGuidance
 from PIL import Image
 
 from . import parts
@@ -96,7 +95,7 @@ def motif():
         num_single_layers=1, mlp_ratio=4.0, patch_size=1, patch_size_t=1, qk_norm="rms_norm", text_embed_dim=32,
         rope_axes_dim=(4, 4, 4),
     )  # fmt: skip
-    others = {"guider": AdaptiveProjectedGuidance(), "feature_extractor": None}
+    others = {"guider": d.AdaptiveProjectedGuidance(), "feature_extractor": None}
     return with_texts(transformer, euler(), **others) | {"text_encoder": encoder}
 
 
@@ -139,7 +138,7 @@ def masked_video(numbers):
 
 
 def switch(pipe, on):
-    pipe.guider = AdaptiveProjectedGuidance() if on else ClassifierFreeGuidance(guidance_scale=1.0)
+    pipe.guider = d.AdaptiveProjectedGuidance() if on else d.ClassifierFreeGuidance(guidance_scale=1.0)
 
 
 SHORT = {"height": 16, "width": 16, "num_frames": 9, "max_sequence_length": 32}
@@ -151,22 +150,22 @@ SANA = {
 WITHOUT_FRAMES = {name: value for name, value in SHORT.items() if name != "num_frames"}
 
 BUILDS = (
-    Build("wan-2.1-t2v", "Wan", d.WanPipeline, "text to video", wan, SHORT),
-    Build("wan-2.1-t2v-euler", "Wan", d.WanPipeline, "text to video", wan_euler, SHORT),
-    Build("wan-2.1-i2v", "Wan", d.WanImageToVideoPipeline, "image to video", wan_i2v, SHORT, small_image),
-    Build("wan-2.1-v2v", "Wan", d.WanVideoToVideoPipeline, "video to video", wan,
+    Build("wan-2.1-t2v", "Wan", "WanPipeline", "text to video", wan, SHORT),
+    Build("wan-2.1-t2v-euler", "Wan", "WanPipeline", "text to video", wan_euler, SHORT),
+    Build("wan-2.1-i2v", "Wan", "WanImageToVideoPipeline", "image to video", wan_i2v, SHORT, small_image),
+    Build("wan-2.1-v2v", "Wan", "WanVideoToVideoPipeline", "video to video", wan,
           {**WITHOUT_FRAMES, "strength": 0.6}, videos),
-    Build("wan-2.2-a14b", "Wan", d.WanPipeline, "text to video", wan_a14b, SHORT),
-    Build("wan-2.2-5b", "Wan", d.WanPipeline, "text to video", wan_5b, LARGER),
-    Build("wan-vace", "Wan", d.WanVACEPipeline, "video to video", vace, SHORT, masked_video,
+    Build("wan-2.2-a14b", "Wan", "WanPipeline", "text to video", wan_a14b, SHORT),
+    Build("wan-2.2-5b", "Wan", "WanPipeline", "text to video", wan_5b, LARGER),
+    Build("wan-vace", "Wan", "WanVACEPipeline", "video to video", vace, SHORT, masked_video,
           at_once=False),
-    Build("skyreels-v2-t2v", "SkyReels-V2", d.SkyReelsV2Pipeline, "text to video", skyreels, SHORT),
-    Build("skyreels-v2-df", "SkyReels-V2", d.SkyReelsV2DiffusionForcingPipeline, "text to video", skyreels,
+    Build("skyreels-v2-t2v", "SkyReels-V2", "SkyReelsV2Pipeline", "text to video", skyreels, SHORT),
+    Build("skyreels-v2-df", "SkyReels-V2", "SkyReelsV2DiffusionForcingPipeline", "text to video", skyreels,
           {**SHORT, "base_num_frames": 9}),
-    Build("helios", "Helios", d.HeliosPipeline, "text to video", helios, SHORT),
-    Build("motif-video", "Motif-Video", d.MotifVideoPipeline, "text to video", motif, SHORT, guided={}, unguided={},
+    Build("helios", "Helios", "HeliosPipeline", "text to video", helios, SHORT),
+    Build("motif-video", "Motif-Video", "MotifVideoPipeline", "text to video", motif, SHORT, guided={}, unguided={},
           guide=switch),
-    Build("sana-video", "Sana-Video", d.SanaVideoPipeline, "text to video", sana_video, SANA),
-    Build("sana-video-i2v", "Sana-Video", d.SanaImageToVideoPipeline, "image to video", sana_i2v, SANA,
+    Build("sana-video", "Sana-Video", "SanaVideoPipeline", "text to video", sana_video, SANA),
+    Build("sana-video-i2v", "Sana-Video", "SanaImageToVideoPipeline", "image to video", sana_i2v, SANA,
           one_image),
 )  # fmt: skip
