@@ -8,6 +8,7 @@ and only if α, σ and the kind of prediction are right at every step.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -38,7 +39,7 @@ class Watched:
         return sum(taken) if self.in_turn else max(taken, default=0)
 
 
-class Interrupted(Exception):
+class StoppedError(Exception):
     """What `fail_at` raises."""
 
 
@@ -68,7 +69,7 @@ def _counted(forward: Any, name: str, seen: Watched) -> Any:
     @functools.wraps(forward)
     def counted(*args: Any, **kwargs: Any) -> Any:
         if len(seen.rows) == seen.fail_at:
-            raise Interrupted
+            raise StoppedError
         first = next(value for value in (*args, *kwargs.values()) if isinstance(value, (Tensor, list)))
         seen.rows.append(len(first))
         seen.first_steps.setdefault(name, seen.steps)
@@ -85,13 +86,18 @@ def ideal(pipe: Any, seen: Watched) -> Iterator[None]:
     """
     calls = 0
 
-    def step(inherited: Any, scheduler: Any, model_output: Tensor, timestep: Any, sample: Tensor, *args, **kwargs) -> Any:
+    def step(inherited: Any, scheduler: Any, *args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         computed, calls = len(seen.rows) > calls, len(seen.rows)
         if computed:
-            sign = -1 if kwargs.get("per_token_timesteps") is not None else 1  # whose steps run the other way
-            model_output = sign * right_output(scheduler, timestep, sample).to(model_output.dtype)
-        return inherited(model_output, timestep, sample, *args, **kwargs)
+            given = inspect.signature(unpatched(type(scheduler)).step).bind(scheduler, *args, **kwargs)
+            values = given.arguments
+            output = right_output(scheduler, values["timestep"], values["sample"])
+            if values.get("per_token_timesteps") is not None:  # these steps run the other way
+                output = -output
+            values["model_output"] = output.to(values["model_output"].dtype)
+            args, kwargs = given.args[1:], given.kwargs
+        return inherited(*args, **kwargs)
 
     with replaced(pipe.scheduler, "step", step):
         yield
@@ -107,6 +113,8 @@ def right_output(scheduler: Any, timestep: Any, sample: Tensor) -> Tensor:
     if alpha == 1 and sigma > 0 and hasattr(scheduler, "sigmas") and kind != "flow_prediction":  # carries x₀ + σ·ε
         scale = (1 + sigma**2) ** 0.5
         alpha, sigma, sample = 1 / scale, sigma / scale, sample / scale
+    if getattr(scheduler.config, "invert_sigmas", False):  # Mochi's σ says how much of x₀ there is; v = x₀ − ε
+        return x0 - (sample.float() - sigma * x0) / alpha
     noise = (sample.float() - alpha * x0) / sigma
     return {"flow_prediction": noise - x0, "v_prediction": alpha * noise - sigma * x0, "sample": x0}.get(kind, noise)
 

@@ -8,7 +8,6 @@ import transformers
 from . import parts
 from .build import Build
 
-
 DYNAMIC = {"use_dynamic_shifting": True, "shift_terminal": 0.1, "base_shift": 0.95, "max_shift": 2.05}
 
 

@@ -91,12 +91,11 @@ def llama(hidden: int = 16) -> transformers.LlamaModel:
 
 
 def gemma2(hidden: int = 8) -> transformers.Gemma2Model:
-    return transformers.Gemma2Model(
-        transformers.Gemma2Config(
-            vocab_size=128, head_dim=16, hidden_size=hidden, intermediate_size=64, num_attention_heads=2,
-            num_hidden_layers=1, num_key_value_heads=2, attn_implementation="eager",
-        )  # fmt: skip
-    )
+    config = transformers.Gemma2Config(
+        vocab_size=128, head_dim=16, hidden_size=hidden, intermediate_size=64, num_attention_heads=2,
+        num_hidden_layers=1, num_key_value_heads=2, attn_implementation="eager",
+    )  # fmt: skip
+    return transformers.Gemma2Model(config)
 
 
 def _qwen_text(hidden: int) -> dict:
@@ -119,12 +118,16 @@ def qwen_vl(hidden: int = 16) -> transformers.Qwen2_5_VLForConditionalGeneration
 
 
 def qwen3(hidden: int = 16) -> transformers.Qwen3Model:
-    return transformers.Qwen3Model(
-        transformers.Qwen3Config(
-            vocab_size=256, hidden_size=hidden, intermediate_size=hidden, num_hidden_layers=2, num_attention_heads=2,
-            num_key_value_heads=2, max_position_embeddings=512,
-        )  # fmt: skip
-    )
+    config = transformers.Qwen3Config(
+        vocab_size=256,
+        hidden_size=hidden,
+            intermediate_size=hidden,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=512,
+    )  # fmt: skip
+    return transformers.Qwen3Model(config)
 
 
 def clip_vision(side: int = 32, hidden: int = 32, patch: int = 8) -> transformers.CLIPVisionModelWithProjection:

@@ -150,14 +150,14 @@ SANA = {
 WITHOUT_FRAMES = {name: value for name, value in SHORT.items() if name != "num_frames"}
 
 BUILDS = (
-    Build("wan-2.1-t2v", "Wan", "WanPipeline", "text to video", wan, SHORT),
-    Build("wan-2.1-t2v-euler", "Wan", "WanPipeline", "text to video", wan_euler, SHORT),
-    Build("wan-2.1-i2v", "Wan", "WanImageToVideoPipeline", "image to video", wan_i2v, SHORT, small_image),
-    Build("wan-2.1-v2v", "Wan", "WanVideoToVideoPipeline", "video to video", wan,
-          {**WITHOUT_FRAMES, "strength": 0.6}, videos),
-    Build("wan-2.2-a14b", "Wan", "WanPipeline", "text to video", wan_a14b, SHORT),
-    Build("wan-2.2-5b", "Wan", "WanPipeline", "text to video", wan_5b, LARGER),
-    Build("wan-vace", "Wan", "WanVACEPipeline", "video to video", vace, SHORT, masked_video,
+    Build("wan-2.1-t2v", "Wan 2.1", "WanPipeline", "text to video", wan, SHORT),
+    Build("wan-2.1-t2v-euler", "Wan 2.1", "WanPipeline", "text to video", wan_euler, SHORT),
+    Build("wan-2.1-i2v", "Wan 2.1", "WanImageToVideoPipeline", "image to video", wan_i2v, SHORT, small_image),
+    Build("wan-2.1-v2v", "Wan 2.1", "WanVideoToVideoPipeline", "video to video", wan,
+          {**WITHOUT_FRAMES, "strength": 0.6}, videos, num_steps=12),
+    Build("wan-2.2-a14b", "Wan 2.2 A14B", "WanPipeline", "text to video", wan_a14b, SHORT),
+    Build("wan-2.2-5b", "Wan 2.2 5B", "WanPipeline", "text to video", wan_5b, LARGER),
+    Build("wan-vace", "Wan 2.1 VACE", "WanVACEPipeline", "video to video", vace, SHORT, masked_video,
           at_once=False),
     Build("skyreels-v2-t2v", "SkyReels-V2", "SkyReelsV2Pipeline", "text to video", skyreels, SHORT),
     Build("skyreels-v2-df", "SkyReels-V2", "SkyReelsV2DiffusionForcingPipeline", "text to video", skyreels,
