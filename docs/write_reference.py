@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from generators import command_line, file_tree, input_forms, python_api, results
+from generators import command_line, file_tree, input_forms, pipelines, python_api, results
 
 from videoada.records.record import RunRecord
 
@@ -37,6 +37,7 @@ def generated() -> dict[Path, str]:
     readme, contributing = ROOT / "README.md", ROOT / "docs" / "contributing.md"
     return {
         ROOT / "docs" / "results.md": results.page(),
+        ROOT / "docs" / "pipelines.md": pipelines.page(),
         ROOT / "docs" / "cli.md": command_line.page(),
         ROOT / "docs" / "input.md": input_forms.page(),
         ROOT / "docs" / "python-api.md": python_api.page(),
