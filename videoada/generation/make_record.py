@@ -92,7 +92,7 @@ def _warnings(
     """What somebody who looks at the video, or at the time it took, would want to know."""
     warnings = []
     if (info := model_info(pipe)).embedded:
-        negative = request.negative_prompt if request.guidance_scale > 1 else None  # without guidance it is not used
+        negative = request.negative_prompt if request.guided else None  # without guidance it is not used
         read = (understand(info.name, request.prompt), understand(info.name, negative or "", negative=True))
         warnings += [understood.warning for understood in read if understood.warning]
     if skip.skips:

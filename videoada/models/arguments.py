@@ -109,6 +109,7 @@ def call_arguments(pipe: Any, batch: Sequence[GenerationConfig]) -> dict[str, An
     """
     names, request, alone = names_of(pipe), batch[0], len(batch) == 1
     height, width = video_size(pipe, request)
+    more: dict[str, Any] = {}
     values: dict[str, Any] = {
         "num_inference_steps": request.num_inference_steps, "guidance_scale": request.guidance_scale,
         "num_frames": request.num_frames, "fps": request.fps, "height": height, "width": width,
@@ -118,6 +119,9 @@ def call_arguments(pipe: Any, batch: Sequence[GenerationConfig]) -> dict[str, An
         values["prompt"] = request.prompt if alone else [r.prompt for r in batch]
         negatives = [r.negative_prompt or "" for r in batch]
         values["negative_prompt"] = request.negative_prompt if alone else negatives if any(negatives) else None
+    length = getattr(getattr(next(iter(denoisers_of(pipe)), None), "config", None), "max_text_seq_length", None)
+    if length is not None and "max_sequence_length" in inspect.signature(type(pipe).__call__).parameters:
+        more["max_sequence_length"] = length  # CogVideoX: its call takes the released models' length by itself
     if request.image is not None:
         images = [as_image(r.image) for r in batch]
         if height and width:
@@ -128,7 +132,7 @@ def call_arguments(pipe: Any, batch: Sequence[GenerationConfig]) -> dict[str, An
         values["video"] = videos[0] if alone else videos
         first = videos[0][0]
         values["height"], values["width"] = first.height, first.width
-    return {names[field]: value for field, value in values.items() if value is not None and field in names}
+    return more | {names[field]: value for field, value in values.items() if value is not None and field in names}
 
 
 def ignored(pipe: Any, request: GenerationConfig, left_to_model: Sequence[str]) -> list[str]:
