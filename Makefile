@@ -40,6 +40,7 @@ wheel:
 RESULTS := samples/results
 bench: $(READY)
 	$(BIN)/python scripts/experiments/cells.py unpack
+	$(BIN)/videoada benchmark --preset frontier --model emoji-t2v --prompts samples/prompts_emoji.txt --limit 16 --output $(RESULTS)/frontier
 	$(BIN)/videoada benchmark --preset frontier --model tiny-t2v --prompts samples/prompts.txt --reference-steps 500 --output $(RESULTS)/frontier
 	$(BIN)/videoada benchmark --preset frontier --model tiny-i2v --prompts samples/prompts_i2v.jsonl --reference-steps 500 --output $(RESULTS)/frontier
 	$(BIN)/videoada benchmark --prompts samples/prompts.txt --pairs 9

@@ -1,6 +1,6 @@
 """Hooks of mkdocs: formulas become MathML, and links to files of the repository also work in the site.
 
-Pages write `$…$` and `$$…$$`, and link what lies outside docs/ as it is found from there (`../samples/strip.png`), so
+Pages write `$…$` and `$$…$$`, and link what lies outside docs/ as it is found from there (`../samples/emoji.webp`), so
 that the same text works on a code host. The site gets a copy of each linked file.
 """
 

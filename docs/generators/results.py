@@ -16,6 +16,7 @@ SLOT = re.compile(r"\{\{ *([\w-]+)(?: *: *([^}]*?))? *\}\}")
 # Of what stands in samples/results, who makes the table.
 TABLES: dict[str, Callable[[Path], str]] = {
     "frontier": tables.budgets,
+    "default": tables.curves,
     "batches": tables.batches,
     "efficiency": tables.efficiency,
     "analysis": tables.analyses,
@@ -45,8 +46,8 @@ def page() -> str:
 
 
 def readme_table() -> str:
-    """The README's one table: each family of methods at each budget, on tiny-t2v."""
-    return tables.budgets_of(RESULTS / "frontier" / "tiny-t2v.json")
+    """The README's one table: each family of methods at each budget, on emoji-t2v."""
+    return tables.budgets_of(RESULTS / "frontier" / "emoji-t2v.json")
 
 
 def _filled(slot: re.Match[str]) -> str:

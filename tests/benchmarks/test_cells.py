@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import lzma
 import subprocess
@@ -110,8 +111,10 @@ def unpacked(tmp_path_factory):
 PRESETS = ("frontier", "batches", "guidance", "predictors", "quality", "quality-stress", "schedulers")
 
 
-@pytest.mark.parametrize("model", ["tiny-t2v", "tiny-i2v"])
-@pytest.mark.parametrize("preset", PRESETS)
+TABLES = [*itertools.product(PRESETS, ("tiny-t2v", "tiny-i2v")), ("frontier", "emoji-t2v"), ("default", "emoji-t2v")]
+
+
+@pytest.mark.parametrize(("preset", "model"), TABLES)
 def test_the_committed_cells_give_the_committed_tables(unpacked, preset, model):
     figures = json.loads((RESULTS / preset / f"{model}.json").read_text())
     shown = [point["method"] for point in figures["points"]]
