@@ -98,7 +98,7 @@ def _load_vae(folder: Path) -> Any:
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))  # find_folder has checked it
     _, name = index.get("vae") or (None, None)
     kind: Any = getattr(diffusers, str(name), None)
-    if not (isinstance(kind, type) and hasattr(kind, "encode")):
+    if not (hasattr(kind, "from_pretrained") and hasattr(kind, "encode")):
         raise ModelError(f"{folder} has no VAE that encodes frames; its features can't be used")
     try:
         with quiet():
