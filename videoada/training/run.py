@@ -151,7 +151,7 @@ def same_run(run: Path, **about: object) -> None:
         raise ConfigError(f"{path} is not of a training run; name another run folder") from None
     if changed := [name for name in now if name in before and before[name] != now[name]]:
         raise ConfigError(f"{run} is a run with another {changed[0].replace('_', ' ')}; name another run folder")
-    path.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({**before, **now}, indent=1) + "\n", encoding="utf-8")
 
 
 def split(
