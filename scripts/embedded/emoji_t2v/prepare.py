@@ -59,6 +59,7 @@ def make_clip(content: bytes, path: Path, size: int) -> tuple[int, int]:
     that can be read, and the duration of a frame in milliseconds."""
     try:
         with Image.open(io.BytesIO(content), formats=["WEBP"]) as image:
+            image.load()  # before it a frame's duration is not known
             total, duration = getattr(image, "n_frames", 1), int(image.info.get("duration", 0))
             if total < LOOP or path.is_file():
                 return total, duration
