@@ -57,6 +57,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     judge.add_argument("--model", default="emoji-t2v", help="a name or a diffusers folder")
     judge.add_argument("--prompts", type=Path, default=PROMPTS)
     judge.add_argument("--count", type=int, default=8, help="of the prompts, the first ones")
+    judge.add_argument("--steps", type=int, help="num_inference_steps of the videos; the model's own if left out")
     judge.add_argument("--videos", type=Path, help="judge these videos, with their records, instead of generating some")
     judge.add_argument("--vae", default="emoji-t2v", metavar="MODEL", help="the model in whose VAE clips are compared")
     judge.add_argument("--samples", type=int, default=64, help="for the denoising loss; 0 for none")
@@ -75,8 +76,9 @@ def prepare(args: argparse.Namespace, clips: Path) -> None:
     if args.size < 8 or args.size % 8:
         raise ConfigError(f"`size`: a multiple of 8 is needed, got {args.size}")
     sources = [args.webp] if args.webp else download(args.run / "packages")
-    left = prepare_clips(sources, clips, args.size, args.processes)
-    print(json.dumps({"clips": len(json.loads((clips.parent / "names.json").read_text())), "left out": left}))
+    names, left = prepare_clips(sources, clips, args.size, args.processes)
+    write_text(clips.parent / "left-out.json", json.dumps(left, indent=1) + "\n")
+    print(json.dumps({"clips": len(names), "left out": {reason: len(stems) for reason, stems in left.items()}}))
 
 
 def train(args: argparse.Namespace, stages: tuple[str, ...], folder: Path) -> None:
@@ -124,9 +126,10 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
 
     clips = Clips.load(folder)
     options: dict[str, Any] = {"model": args.model, "device": args.device}
+    steps = {} if args.steps is None else {"steps": args.steps}
     videos = args.videos or args.run / "measured"
     if not args.videos:
-        render_prompts(args.prompts, videos, **options, policy="none", format="mkv", limit=args.count,
+        render_prompts(args.prompts, videos, **options, policy="none", format="mkv", limit=args.count, **steps,
                        on_message=lambda text: print(text, file=sys.stderr))  # fmt: skip
     found = measure_model(load_pipeline(**options), videos, clips, args.run / "features", args.vae, args.samples)
     found = {"model": args.model, **found}

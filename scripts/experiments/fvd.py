@@ -45,7 +45,8 @@ def shapes(path: Path, count: int) -> Path:
 
 
 VALUES = {"--policy", "--quality", "--tolerance", "--threshold", "--target-psnr", "--predictor", "--guidance-tolerance",
-          "--exit-threshold", "--exit-heads", "--step-policy"}  # fmt: skip
+          "--damping", "--max-skip-steps", "--warmup-steps", "--final-steps", "--every", "--mask", "--exit-threshold",
+          "--exit-heads", "--step-policy"}  # fmt: skip
 
 
 def in_full(flags: list[str]) -> list[str]:

@@ -80,10 +80,10 @@ def _frechet(sets: Sets) -> Distance:
         warnings.append(f"{title} of {count} clips: below {FEW_SAMPLES} {why}")
     if count <= dimensions:
         warnings.append(f"{count} clips are no more than the features' {dimensions} dimensions: use KVD")
-    row = {"value": float(frechet_distance(sets.real, sets.made)), **sets.counts}
+    row = {"value": float(frechet_distance(sets.real, sets.made))}
     if count > 2:
         row["standard_error"] = float(jackknife_error(frechet_distance, sets.real, sets.made))
-    return Distance(title, row, tuple(warnings))
+    return Distance(title, row | sets.counts, tuple(warnings))
 
 
 def _kernel(sets: Sets) -> Distance:

@@ -117,10 +117,10 @@ def make_prompts(subjects: Sequence[str], count: int, first: Sequence[str] = (),
         raise ConfigError(f"`count`: {len(subjects)} subjects on {len(BACKGROUNDS)} backgrounds are fewer than {count}")
     while len(chosen) < count:
         for i in rng.permutation(len(subjects)):
-            prompt = prompt_of(subjects[i], list(BACKGROUNDS)[rng.integers(len(BACKGROUNDS))])
-            if len(chosen) < count and prompt not in seen and subjects[i] not in used:
-                chosen.append(prompt)
-                seen.add(prompt)
+            others = [p for name in BACKGROUNDS if (p := prompt_of(subjects[i], name)) not in seen]
+            if len(chosen) < count and others and subjects[i] not in used:
+                chosen.append(others[rng.integers(len(others))])
+                seen.add(chosen[-1])
         used = []
     return chosen
 

@@ -93,11 +93,12 @@ def build_pipeline(run: Path, stage: str, subjects: Sequence[str], sizes: Sizes)
     tokenizer = build_tokenizer(run / "tokenizer", words, MAX_TOKENS)
     if not (run / "vae" / "config.json").is_file():
         raise ModelError(f"{run / 'vae'} is not there: run the stage `vae` first")
-    vae = AutoencoderKL.from_pretrained(run / "vae")
-    model = TextToNoise(len(tokenizer), sizes, vae.config.sample_size).eval()
+    size = int(AutoencoderKL.load_config(run / "vae")["sample_size"])
+    vae, model = build_vae(sizes, size).eval(), TextToNoise(len(tokenizer), sizes, size).eval()
+    vae.load_state_dict(load_file(run / "vae" / "diffusion_pytorch_model.safetensors"))
     model.load_state_dict(read_averaged(run / f"{stage}.safetensors"))
     forget_pieces(model.text_encoder, tokenizer, words)
     with quiet():
-        pipe = TextToVideoSDPipeline(vae.eval(), model.text_encoder, tokenizer, model.unet, build_scheduler())
+        pipe = TextToVideoSDPipeline(vae, model.text_encoder, tokenizer, model.unet, build_scheduler())
     pipe.set_progress_bar_config(disable=True)
     return pipe

@@ -20,16 +20,17 @@ from videoada.files import results_folder, write_text, written_aside
 
 FPS, LOOP = 8, 24  # frames a second of a clip, and frames in all
 BATCH = 64  # animations in memory at once
-Left = dict[str, list[str]]
+Names = dict[str, dict[str, object]]  # of the clips, by their animations' code points
+Left = dict[str, list[str]]  # code points, by the reason why they are left out
 
 
-def prepare(sources: Iterable[Path], clips: Path, size: int, processes: int) -> Left:
+def prepare(sources: Iterable[Path], clips: Path, size: int, processes: int) -> tuple[Names, Left]:
     """Make CLIPS/STEM.mp4 of each animation of tarballs or folders, and names.json beside the folder CLIPS.
 
-    A clip that is there is kept, so a prepare that was killed goes on. Gives those left out, by reason.
+    A clip that is there is kept, so a prepare that was killed goes on. Gives the names, and those left out.
     """
     results_folder(clips)
-    names: dict[str, dict[str, object]] = {}
+    names: Names = {}
     left: Left = {"too few frames": [], "no name": [], "not readable": []}
     found = itertools.chain.from_iterable(animations(source) for source in sources)
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
@@ -51,7 +52,7 @@ def prepare(sources: Iterable[Path], clips: Path, size: int, processes: int) -> 
         raise ConfigError(f"none of the animations makes a clip; left out: {left}")
     text = json.dumps(dict(sorted(names.items())), ensure_ascii=False, indent=1)
     write_text(clips.parent / "names.json", f"{text}\n")
-    return left
+    return names, left
 
 
 def make_clip(content: bytes, path: Path, size: int) -> tuple[int, int]:
@@ -86,7 +87,7 @@ def write_film(frames: np.ndarray, path: Path) -> None:
     with written_aside(path) as aside, av.open(str(aside), "w") as box:
         stream = box.add_stream("libx264", rate=FPS)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv444p"
-        stream.options = {"crf": "15", "preset": "medium"}
+        stream.options = {"crf": "15", "preset": "medium", "threads": "1"}  # with more it is not always the same
         for frame in frames:
             box.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
         box.mux(stream.encode())
