@@ -95,7 +95,7 @@ def train(args: argparse.Namespace, stages: tuple[str, ...], folder: Path) -> No
 
     sizes = Sizes(args.vae_channels, args.unet_channels, args.text_width)
     device, _ = resolve_device(args.device)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
     clips = Clips.load(folder)
     given = {"sizes": sizes, "seed": args.seed, "clips": str(contents(folder)).split()[-1]}
     for stage in stages:

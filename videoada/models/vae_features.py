@@ -57,6 +57,8 @@ class VaeFeatures(nn.Module):
         super().__init__()
         self.vae = vae.float().eval().requires_grad_(False)
         self.is_video = any(isinstance(module, nn.Conv3d) for module in vae.encoder.modules())
+        if not self.is_video:
+            self.vae.to(memory_format=torch.channels_last)  # a third faster on a CPU
         shift, scale = statistics_of(vae.config)
         self.register_buffer("shift", shift.view(-1, 1, 1), persistent=False)
         self.register_buffer("scale", scale.view(-1, 1, 1), persistent=False)
