@@ -33,7 +33,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     source = argparse.ArgumentParser(add_help=False)
     source.add_argument("--webp", type=Path, help="a folder of the packages' .webp files; downloaded if left out")
     source.add_argument("--size", type=int, default=128, help="pixels of a clip's side, a multiple of 8")
-    source.add_argument("--processes", type=int, default=2, help="for reading the animations")
+    source.add_argument("--processes", type=positive, default=2, help="for reading the animations")
     device = argparse.ArgumentParser(add_help=False)
     device.add_argument("--device", default="auto", help="cpu, cuda, or cuda where it is there")
     training = argparse.ArgumentParser(add_help=False)
@@ -45,9 +45,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     training.add_argument("--unet-channels", type=numbers, default=(96, 144, 192), metavar="N,N,N")
     training.add_argument("--text-width", type=int, default=192)
     for stage, steps, batch, lr in (("vae", 4300, 48, 1.2e-3), ("frames", 2032, 256, 1e-3), ("clips", 1551, 32, 8e-4)):
-        training.add_argument(f"--{stage}-steps", type=int, default=steps)
+        training.add_argument(f"--{stage}-steps", type=positive, default=steps)
         training.add_argument(f"--{stage}-seconds", type=float, help="train that long instead, of all runs together")
-        training.add_argument(f"--{stage}-batch", type=int, default=batch)
+        training.add_argument(f"--{stage}-batch", type=positive, default=batch)
         training.add_argument(f"--{stage}-lr", type=float, default=lr)
     for stage in STAGES:
         of_stage = [source] if stage == "prepare" else [device, training]
@@ -56,13 +56,19 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     judge = commands.add_parser("measure", parents=[common, device], help="judge a model against the clips")
     judge.add_argument("--model", default="emoji-t2v", help="a name or a diffusers folder")
     judge.add_argument("--prompts", type=Path, default=PROMPTS)
-    judge.add_argument("--count", type=int, default=8, help="of the prompts, the first ones")
+    judge.add_argument("--count", type=positive, default=8, help="of the prompts, the first ones")
     judge.add_argument("--steps", type=int, help="num_inference_steps of the videos; the model's own if left out")
     judge.add_argument("--videos", type=Path, help="judge these videos, with their records, instead of generating some")
     judge.add_argument("--vae", default="emoji-t2v", metavar="MODEL", help="the model in whose VAE clips are compared")
     judge.add_argument("--samples", type=int, default=64, help="for the denoising loss; 0 for none")
     judge.add_argument("--output", type=Path, help="the JSON file; RUN/measure.json if left out")
     return parser.parse_args(argv)
+
+
+def positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise ValueError
+    return value
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -73,9 +79,12 @@ def prepare(args: argparse.Namespace, clips: Path) -> None:
     from emoji_t2v.packages import download
     from emoji_t2v.prepare import prepare as prepare_clips
 
+    from videoada.training.run import same_run
+
     if args.size < 8 or args.size % 8:
         raise ConfigError(f"`size`: a multiple of 8 is needed, got {args.size}")
     sources = [args.webp] if args.webp else download(args.run / "packages")
+    same_run(args.run, **{"size of clips": args.size})
     names, left = prepare_clips(sources, clips, args.size, args.processes)
     write_text(clips.parent / "left-out.json", json.dumps(left, indent=1) + "\n")
     print(json.dumps({"clips": len(names), "left out": {reason: len(stems) for reason, stems in left.items()}}))

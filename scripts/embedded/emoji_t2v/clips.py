@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -58,6 +59,11 @@ class Clips:
 
     def to(self, device: str | torch.device) -> Clips:
         return Clips(self.stems, self.subjects, self.colours.to(device), self.alpha.to(device))
+
+    def sha256(self) -> str:
+        """Of the names and first frames: enough to know the clips again."""
+        names = "\n".join(self.stems).encode()
+        return hashlib.sha256(names + self.colours[:, 0].cpu().numpy().tobytes()).hexdigest()
 
     @property
     def loop(self) -> int:

@@ -86,7 +86,8 @@ def measure_video(path: Path, extractor: Extractor, clips: Clips, kept: Path) ->
 @torch.inference_mode()
 def clip_features(clips: Clips, background: str, extractor: Extractor, kept: Path) -> Tensor:
     """Features (N, L, D) of every clip on a background from every start; read again from the folder `kept`."""
-    file = results_folder(kept) / f"features-{background}-{extractor.weights_sha256[:12]}-{len(clips)}.safetensors"
+    name = f"features-{background}-{extractor.weights_sha256[:12]}-{clips.sha256()[:12]}.safetensors"
+    file = results_folder(kept) / name
     if file.is_file():
         return read_tensors(file)["features"]
     every = torch.arange(clips.loop, device=clips.alpha.device)
