@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 
 import numpy as np
@@ -17,67 +15,33 @@ import pytest
 import torch
 from commandline import command
 from conftest import ROOT
-from PIL import Image, ImageDraw
+from emoji_animations import SIZE, SMALL, make_animations, stages
 from safetensors.torch import load_file
 
+pytest.importorskip("emoji", reason="the extra `train` is not installed")
+
+import fvd
+import to_data
+from emoji_t2v.autoencoder import read_latents, read_raw
+from emoji_t2v.clips import BACKGROUNDS, Clips, parse_prompt
+from emoji_t2v.denoiser import noise
+from emoji_t2v.measure import clip_features, measure_video
+from emoji_t2v.network import Sizes, TextToNoise, build_vae, read_averaged, words_of
+from model import build_scheduler, temporal_modules
+from training import Budget
+
 import videoada
-from videoada.errors import ConfigError, ModelError, OutputError
 from videoada.media.video import Video
 from videoada.models.vae_features import load_vae_extractor
 from videoada.records.find import find_record
 from videoada.training.run import Training
 
-pytest.importorskip("emoji", reason="the extra `train` is not installed")
-sys.path += [str(ROOT / "scripts" / "embedded"), str(ROOT / "scripts" / "experiments")]
-
-import fvd
-import to_data
-import train_emoji
-from emoji_t2v import packages
-from emoji_t2v.autoencoder import read_latents, read_raw, statistics
-from emoji_t2v.clips import BACKGROUNDS, Clips, make_prompts, parse_prompt, subject_of
-from emoji_t2v.denoiser import noise
-from emoji_t2v.measure import clip_features, measure_video
-from emoji_t2v.network import TextToNoise
-from model import build_scheduler, temporal_modules
-from training import Budget
-
 pytestmark = pytest.mark.usefixtures("one_thread")
-SIZE = 32
-SMALL = [
-    "--device", "cpu", "--vae-channels", "8,8,8,16", "--unet-channels", "16,16,16", "--text-width", "16", "--vae-steps",
-    "20", "--frames-steps", "20", "--clips-steps", "20", "--vae-batch", "4", "--frames-batch", "4", "--clips-batch",
-    "1", "--sheet", "0",
-]  # fmt: skip
-
-
-def animation(path, num_frames, shape, colour):
-    """A shape that goes round in a circle, on a clear canvas."""
-    frames = []
-    for k in range(num_frames):
-        image = Image.new("RGBA", (48, 48), (0, 0, 0, 0))
-        x, y = 24 + 10 * np.cos(2 * np.pi * k / num_frames), 24 + 10 * np.sin(2 * np.pi * k / num_frames)
-        canvas = ImageDraw.Draw(image)
-        (canvas.ellipse if shape == "circle" else canvas.rectangle)((x - 9, y - 9, x + 9, y + 9), fill=colour)
-        frames.append(image)
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=40, loop=0, lossless=True)
 
 
 @pytest.fixture(scope="module")
 def animations(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("webp")
-    animation(folder / "1f43c.webp", 30, "circle", (255, 0, 0, 255))
-    animation(folder / "2b50.webp", 24, "square", (0, 0, 255, 255))
-    animation(folder / "2600-fe0f.webp", 48, "circle", (250, 200, 0, 128))
-    animation(folder / "1f44b-1f3fb.webp", 24, "square", (9, 9, 9, 255))  # a skin tone
-    animation(folder / "1f44b.webp", 10, "square", (9, 9, 9, 255))  # too few frames
-    animation(folder / "f0000.webp", 24, "square", (9, 9, 9, 255))  # a code point without a name
-    (folder / "1f600.webp").write_bytes(b"RIFF\0\0\0\0WEBP broken")
-    return folder
-
-
-def stages(*args):
-    train_emoji.main([*map(str, args)])
+    return make_animations(tmp_path_factory.mktemp("webp"))
 
 
 @pytest.fixture(scope="module")
@@ -97,115 +61,6 @@ def clips(run):
     return Clips.load(run / "clips")
 
 
-# ---- preparing -----------------------------------------------------------------------------------------------------
-
-
-def test_prepare_makes_clips_of_what_moves_and_has_a_name(run, animations, capsys):
-    names = json.loads((run / "names.json").read_text())
-    assert {stem: (v["name"], v["frames"]) for stem, v in names.items()} == {
-        "1f43c": ("panda", 30), "2600-fe0f": ("sun", 48), "2b50": ("star", 24)
-    }  # fmt: skip
-    assert json.loads((run / "left-out.json").read_text()) == {
-        "too few frames": ["1f44b"], "no name": ["f0000"], "not readable": ["1f600"]
-    }  # fmt: skip
-    assert sorted(file.name for file in (run / "clips").iterdir()) == [f"{stem}.mp4" for stem in sorted(names)]
-    video = Video.read(run / "clips" / "1f43c.mp4").frames.astype(int)
-    assert video.shape == (24, SIZE, 2 * SIZE, 3)
-    for k, frame in enumerate(video):  # frame k of the loop is frame round(30 k / 24) of the animation
-        angle = 2 * np.pi * round(30 * k / 24) / 30
-        x, y = (round((24 + 10 * f(angle)) * SIZE / 48) for f in (np.cos, np.sin))
-        assert np.abs(frame[y, x] - (255, 0, 0)).max() < 16
-        assert np.abs(frame[y, x + SIZE] - 255).max() < 8
-        assert np.abs(frame[0, 0] - 255).max() < 8
-        assert frame[0, SIZE:].max() < 8
-    kept = (run / "clips" / "2b50.mp4").stat().st_mtime_ns
-    (run / "clips" / "1f43c.mp4").unlink()
-    capsys.readouterr()
-    stages("prepare", "--run", run, "--webp", animations, "--size", SIZE, "--processes", 1)  # goes on
-    assert (run / "clips" / "2b50.mp4").stat().st_mtime_ns == kept
-    assert np.array_equal(Video.read(run / "clips" / "1f43c.mp4").frames, video)
-    out = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert out == {"clips": 3, "left out": {"too few frames": 1, "no name": 1, "not readable": 1}}
-
-
-def test_tarballs_are_read_and_never_unpacked(animations, tmp_path, monkeypatch):
-    file = tmp_path / "fluent-emoji-anim-1-1.0.0.tgz"
-    panda = (animations / "1f43c.webp").read_bytes()
-    with tarfile.open(file, "w:gz") as archive:
-        for name in ("package/assets/1f43c.webp", "package/../../2b50.webp", "/package/assets/2b50.webp",
-                     "package/assets/1f44b-1f3fb.webp", "package/README.md"):  # fmt: skip
-            member = tarfile.TarInfo(name)
-            member.size = len(panda)
-            archive.addfile(member, io.BytesIO(panda))
-        link = tarfile.TarInfo("package/assets/1f600.webp")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
-    assert list(packages.animations(file)) == [("1f43c", panda)]
-    monkeypatch.setattr(packages, "PACKAGES", {"fluent-emoji-anim-1": packages.PACKAGES["fluent-emoji-anim-1"]})
-    with pytest.raises(ModelError, match="its SHA-512 is another"):
-        packages.download(tmp_path)
-    file.write_bytes(file.read_bytes()[:-200])
-    with pytest.raises(ModelError, match="can't read"):
-        list(packages.animations(file))
-    monkeypatch.setattr(packages, "REGISTRY", (tmp_path / "registry").as_uri())
-    file.unlink()
-    with pytest.raises(ModelError, match="can't fetch"):
-        packages.download(tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
-def test_names_are_words():
-    assert packages.name_of("1f55b") == "twelve o’clock"
-    assert packages.name_of("1f600") == "grinning face"
-    assert packages.name_of("110000") is None
-    assert subject_of("twelve o’clock") == "twelve o clock"
-
-
-# ---- clips ---------------------------------------------------------------------------------------------------------
-
-
-def test_clips_are_composed_by_their_alpha(clips):
-    """colour · alpha + background · (1 − alpha), of colours that are kept over white."""
-    panda, sun = clips.stems.index("1f43c"), clips.stems.index("2600-fe0f")
-    for index, colour in enumerate(BACKGROUNDS.values()):
-        background = np.array(colour)
-        frames = clips.video(panda, 20, index).frames.astype(int)
-        assert frames.shape == (16, SIZE, SIZE, 3)
-        assert np.abs(frames[:, 0, 0] - background).max() < 8
-        center = frames[4][SIZE // 2, SIZE // 2 + 7]  # frame 0 of the loop: 20 + 4 = 24
-        assert np.abs(center - (255, 0, 0)).max() < 16
-        half = clips.video(sun, 0, index).frames[0].astype(int)[SIZE // 2, SIZE // 2 + 7]
-        assert np.abs(half - (0.5 * np.array((250, 200, 0)) + 0.5 * background)).max() < 16
-
-
-def test_prompts_are_the_same_every_time_and_spread_over_subjects():
-    subjects = [f"thing {chr(97 + i)}" for i in range(10)]
-    first = ["thing c on a white background", "something else"]
-    prompts = make_prompts(subjects, 30, first)
-    assert prompts[:2] == first
-    assert prompts == make_prompts(subjects, 50, first)[:30]
-    assert len(set(prompts)) == 30
-    asked = [parse_prompt(prompt)[0] for prompt in prompts[2:]]
-    assert sorted([*asked[:9], "thing c"]) == subjects
-    assert sorted(asked[9:19]) == subjects
-    with pytest.raises(ConfigError, match="fewer than 81"):
-        make_prompts(subjects, 81)
-
-
-@pytest.mark.parametrize("broken", ["no names", "other names", "shape"])
-def test_what_are_no_clips_is_refused_in_a_line(broken, clips, tmp_path):
-    folder = tmp_path / "clips"
-    folder.mkdir()
-    Video(np.zeros((24, 32, 32, 3), np.uint8)).write(folder / "1f43c.mp4")
-    if broken != "no names":
-        stem = "1f43c" if broken == "shape" else "2b50"
-        (tmp_path / "names.json").write_text(json.dumps({stem: {"name": "panda"}}))
-    with pytest.raises((ConfigError, OutputError)) as caught:
-        Clips.load(folder)
-    assert str(folder) in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
 # ---- training ------------------------------------------------------------------------------------------------------
 
 
@@ -221,12 +76,9 @@ def test_the_folded_vae_gives_latents_of_mean_0_and_deviation_1(run, clips):
         assert (vae.encode(x).latent_dist.mean - latents[1, 3]).abs().max() < 0.05  # half precision
         unfolded = load_vae(run).decode(read_raw(run)[1, 3].float()).sample
         assert (vae.decode(latents[1, 3]).sample - unfolded).abs().max() < 0.05
-    assert statistics(read_raw(run))[1].shape == (4,)
 
 
 def load_vae(run):
-    from emoji_t2v.network import Sizes, build_vae, read_averaged
-
     vae = build_vae(Sizes((8, 8, 8, 16), (16, 16, 16), 16), SIZE)
     vae.load_state_dict(read_averaged(run / "vae.safetensors"))
     return vae.eval()
@@ -350,10 +202,8 @@ def test_a_card_outlives_another_export(run):
     (run / "out" / "README.md").unlink()
 
 
-def test_the_default_sizes_are_the_shipped_model(monkeypatch):
+def test_the_default_sizes_are_the_shipped_model():
     """Every weight of the shipped folder has its name and shape in the network of the recipe."""
-    from emoji_t2v.network import Sizes, build_vae, words_of
-
     assets = ROOT / "videoada" / "assets" / "emoji-t2v"
     subjects = (assets / "subjects.txt").read_text().splitlines()
     tokens = json.loads((assets / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
