@@ -1,12 +1,14 @@
-"""What both embedded models are made of: the tokenizer, a small text encoder, a UNet that is read along."""
+"""What the embedded models are made of: tokenizer, small text encoder, temporal layers, a UNet that is read along."""
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from diffusers import DDIMScheduler
 from diffusers.models.resnet import TemporalConvLayer
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
@@ -27,11 +29,11 @@ UNET = {
 }
 
 
-def build_tokenizer(folder: Path) -> CLIPTokenizer:
-    """A CLIP tokenizer whose byte pairs merge each word of the grammar to one token, and no other word."""
+def build_tokenizer(folder: Path, words: Sequence[str] = WORDS, max_tokens: int = MAX_TOKENS) -> CLIPTokenizer:
+    """A CLIP tokenizer whose byte pairs merge each of the words to one token, and no other word."""
 
     vocabulary, merges = {"<|startoftext|>": 0, "<|endoftext|>": 1}, []
-    for word in WORDS:
+    for word in words:
         pieces = [*word[:-1], word[-1] + "</w>"]
         for piece in pieces:
             vocabulary.setdefault(piece, len(vocabulary))
@@ -44,29 +46,26 @@ def build_tokenizer(folder: Path) -> CLIPTokenizer:
             pieces[at : at + 2] = ["".join(known[0])]
             vocabulary.setdefault(pieces[at], len(vocabulary))
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_TOKENS)
-    for word in WORDS:
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=max_tokens)
+    for word in words:
         assert tokenizer.tokenize(word) == [word + "</w>"], (word, tokenizer.tokenize(word))
     tokenizer.save_pretrained(folder)
     return tokenizer
 
 
-def _flat_conv(conv: nn.Conv3d, x: Tensor) -> Tensor:
-    return nn.functional.conv2d(x.flatten(3), conv.weight.flatten(3), conv.bias, padding=(1, 0)).view(
-        *x.shape[:1], -1, *x.shape[2:]
-    )
-
-
-def build_text_encoder(vocabulary_size: int, num_layers: int) -> CLIPTextModel:
+def build_text_encoder(
+    vocabulary_size: int, num_layers: int, width: int = WIDTH, expansion: int = 2, max_tokens: int = MAX_TOKENS
+) -> CLIPTextModel:
+    """A CLIP text encoder; its feed-forward layers are `expansion` times as wide as it."""
     encoder = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=vocabulary_size,
-            hidden_size=WIDTH,
-            intermediate_size=2 * WIDTH,
-            projection_dim=WIDTH,
+            hidden_size=width,
+            intermediate_size=expansion * width,
+            projection_dim=width,
             num_hidden_layers=num_layers,
             num_attention_heads=4,
-            max_position_embeddings=MAX_TOKENS,
+            max_position_embeddings=max_tokens,
             bos_token_id=0,
             eos_token_id=1,
             pad_token_id=1,
@@ -78,12 +77,65 @@ def build_text_encoder(vocabulary_size: int, num_layers: int) -> CLIPTextModel:
     return encoder
 
 
-def forget_pieces(encoder: CLIPTextModel, tokenizer: CLIPTokenizer) -> None:
+def forget_pieces(encoder: CLIPTextModel, tokenizer: CLIPTokenizer, words: Sequence[str] = WORDS) -> None:
     """Pieces of words were never trained: let an unknown word say nothing."""
-    words = {tokenizer.convert_tokens_to_ids(w + "</w>") for w in WORDS} | {0, 1}
+    known = {tokenizer.convert_tokens_to_ids(w + "</w>") for w in words} | {0, 1}
     with torch.no_grad():
-        for index in set(range(len(tokenizer))) - words:
+        for index in set(range(len(tokenizer))) - known:
             encoder.get_input_embeddings().weight[index] = 0
+
+
+def build_scheduler() -> DDIMScheduler:
+    """ModelScope's noise levels, with the network's output as noise."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+# ---- the temporal layers of a video UNet ---------------------------------------------------------------------------
+
+
+def temporal_modules(unet: nn.Module) -> list[nn.Module]:
+    return [m for m in unet.modules() if isinstance(m, (TransformerTemporalModel, TemporalConvLayer))]
+
+
+def begin_as_identity(unet: nn.Module) -> None:
+    """Make the temporal layers identities, so that what single frames taught is kept when clips follow."""
+    for module in temporal_modules(unet):
+        if isinstance(module, TransformerTemporalModel):
+            nn.init.zeros_(module.proj_out.weight)
+            nn.init.zeros_(module.proj_out.bias)
+        else:  # a TemporalConvLayer's last convolution is 0 as diffusers makes it
+            for layer in module.modules():
+                if isinstance(layer, nn.Dropout):
+                    layer.p = 0.0
+
+
+def skip_time(unet: nn.Module) -> None:
+    """Leave the temporal layers, identities still, out of the single-frame stage: it takes half the time."""
+    for module in temporal_modules(unet):
+        if isinstance(module, TransformerTemporalModel):
+            module.forward = lambda hidden_states, *args, **kwargs: (hidden_states,)
+        else:
+            module.forward = lambda hidden_states, **kwargs: hidden_states
+
+
+def fast_time(unet: nn.Module) -> None:
+    """Run the (3, 1, 1) convolutions as flat two-dimensional ones, for which CPUs have a fast kernel."""
+    for module in unet.modules():
+        if isinstance(module, nn.Conv3d):
+            module.forward = functools.partial(_flat_conv, module)
+
+
+def _flat_conv(conv: nn.Conv3d, x: Tensor) -> Tensor:
+    return nn.functional.conv2d(x.flatten(3), conv.weight.flatten(3), conv.bias, padding=(1, 0)).view(
+        *x.shape[:1], -1, *x.shape[2:]
+    )
 
 
 class NoiseModel(nn.Module):
@@ -98,14 +150,7 @@ class NoiseModel(nn.Module):
     def __init__(self, text_encoder: CLIPTextModel, unet: nn.Module):
         super().__init__()
         self.text_encoder, self.unet = text_encoder, unet
-        for module in self.temporal_modules():  # identity at first, so that what single frames taught is kept
-            if isinstance(module, TransformerTemporalModel):
-                nn.init.zeros_(module.proj_out.weight)
-                nn.init.zeros_(module.proj_out.bias)
-            else:
-                for layer in module.modules():
-                    if isinstance(layer, nn.Dropout):
-                        layer.p = 0.0
+        begin_as_identity(unet)
         self.clocks = nn.ModuleList(nn.Linear(m.conv4[-1].out_channels, 3, bias=False) for m in self.convolutions())
         self.echoes = nn.ModuleList(nn.Linear(m.in_channels, len(MOTIONS), bias=False) for m in self.attentions())
         self.clock_errors: list[Tensor] = []
@@ -145,15 +190,6 @@ class NoiseModel(nn.Module):
         for attention, echo in zip(self.attentions(), self.echoes, strict=True):
             attention.register_forward_hook(functools.partial(on_attention, echo=echo))
 
-    def temporal_modules(self) -> list[nn.Module]:
-        return [m for m in self.unet.modules() if isinstance(m, (TransformerTemporalModel, TemporalConvLayer))]
-
-    def fast_time(self) -> None:
-        """Run the (3, 1, 1) convolutions as flat two-dimensional ones, for which CPUs have a fast kernel."""
-        for module in self.unet.modules():
-            if isinstance(module, nn.Conv3d):
-                module.forward = functools.partial(_flat_conv, module)
-
     def readers_loss(self) -> tuple[Tensor, Tensor]:
         """How badly the last forward's clock and echo could be read."""
         clock, echo = torch.stack(self.clock_errors).mean(), torch.stack(self.echo_errors).mean()
@@ -163,11 +199,3 @@ class NoiseModel(nn.Module):
     def forget_readings(self) -> None:
         self.clock_errors.clear()
         self.echo_errors.clear()
-
-    def skip_time(self) -> None:
-        """Leave the temporal layers, identities still, out of the single-frame stage: it takes half the time."""
-        for module in self.temporal_modules():
-            if isinstance(module, TransformerTemporalModel):
-                module.forward = lambda hidden_states, *args, **kwargs: (hidden_states,)
-            else:
-                module.forward = lambda hidden_states, **kwargs: hidden_states

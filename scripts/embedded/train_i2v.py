@@ -17,7 +17,7 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, I2VGenXLPipeline, I2VGenXLUNet, UNet3DConditionModel
-from model import UNET, WIDTH, NoiseModel, build_text_encoder, forget_pieces
+from model import UNET, WIDTH, NoiseModel, build_text_encoder, fast_time, forget_pieces
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from training import SIZE, launch, random_scenes, say
@@ -139,7 +139,7 @@ def train(run: Path, base: Path, begin: Path | None, steps: int, batch: int, lr:
     torch.manual_seed(4)
     tokenizer = CLIPTokenizer.from_pretrained(base / "tokenizer")
     model = ImageToMotion(len(tokenizer))
-    model.fast_time()
+    fast_time(model.unet)
     if begin:
         model.go_on_from(begin)
     else:

@@ -16,8 +16,18 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, TextToVideoSDPipeline, UNet3DConditionModel
-from model import UNET, WIDTH, NoiseModel, build_text_encoder, build_tokenizer, forget_pieces
+from diffusers import AutoencoderKL, TextToVideoSDPipeline, UNet3DConditionModel
+from model import (
+    UNET,
+    WIDTH,
+    NoiseModel,
+    build_scheduler,
+    build_text_encoder,
+    build_tokenizer,
+    fast_time,
+    forget_pieces,
+    skip_time,
+)
 from safetensors.torch import load_file
 from torch import Tensor
 from training import FRAMES, SIZE, launch, random_scenes, say
@@ -39,18 +49,6 @@ class TextToNoise(NoiseModel):
         return self.unet(latents, timestep, self.text_encoder(ids).last_hidden_state, return_dict=False)[0]
 
 
-def build_scheduler() -> DDIMScheduler:
-
-    return DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
-
-
 def train_unet(
     run: Path, stage: str, steps: int, batch: int, lr: float, begin_from: str | None, minutes: float
 ) -> None:
@@ -62,9 +60,9 @@ def train_unet(
         saved = load_file(run / f"{begin_from}.safetensors")
         averaged = {k.removeprefix("ema."): v for k, v in saved.items() if k.startswith("ema.")}
         model.load_state_dict(averaged, strict=False)
-    model.fast_time()
+    fast_time(model.unet)
     if stage == "frames":
-        model.skip_time()
+        skip_time(model.unet)
     else:
         model.read_hidden_states()
     training = Training(run, stage, model, lr=lr, ema_decay=0.998, seed=3, on_progress=say)

@@ -1,9 +1,10 @@
-"""What the training of the embedded models shares: processes that share a batch, the clips."""
+"""What the training of the embedded models shares: processes that share a batch, how long to train, the clips."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,27 @@ import torch.distributed as dist
 from torch import Tensor
 
 from videoada.shapes import Scene, random_scene
+from videoada.training.run import Training
 
 SIZE, FRAMES, MAX_TOKENS = 64, 16, 40
 say = functools.partial(print, flush=True)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a stage trains: so many steps, or else so many seconds, of all its runs together."""
+
+    steps: int
+    seconds: float | None = None
+
+    def progress(self, training: Training) -> float:
+        """From 0 to 1, where the stage ends. By seconds, a run is not repeatable: how far it gets depends on time."""
+        return training.step / self.steps if self.seconds is None else min(training.seconds / self.seconds, 1.0)
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 on a GPU; elsewhere nothing changes."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
 def in_processes(rank: int, world: int, run: Path, train: Callable[..., None], *args: object) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from training import SIZE, random_scenes, say, to_uint8
 
 from videoada.shapes import BACKGROUNDS, agreement, measure, render
@@ -116,13 +116,19 @@ def encode(run: Path, count: int) -> None:
     ).transpose(1, 2)  # (N, 4, F, 8, 8)
     mean, std = latents.mean((0, 2, 3, 4)), latents.std((0, 2, 3, 4))
     latents = (latents - mean[:, None, None, None]) / std[:, None, None, None]
-    quant, post = vae.quant_conv, vae.post_quant_conv
-    quant.weight[:4] /= std[:, None, None, None]
-    quant.bias[:4] = (quant.bias[:4] - mean) / std
-    quant.bias[4:] -= 2 * std.log()  # the posterior's log-variance scales with it
-    post.bias += post.weight[:, :, 0, 0] @ mean
-    post.weight *= std[None, :, None, None]
+    fold_statistics(vae, mean, std)
     vae.to(memory_format=torch.contiguous_format).save_pretrained(run / "vae")
     (run / "scenes.json").write_text(json.dumps([str(s) for s in scenes]))
     save_file({"latents": latents.contiguous()}, run / "latents.safetensors")
     print("encoded", tuple(latents.shape), "mean", mean.tolist(), "std", std.tolist(), flush=True)
+
+
+@torch.no_grad()
+def fold_statistics(vae: nn.Module, mean: Tensor, std: Tensor) -> None:
+    """Fold the latents' mean and deviation (C,) into the VAE, whose latents then have 0 and 1; it decodes the same."""
+    quant, post, channels = vae.quant_conv, vae.post_quant_conv, len(mean)
+    quant.weight[:channels] /= std[:, None, None, None]
+    quant.bias[:channels] = (quant.bias[:channels] - mean) / std
+    quant.bias[channels:] -= 2 * std.log()  # the posterior's log-variance scales with it
+    post.bias += post.weight[:, :, 0, 0] @ mean
+    post.weight *= std[None, :, None, None]

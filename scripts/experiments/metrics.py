@@ -27,6 +27,7 @@ from videoada.metrics import (
     check_coherence,
     frechet_distance,
     frechet_infinity,
+    jackknife_error,
     kernel_distance,
     load_extractor,
     paired_feature_distance,
@@ -88,25 +89,19 @@ def measure_clip(prompt: str, clean: Clip, damaged: Clip) -> dict[str, float | N
     }  # fmt: skip
 
 
-def jackknife(distance: Callable[[Tensor, Tensor], Tensor], real: Tensor, fake: Tensor, groups: int = 16) -> float:
-    """Standard error of a distance, leaving out one group of both sets after the other."""
-    left = []
-    for g in range(groups):
-        kept = torch.arange(len(fake)) % groups != g
-        left.append(float(distance(real[kept], fake[kept])))
-    return float(np.sqrt((groups - 1) / groups * np.square(np.array(left) - np.mean(left)).sum()))
-
-
 def damage(name: str, prompts: list[str], clips: list[Clip], real: Tensor) -> dict[str, tuple[float | None, float]]:
     """Every metric of one corruption: value, standard error."""
     torch.set_num_threads(1)
     damaged = [CORRUPTIONS[name](clip, np.random.default_rng(i)) for i, clip in enumerate(clips)]
     fake, own = features_of(damaged), features_of(clips)
     value, error = kernel_distance(real, fake)
-    at_infinity, _ = frechet_infinity(real, fake)
+
+    def with_error(distance: Callable[[Tensor, Tensor], Tensor]) -> tuple[float, float]:
+        return float(distance(real, fake)), float(jackknife_error(distance, real, fake))
+
     found: dict[str, tuple[float | None, float]] = {
-        "FVD[tiny-shapes-v1]": (float(frechet_distance(real, fake)), jackknife(frechet_distance, real, fake)),
-        "FVD∞[tiny-shapes-v1]": (float(at_infinity), jackknife(lambda r, f: frechet_infinity(r, f)[0], real, fake)),
+        "FVD[tiny-shapes-v1]": with_error(frechet_distance),
+        "FVD∞[tiny-shapes-v1]": with_error(lambda r, f: frechet_infinity(r, f)[0]),
         "KVD[tiny-shapes-v1]": (float(value), float(error)),
         "paired feature distance": (
             float(paired_feature_distance(fake, own)),

@@ -18,6 +18,7 @@ from videoada.metrics import (
     frechet_distance,
     frechet_infinity,
     gaussian_distance,
+    jackknife_error,
     kernel_distance,
     paired_feature_distance,
 )
@@ -301,6 +302,32 @@ def test_infinity_takes_the_bias_out():
     for few in (30, 42, 50):  # too few for a line: its points would lie on each other
         with pytest.raises(ValueError, match="use KVD"):
             frechet_infinity(a[:few], b)
+
+
+def test_the_jackknife_error_by_hand():
+    """Of a difference of means, with groups of one: the standard error that every textbook has, of both means."""
+    rng = torch.Generator().manual_seed(0)
+    real, fake = (torch.randn(16, 1, generator=rng, dtype=torch.float64) for _ in range(2))
+
+    def distance(a, b):
+        return (a - b).mean()
+
+    found = jackknife_error(distance, real, fake)
+    assert float(found) == pytest.approx(float((real - fake).std() / 4))
+    with pytest.raises(ValueError, match="at least three, got 2 and 16"):
+        jackknife_error(frechet_distance, real[:2], fake)
+
+
+def test_the_jackknife_error_is_that_of_fresh_samples():
+    """Of Fréchet distances, also between sets of other sizes: within a factor of the spread over fresh sets."""
+    rng = torch.Generator().manual_seed(1)
+
+    def sets():
+        return torch.randn(128, 8, generator=rng), 0.3 + torch.randn(96, 8, generator=rng)
+
+    spread = torch.stack([frechet_distance(*sets()) for _ in range(100)]).std()
+    errors = torch.stack([jackknife_error(frechet_distance, *sets()) for _ in range(20)])
+    assert 0.7 * spread < errors.mean() < 1.5 * spread
 
 
 def test_paired_feature_distance_is_a_mean_of_squares():

@@ -48,7 +48,10 @@ def evaluate(
     ] = None,
     extractor: Annotated[
         str | None,
-        option("tiny-shapes-v1, i3d, i3d:FILE, videomae, vjepa2, or a transformers video model.", "tiny-shapes-v1"),
+        option(
+            "tiny-shapes-v1, i3d, i3d:FILE, videomae, vjepa2, vae:MODEL, or a transformers video model.",
+            "tiny-shapes-v1",
+        ),
     ] = None,
     protocol: Annotated[
         str | None, option("fvd2048_16f, fvd2048_128f or fvd2048_128f_subsample8f: fixes frames and stride.")

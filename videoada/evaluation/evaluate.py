@@ -15,14 +15,14 @@ from torch import nn
 from videoada.errors import ConfigError, OutputError
 from videoada.evaluation.config import EvaluationConfig
 from videoada.evaluation.distances import check_alike, with_distances
-from videoada.evaluation.extraction import Batches
+from videoada.evaluation.extraction import Batches, find_extractor
 from videoada.evaluation.means import summarize
 from videoada.evaluation.measuring import measure_video, run_jobs
 from videoada.evaluation.pairing import Sides, open_sides
 from videoada.evaluation.result import EvaluationResult, VideoResult
 from videoada.evaluation.tables import PAIRS, SETS
 from videoada.files import check_file
-from videoada.metrics.features import describe, load_extractor
+from videoada.metrics.features import describe
 from videoada.metrics.statistics import VideoStatistics
 
 
@@ -48,7 +48,7 @@ def evaluate(
     wanted = _wanted(generated, reference, save_statistics, config)
     network: nn.Module | None = None
     if wanted & set(SETS) or save_statistics:
-        network = load_extractor(config.extractor, config.device) if extractor is None else extractor.eval()
+        network = find_extractor(config.extractor, config.device) if extractor is None else extractor.eval()
     about: dict[str, Any] = {"extractor": describe(network) if network else None, "sampling": config.sampling_as_dict()}
     if isinstance(reference, VideoStatistics) and network:
         check_alike(reference, about)

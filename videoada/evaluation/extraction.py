@@ -14,8 +14,17 @@ from torch import nn
 
 from videoada.errors import ConfigError, ModelError
 from videoada.evaluation.pairing import VideoSet
+from videoada.metrics.features import Extractor, load_extractor
+from videoada.models.vae_features import PREFIX, load_vae_extractor
 
 WAITING = 8  # batches of clips that wait for others of their shape, at most
+
+
+def find_extractor(name: str, device: str) -> Extractor:
+    """An extractor by any name: those of `load_extractor`, or `vae:MODEL`. Raises ModelError and ConfigError."""
+    if name.startswith(PREFIX):
+        return load_vae_extractor(name.removeprefix(PREFIX), device)
+    return load_extractor(name, device)
 
 
 class Batches:

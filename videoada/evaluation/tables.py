@@ -18,7 +18,13 @@ from torch import Tensor
 from videoada.errors import PromptError
 from videoada.evaluation.result import VideoResult
 from videoada.metrics.coherence import CoherenceLimits, check_coherence
-from videoada.metrics.frechet import FEW_SAMPLES, frechet_distance, frechet_infinity, paired_feature_distance
+from videoada.metrics.frechet import (
+    FEW_SAMPLES,
+    frechet_distance,
+    frechet_infinity,
+    jackknife_error,
+    paired_feature_distance,
+)
 from videoada.metrics.kernel import kernel_distance
 from videoada.metrics.paired import learned_similarity, multiscale_ssim, paired_fidelity, temporal_flow_error
 from videoada.records.record import RunRecord
@@ -74,7 +80,10 @@ def _frechet(sets: Sets) -> Distance:
         warnings.append(f"{title} of {count} clips: below {FEW_SAMPLES} {why}")
     if count <= dimensions:
         warnings.append(f"{count} clips are no more than the features' {dimensions} dimensions: use KVD")
-    return Distance(title, {"value": float(frechet_distance(sets.real, sets.made)), **sets.counts}, tuple(warnings))
+    row = {"value": float(frechet_distance(sets.real, sets.made))}
+    if count > 2:
+        row["standard_error"] = float(jackknife_error(frechet_distance, sets.real, sets.made))
+    return Distance(title, row | sets.counts, tuple(warnings))
 
 
 def _kernel(sets: Sets) -> Distance:

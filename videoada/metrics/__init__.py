@@ -8,6 +8,7 @@ from videoada.metrics.frechet import (
     frechet_distance,
     frechet_infinity,
     gaussian_distance,
+    jackknife_error,
     paired_feature_distance,
 )
 from videoada.metrics.kernel import KernelVideoDistance, kernel_distance
@@ -31,6 +32,7 @@ __all__ = [
     "frechet_distance",
     "frechet_infinity",
     "gaussian_distance",
+    "jackknife_error",
     "kernel_distance",
     "learned_similarity",
     "load_extractor",

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from videoada.metrics.features import find_weights, load_model, normalisation
+from videoada.metrics.weights import find_weights, load_model, normalisation
 
 FrameFeatures = Callable[[NDArray[np.uint8]], Tensor]  # (F, H, W, 3) uint8 → (F, D)
 

@@ -7,12 +7,9 @@ machine has.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import hashlib
-import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from videoada.errors import ConfigError, ModelError
+from videoada.metrics.weights import find_weights, first_line, hash_files, hash_state, load_model, normalisation
 
 EMBEDDED = "tiny-shapes-v1"
 EMBEDDED_FOLDER = Path(__file__).parent.parent / "assets" / "tiny-features"
 HUB = {"videomae": "MCG-NJU/videomae-base", "vjepa2": "facebook/vjepa2-vitl-fpc64-256"}
 I3D_HUB = ("flateon/FVD-I3D-torchscript", "i3d_torchscript.pt")
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NAMES = (EMBEDDED, "i3d", *HUB)
 
 
@@ -97,7 +94,8 @@ def load_extractor(name: str = EMBEDDED, device: str | torch.device = "cpu") -> 
     """By name: `tiny-shapes-v1` (embedded), `i3d` (from the hub) or `i3d:FILE`, `videomae`, `vjepa2`, or any
     transformers video model by hub id or folder. Weights are safetensors, but for I3D, which is a TorchScript file.
 
-    Raises ModelError of one line.
+    `vae:MODEL` is loaded by `videoada.models.vae_features.load_vae_extractor`: measurements know no diffusers. Raises
+    ModelError of one line.
     """
     if name == EMBEDDED:
         extractor = _transformers_extractor(EMBEDDED, EMBEDDED_FOLDER, embedded=True)
@@ -107,17 +105,27 @@ def load_extractor(name: str = EMBEDDED, device: str | torch.device = "cpu") -> 
         extractor = _i3d(Path(name))
     elif name in HUB or Path(name).is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         extractor = _transformers_extractor(name, find_weights(HUB.get(name, name)))
+    elif name.startswith("vae:"):
+        raise ModelError(
+            f"'{name[:80]}' comes with a model: use load_vae_extractor of videoada.models.vae_features, or `extractor` "
+            "of an evaluation"
+        )
     else:
         near = difflib.get_close_matches(name, NAMES, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise ModelError(
-            f"unknown extractor '{name[:80]}'; {hint}choose {', '.join(NAMES)}, i3d:FILE, or a transformers video "
-            "model by hub id or folder"
+            f"unknown extractor '{name[:80]}'; {hint}choose {', '.join(NAMES)}, i3d:FILE, vae:MODEL, or a "
+            "transformers video model by hub id or folder"
         )
+    return on_device(extractor, device)
+
+
+def on_device(extractor: Extractor, device: str | torch.device) -> Extractor:
+    """The extractor, moved there. Raises ConfigError of one line."""
     try:
         extractor.to(device)
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise ConfigError(f"can't use the device '{str(device)[:40]}': {_first_line(error)}") from None
+        raise ConfigError(f"can't use the device '{str(device)[:40]}': {first_line(error)}") from None
     return extractor
 
 
@@ -132,7 +140,7 @@ def _i3d_file() -> Path:
         return Path(hf_hub_download(source, file))
     except Exception as error:  # the network can fail in any library below
         raise ModelError(
-            f"can't fetch {file} of '{source}': {_first_line(error)}; with a copy of the file give `extractor=i3d:FILE`"
+            f"can't fetch {file} of '{source}': {first_line(error)}; with a copy of the file give `extractor=i3d:FILE`"
         ) from None
 
 
@@ -143,7 +151,7 @@ def _i3d(file: Path) -> Extractor:
     try:
         network = torch.jit.load(str(file), map_location="cpu").eval()
     except Exception as error:  # RuntimeError mostly, but also whatever the archive's reader meets
-        raise ModelError(f"{file} is no TorchScript file: {_first_line(error)}") from None
+        raise ModelError(f"{file} is no TorchScript file: {first_line(error)}") from None
 
     class I3D(nn.Module):
         def __init__(self) -> None:
@@ -157,7 +165,7 @@ def _i3d(file: Path) -> Extractor:
     try:
         return Extractor("i3d", I3D(), hash_files([file]), size=None, min_frames=10, i3d=True)
     except Exception as error:
-        raise ModelError(f"{file} is no I3D as StyleGAN-V exports it: {_first_line(error)}") from None
+        raise ModelError(f"{file} is no I3D as StyleGAN-V exports it: {first_line(error)}") from None
 
 
 # ---- transformers --------------------------------------------------------------------------------------------------
@@ -187,48 +195,6 @@ class _Pooled(nn.Module):
         return self.pool(self.model, x_BTCHW)
 
 
-def find_weights(source: str) -> Path:
-    """The folder itself, or a hub id's snapshot with its configuration and safetensors weights."""
-    if Path(source).is_dir():
-        return Path(source)
-    from huggingface_hub import snapshot_download
-
-    try:
-        with _quiet():
-            return Path(snapshot_download(source, allow_patterns=["*.json", "*.safetensors"]))
-    except Exception as error:  # the network can fail in any library below
-        raise ModelError(
-            f"can't fetch the model '{source}': {_first_line(error)}; give the path of a folder that holds its "
-            "config.json and model.safetensors, or set HF_HOME to a cache that has it"
-        ) from None
-
-
-def load_model(folder: Path, kinds: tuple[str, ...], what: str) -> tuple[Any, dict[str, Any]]:
-    """A transformers model of one of these types with its configuration's values. Raises ModelError of one line."""
-    import transformers
-
-    try:
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        kind = values["model_type"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise ModelError(f"{folder} is no transformers model: it has no config.json with a model_type") from None
-    if kind not in kinds:
-        raise ModelError(f"{folder} holds a '{kind}', which is no {what} model known here: {', '.join(kinds)}")
-    if not list(folder.glob("*.safetensors")):
-        raise ModelError(f"{folder} has no weights: no *.safetensors file is in it (pickles are not read)")
-    try:
-        with _quiet():
-            model, info = transformers.AutoModel.from_pretrained(
-                folder, use_safetensors=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32,
-                output_loading_info=True,
-            )  # fmt: skip
-    except Exception as error:  # OSError, ValueError, safetensors' own and more
-        raise ModelError(f"can't load the model in {folder}: {_first_line(error)}") from None
-    if missing := sorted(key for key in info["missing_keys"] if not key.startswith("pooler.")):  # poolers are not used
-        raise ModelError(f"the weights in {folder} lack {len(missing)} parts of a '{kind}', first {missing[0]}")
-    return model.eval().requires_grad_(False), values
-
-
 def _transformers_extractor(name: str, folder: Path, embedded: bool = False) -> Extractor:
     model, values = load_model(folder, tuple(POOLING), "video")
     kind, size = values["model_type"], values.get("image_size", values.get("crop_size", 224))
@@ -245,50 +211,3 @@ def _transformers_extractor(name: str, folder: Path, embedded: bool = False) -> 
         std=std,
         embedded=embedded,
     )
-
-
-def normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The folder's processor's, or ImageNet's where it has none."""
-    try:
-        values = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
-        return tuple(map(float, values["image_mean"])), tuple(map(float, values["image_std"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return IMAGENET
-
-
-def hash_files(files: list[Path]) -> str:
-    """SHA-256 over the files, in the order given."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as opened:
-            while part := opened.read(2**20):
-                digest.update(part)
-    return digest.hexdigest()
-
-
-def hash_state(module: nn.Module) -> str:
-    """SHA-256 over a module's parameters and buffers, by name."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' loading bar and notices."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

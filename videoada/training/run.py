@@ -44,8 +44,14 @@ class Training:
         if dist.is_initialized():
             self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.saved_at, self.on_progress = time.monotonic(), on_progress
+        self._began, self._before = time.monotonic(), 0.0
         if self.file.exists():
             self._load(read_tensors(self.file))
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in this training, earlier runs up to their last checkpoints included."""
+        return self._before + time.monotonic() - self._began
 
     @property
     def rng(self) -> torch.Generator:
@@ -97,7 +103,7 @@ class Training:
         tensors |= {f"ema.{k}": v for k, v in self.ema.items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
-        tensors["step"] = torch.tensor(self.step)
+        tensors |= {"step": torch.tensor(self.step), "seconds": torch.tensor(self.seconds, dtype=torch.float64)}
         aside = self.file.with_suffix(".part")
         save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, aside)
         aside.replace(self.file)
@@ -108,13 +114,13 @@ class Training:
             return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
         self.model.load_state_dict(under("model."))
-        self.ema = under("ema.")
+        self.ema = {name: value.to(self.ema[name].device) for name, value in under("ema.").items()}
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in under("optimizer.").items():
             index, key = name.split(".", 1)
             state.setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-        self.step = int(tensors["step"])
+        self.step, self._before = int(tensors["step"]), float(tensors.get("seconds", 0.0))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -145,7 +151,7 @@ def same_run(run: Path, **about: object) -> None:
         raise ConfigError(f"{path} is not of a training run; name another run folder") from None
     if changed := [name for name in now if name in before and before[name] != now[name]]:
         raise ConfigError(f"{run} is a run with another {changed[0].replace('_', ' ')}; name another run folder")
-    path.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({**before, **now}, indent=1) + "\n", encoding="utf-8")
 
 
 def split(
