@@ -14,8 +14,8 @@ TOP = """# Which pipelines work
 <!-- Written by docs/write_reference.py from samples/results/pipelines.json: run scripts/experiments/pipelines.py. -->
 
 {count} small builds of pipelines of diffusers {diffusers}, with random weights, went through the same checks:
-{states}. A refused pipeline is not changed: the message says why, in one line, and the pipeline runs
-without skipping as before.
+{states}. A pipeline that runs in full gives what it gives without videoada, and the trace says so. A refused
+pipeline is not changed: the message says why, in one line.
 
 """
 CHECKS = """

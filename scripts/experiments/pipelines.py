@@ -1,6 +1,7 @@
 """Which diffusers pipelines work: every check of tests/pipelines/conformance.py on every small random-weight build.
 
-    python scripts/experiments/pipelines.py
+    python scripts/experiments/pipelines.py             # all
+    python scripts/experiments/pipelines.py wan-vace    # only those; the others' rows stay
 
 Writes samples/results/pipelines.json, of which docs/pipelines.md is made; ends with 1 where a build does not do what
 tests/pipelines/outcomes.yaml says. Two minutes on one core.
@@ -29,7 +30,13 @@ def main() -> int:
     torch.set_num_threads(1)  # the networks are so small that more threads only wait for each other
     outcomes = yaml.safe_load((TESTS / "outcomes.yaml").read_text(encoding="utf-8"))
     rows, wrong = [], 0
+    kept = (
+        {row["name"]: row for row in json.loads(RESULTS.read_text(encoding="utf-8"))["builds"]} if sys.argv[1:] else {}
+    )
     for name, build in BUILDS.items():
+        if name in kept and name not in sys.argv[1:]:
+            rows.append(kept[name])
+            continue
         checks = Conformance(build)
         scheduler = type(checks.pipe.scheduler).__name__
         results = checks.run()

@@ -1,11 +1,12 @@
 """The checks that each build goes through, and what came of them.
 
-A build works if every check says ok, is refused if skipping ends in one line of a VideoAdaError and leaves the pipeline
-as it was, and fails otherwise.
+A build works if every check says ok, runs in full if nothing is skipped and the trace says so, is refused if skipping
+ends in one line of a VideoAdaError and leaves the pipeline as it was, and fails otherwise.
 """
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -24,6 +25,9 @@ from videoada.skipping.rules.decision import Decision, SkipState
 
 NONE = {"policy": "none"}
 MOST = {"tolerance": 1e6}  # skips whatever may be skipped
+# What a trace says of steps that are not taken with the pipeline's own scheduler, which then are not skipped.
+IN_FULL = re.compile("with copies or others|the scheduler was replaced")
+SKIPPING = ("every", "mask", "default", "huge", "unguided", "levels", "batch")
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,12 @@ class Conformance:
         self.results: dict[str, str] = {}
 
     def run(self, only: tuple[str, ...] = ()) -> dict[str, str]:
-        """{check: 'ok', 'refused: …', 'failed: …' or 'not applicable: …'}."""
-        for name, check in self._checks().items():
+        """{check: 'ok', 'in full: …', 'refused: …', 'failed: …' or 'not applicable: …'}."""
+        checks = self._checks()
+        for name in list(checks):
+            if name == "zero" and self.runs_in_full():  # then nothing that skips is asked for
+                checks |= dict.fromkeys(SKIPPING, self.in_full)
+            check = checks[name]
             if only and name not in only and name != "plain":
                 continue
             try:
@@ -74,6 +82,20 @@ class Conformance:
         }  # fmt: skip
 
     # ---- the checks ----
+
+    def runs_in_full(self) -> bool:
+        """Whether a block's trace says that this pipeline's steps can't be skipped."""
+        try:
+            return any(IN_FULL.search(text) for text in self.call(MOST).trace.warnings)
+        except Exception:
+            return False  # the checks tell
+
+    def in_full(self) -> str:
+        run = self.call(MOST)
+        same(run, self.reference, "a run that skips nothing and plain")
+        require(any(IN_FULL.search(text) for text in run.trace.warnings), "nothing was skipped, without a word")
+        run.trace.summary()
+        return f"in full: {run.trace.warnings[0]}"
 
     def plain(self) -> None:
         self.reference = self.call()
@@ -255,9 +277,12 @@ class Conformance:
 
 
 def state_of(results: dict[str, str]) -> tuple[str, str]:
-    """(works | refused | fails, one line: the refusal or the first failures)."""
+    """(works | in full | refused | fails, one line: the warning, the refusal or the first failures)."""
     failed = [f"{name}: {said.removeprefix('failed: ')}" for name, said in results.items() if said.startswith("failed")]
     if failed:
         return "fails", "; ".join(failed)
+    full = [said.removeprefix("in full: ") for said in results.values() if said.startswith("in full")]
+    if full:
+        return "in full", full[0]
     refused = [said.removeprefix("refused: ") for said in results.values() if said.startswith("refused")]
     return ("refused", refused[0]) if refused else ("works", "")
