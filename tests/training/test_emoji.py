@@ -25,7 +25,7 @@ import to_data
 from emoji_t2v.autoencoder import read_latents, read_raw
 from emoji_t2v.clips import BACKGROUNDS, Clips, parse_prompt
 from emoji_t2v.denoiser import noise
-from emoji_t2v.measure import clip_features, measure_video
+from emoji_t2v.measure import clip_features, measure_video, share
 from emoji_t2v.network import Sizes, TextToNoise, build_vae, read_averaged, words_of
 from model import build_scheduler, temporal_modules
 from training import Budget
@@ -260,6 +260,9 @@ def test_measure_prints_a_table_and_an_object(run, tmp_path, capsys):
     assert [row["rank"] is None for row in found["videos"]] == [False, True]
     assert found["agreement"]["n"] == 1
     assert found["coherence"]["n"] == 2
+    low, high = found["coherence"]["interval"]
+    assert 0 <= low <= found["coherence"]["value"] <= high <= 1
+    assert share([True] * 8)["interval"] == [pytest.approx(0.6756, abs=1e-4), 1]  # 8 / (8 + 1.96²)
     assert 0.5 < found["denoising"]["value"] < 1.5  # an untrained network predicts nothing: 1
     assert found["extractor"]["name"] == "vae:out"
     assert "| agreement: nearest of 3 subjects |" in err

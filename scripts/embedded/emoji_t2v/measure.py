@@ -57,10 +57,14 @@ def measure(
 
 
 def share(passed: list[bool]) -> Row:
-    """A share with its standard error (binomial)."""
-    value = sum(passed) / len(passed) if passed else None
-    error = math.sqrt(value * (1 - value) / len(passed)) if value is not None else None
-    return {"value": value, "standard_error": error, "n": len(passed)}
+    """A share with its 95 % interval (Wilson's, which is no point where all or none passed)."""
+    count, z = len(passed), 1.96
+    if not count:
+        return {"value": None, "interval": None, "n": 0}
+    value = sum(passed) / count
+    center = (value + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(value * (1 - value) / count + z**2 / (4 * count**2))
+    return {"value": value, "interval": [max(center - half, 0.0), min(center + half, 1.0)], "n": count}
 
 
 # ---- generated videos ----------------------------------------------------------------------------------------------
@@ -148,20 +152,22 @@ def denoising_loss(pipe: Any, clips: Clips, samples: int, batch: int = 4) -> Row
 def table(found: Row) -> str:
     """The measures as Markdown."""
 
-    def line(name: str, row: Row | None, form: str) -> str:
-        if row is None or row["value"] is None:
-            return f"| {name} | not measured | | |"
-        return f"| {name} | {row['value']:{form}} | {row['standard_error']:{form}} | {row['n']} |"
+    def line(name: str, row: Row) -> str:
+        if row["value"] is None:
+            return f"| {name} | not measured | | 0 |"
+        low, high = row["interval"]
+        return f"| {name} | {row['value']:.1%} | {low:.0%} to {high:.0%} | {row['n']} |"
 
     lines = [
-        "| measure | value | ± s.e. | n |",
+        "| measure | value | 95 % interval, ± s.e. | n |",
         "|---|---|---|---|",
-        line(f"agreement: nearest of {found['subjects']} subjects", found["agreement"], ".1%"),
-        line("agreement within the nearest five", found["agreement_in_5"], ".1%"),
-        line("coherence passed", found["coherence"], ".1%"),
-        line("denoising loss (mean squared error in ε)", found["denoising"], ".4f"),
+        line(f"agreement: nearest of {found['subjects']} subjects", found["agreement"]),
+        line("agreement within the nearest five", found["agreement_in_5"]),
+        line("coherence passed", found["coherence"]),
     ]
-    if found["denoising"]:
-        lines += [f"| … {name.replace('_', ' ')} | {found['denoising'][name]:.4f} | | |"
+    if loss := found["denoising"]:
+        error = f"± {loss['standard_error']:.4f}"
+        lines.append(f"| denoising loss (mean squared error in ε) | {loss['value']:.4f} | {error} | {loss['n']} |")
+        lines += [f"| … {name.replace('_', ' ')} | {loss[name]:.4f} | | |"
                   for name in ("little_noise", "middle", "much_noise")]  # fmt: skip
     return "\n".join(lines)
