@@ -6,6 +6,7 @@ from typing import Any
 
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError
+from videoada.skipping.module.apply_skipping import hook_of
 from videoada.skipping.rules.decision import Policy
 from videoada.skipping.rules.predictors import Predictor
 from videoada.skipping.skip_steps import make_run
@@ -71,21 +72,20 @@ def disable(pipe: Any) -> None:
         watch.leave()
 
 
-def trace_of(pipe: Any) -> StepTrace | None:
-    """The trace of an enabled pipeline's latest call; None where it is not enabled."""
-    watch = _watch_of(pipe)
-    return None if watch is None else watch.run.trace
-
-
 def summary(item: Any) -> str:
     """What the latest call of an enabled pipeline computed and skipped, in plain English.
 
-    Raises ConfigError for a pipeline that is not enabled.
+    Of a module after `apply_skipping`, what its latest run did. Raises ConfigError for what is neither.
     """
-    trace = trace_of(item)
-    if trace is None:
-        raise ConfigError(f"skipping is not enabled for this {type(item).__name__}: call `videoada.enable` first")
-    return trace.summary()
+    watch, hook = _watch_of(item), hook_of(item)
+    if watch is not None:
+        return watch.run.trace.summary()
+    if hook is not None:
+        return hook.trace.summary()
+    raise ConfigError(
+        f"skipping is not enabled for this {type(item).__name__}: call `videoada.enable(pipe)` or "
+        "`videoada.apply_skipping(module)` first"
+    )
 
 
 def _watch_of(pipe: Any) -> Watch | None:

@@ -15,8 +15,10 @@ from typing import Any
 
 import torch
 
+from videoada.errors import ConfigError
 from videoada.models.denoisers import denoisers_of
 from videoada.patching import replaced
+from videoada.skipping.module.apply_skipping import hook_of
 from videoada.skipping.owners import alone, enabled
 from videoada.skipping.passing import Passing
 from videoada.skipping.schedule import check_scheduler
@@ -83,6 +85,8 @@ class Watch:
         stack.enter_context(replaced(scheduler, "step", self.run.clock.timed(self.on_scheduler_step)))
 
     def _patch_denoiser(self, stack: ExitStack, denoiser: Any) -> None:
+        if hook_of(denoiser) is not None:
+            raise ConfigError("`apply_skipping` is on for this pipeline's denoiser: `remove_skipping` it first")
         timed = self.run.clock.timed(self.on_denoiser_call, of_denoiser=True)
         stack.enter_context(replaced(denoiser, "__call__", timed))
         if isinstance(getattr(type(denoiser), "dtype", None), property):
