@@ -69,8 +69,9 @@ def enabled(items: Sequence[Any], standing: Standing) -> Iterator[None]:
             raise ConfigError(
                 "another pipeline that shares this one's denoiser or scheduler is enabled: `disable` that first"
             )
+        own = weakref.ref(standing)
         for item in items:
-            _STANDING[item] = weakref.ref(standing)
+            _STANDING[item] = own
     del items
     try:
         yield
@@ -78,7 +79,7 @@ def enabled(items: Sequence[Any], standing: Standing) -> Iterator[None]:
         with _LOCK:
             for ref, other in before:
                 item = ref()
-                if item is None or _standing_of(item) is not standing:
+                if item is None or _STANDING.get(item) is not own:  # dead already where both are collected
                     continue
                 del _STANDING[item]
                 if other is not None and not other.closed:

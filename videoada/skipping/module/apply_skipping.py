@@ -190,6 +190,7 @@ class SkippingHook(ModelHook):
         """Compute the step that begins? And the estimated relative error of skipping it, where a rule ran."""
         known, config = self._num_steps(), self.config
         if config.mask and known is not None and len(config.mask) != known:
+            self._forget()
             raise ConfigError(f"the mask has {len(config.mask)} entries but the run has {known} steps")
         if config.final_steps and config.skips and known is None:
             self.trace.not_use("`final_steps`: how many steps there are is not known; give `num_inference_steps`")
