@@ -312,3 +312,35 @@ def test_first_block_cache_on_an_enabled_pipeline():
     tiny.call(pipe, prompts=2, steps=10)
     videoada.disable(pipe)
     assert torch.equal(tiny.call(pipe, steps=10), plain)
+
+
+def test_a_modular_pipeline_with_a_guider():
+    from diffusers.modular_pipelines import WanBlocks
+
+    made = WAN.make()
+    pipe = WanBlocks().init_pipeline()
+    pipe.update_components(**{name: part for name, part in made.components.items() if name in pipe.component_names})
+    pipe.set_progress_bar_config(disable=True)
+    values = {"prompt": "a cat", "negative_prompt": "none", "num_inference_steps": 10, "output": "latents"}
+    size = {"height": 32, "width": 32, "num_frames": 9}
+
+    def call():
+        return pipe(**values, **size, generator=torch.Generator().manual_seed(0))
+
+    plain, kind = call(), type(pipe)
+    with videoada.skip_steps(pipe, every=2):
+        half = call()
+    trace = videoada.enable(pipe, every=2)
+    for _ in range(2):
+        assert torch.equal(call(), half)
+        assert trace.computed == [[True, False] * 5]
+        assert (trace.unet_rows, trace.unet_rows_full) == (10, 20)
+    videoada.disable(pipe)
+    assert type(pipe) is kind
+    assert torch.equal(call(), plain)
+    trace = videoada.apply_skipping(pipe.transformer, every=2)
+    for _ in range(2):
+        call()
+        assert trace.computed == {"": [True, False] * 5}
+    videoada.remove_skipping(pipe.transformer)
+    assert torch.equal(call(), plain)

@@ -13,7 +13,7 @@ from videoada.errors import ConfigError
 
 
 class Standing(Protocol):
-    """What `enable` leaves on a pipeline: `paused` counts the blocks that decide in its place."""
+    """What `enable` leaves on a pipeline: `paused` counts the blocks that decide instead."""
 
     run: Any
     paused: int

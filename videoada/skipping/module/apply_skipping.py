@@ -47,7 +47,7 @@ def apply_skipping(
     (`batch_decision=mean`: by their mean). `corrector` has no effect, and the last `final_steps` are
     known only where `num_inference_steps` is given here or by `cache_context`; the trace says so.
 
-    States are apart for each `cache_context`; several calls at one timestep are told apart by their order. They begin
+    States are apart for each `cache_context`; several calls at one timestep are known by their order. They begin
     again with `module._reset_stateful_cache()`, the registry's `reset_stateful_hooks()`, an exception in the
     module, and where the timestep turns back. A run broken off at its first step needs one of the first two. Reading
     the timestep waits for a GPU at each call. `HookRegistry.remove_hook("videoada_skipping")` removes it, too.
