@@ -455,3 +455,23 @@ def test_skip_steps_is_refused_for_another_pipeline_that_shares_a_part(pipe, sha
     with skip_steps(other, "none") as trace:
         draw(other, steps=3, num_frames=2)
     assert trace.num_predictions == [3]
+
+
+def test_a_block_that_is_collected_in_a_cycle_with_what_holds_it_is_undone():
+    """The collector clears weak references that are garbage themselves: the block still has to find its item."""
+
+    class Item:
+        def method(self):
+            return 1
+
+    class Holder:
+        pass
+
+    item, holder = Item(), Holder()
+    holder.cycle, holder.block = holder, replaced(item, "method", lambda inherited, item: inherited() + 1)
+    holder.block.__enter__()
+    assert item.method() == 2
+    del holder
+    gc.collect()
+    assert item.method() == 1
+    assert type(item) is Item

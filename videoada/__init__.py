@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     from videoada.records.record import RunRecord as RunRecord
     from videoada.records.save import save_run as save_run
     from videoada.rendering.session import render_prompts as render_prompts
+    from videoada.skipping.enable import disable as disable
+    from videoada.skipping.enable import enable as enable
+    from videoada.skipping.enable import summary as summary
+    from videoada.skipping.module.apply_skipping import apply_skipping as apply_skipping
+    from videoada.skipping.module.apply_skipping import remove_skipping as remove_skipping
+    from videoada.skipping.module.trace import ModuleTrace as ModuleTrace
     from videoada.skipping.rules.decision import Decision as Decision
     from videoada.skipping.rules.decision import Policy as Policy
     from videoada.skipping.rules.decision import SkipState as SkipState
@@ -69,6 +75,12 @@ _HOME = {
     "RunRecord": "records.record",
     "save_run": "records.save",
     "render_prompts": "rendering.session",
+    "apply_skipping": "skipping.module.apply_skipping",
+    "remove_skipping": "skipping.module.apply_skipping",
+    "disable": "skipping.enable",
+    "enable": "skipping.enable",
+    "summary": "skipping.enable",
+    "ModuleTrace": "skipping.module.trace",
     "Decision": "skipping.rules.decision",
     "Policy": "skipping.rules.decision",
     "SkipState": "skipping.rules.decision",

@@ -36,11 +36,14 @@ class _Replacement:
 class _Patches:
     """Of one object: its class before the first block, the class it has now, and for each name the blocks on it.
 
-    The blocks own the replacements, which may know the object: the table must not keep it alive.
+    The blocks own the replacements, which may know the object: the table must not keep it alive. `target` is the very
+    weak reference that the blocks hold: the collector clears those that only its garbage holds, and a block collected
+    with its pipeline could no longer find what to undo.
     """
 
     plain: type
     patched: type
+    target: weakref.ref[Any]
     stacks: dict[str, tuple[weakref.ref[_Replacement], ...]] = field(default_factory=dict)
 
 
@@ -81,7 +84,7 @@ def _enter(item: Any, name: str, own: weakref.ref[_Replacement], replacement: _R
     with _LOCK:
         patches = _TABLE.get(item)
         if patches is None:
-            patches = _Patches(type(item), _patched_class(type(item)))
+            patches = _Patches(type(item), _patched_class(type(item)), weakref.ref(item))
             object.__setattr__(item, "__class__", patches.patched)  # compiled modules hand plain assignments on
             _TABLE[item] = patches
         if name not in vars(patches.patched):

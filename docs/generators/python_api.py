@@ -14,7 +14,10 @@ that a user can cause is a [`VideoAdaError`][videoada.VideoAdaError], with one l
 do.
 """
 PUBLIC = {
-    "Skipping in a pipeline of yours": ("skip_steps", "SkipConfig", "StepTrace", "early_exit"),
+    "Skipping in a pipeline of yours": (
+        "skip_steps", "enable", "disable", "summary", "SkipConfig", "StepTrace", "early_exit",
+    ),
+    "Skipping in a denoiser of yours": ("apply_skipping", "remove_skipping", "ModuleTrace"),
     "Loading and generating": (
         "load_pipeline", "LoadConfig", "encode_prompt", "generate", "GenerationConfig", "compare", "Comparison",
         "Video",

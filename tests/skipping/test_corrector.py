@@ -15,8 +15,8 @@ from videoada import SkipConfig, skip_steps
 from videoada.errors import ConfigError
 from videoada.metrics import paired_fidelity
 from videoada.models.schedulers import make_scheduler, scheduler_of
+from videoada.skipping.owners import run_of
 from videoada.skipping.rewind import Rewind
-from videoada.skipping.skip_steps import run_of
 
 SCHEDULERS = ("ddim", "dpm++", "dpm++-sde", "unipc", "euler", "euler-a")
 

@@ -12,7 +12,7 @@ from tiny_pipelines import call
 
 from videoada import Decision, skip_steps
 from videoada.errors import ConfigError
-from videoada.skipping.skip_steps import run_of
+from videoada.skipping.owners import run_of
 
 
 class Apart:

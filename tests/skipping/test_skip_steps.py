@@ -17,7 +17,7 @@ from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError, ModelError
 from videoada.metrics import paired_fidelity
 from videoada.models.schedulers import scheduler_of
-from videoada.skipping.skip_steps import run_of
+from videoada.skipping.owners import run_of
 
 
 @pytest.mark.parametrize("guidance_scale", [9.0, 1.0])

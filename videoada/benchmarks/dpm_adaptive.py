@@ -21,11 +21,11 @@ from videoada.errors import ConfigError
 from videoada.models.denoisers import denoiser_of
 from videoada.patching import replaced, unpatched
 from videoada.skipping.outputs import first_tensor
+from videoada.skipping.owners import alone
 from videoada.skipping.rules.guidance import find_guidance_scale
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import read_prediction
 from videoada.skipping.schedule import noise_levels, prediction_type
-from videoada.skipping.skip_steps import alone
 
 Noise = Callable[[Tensor, float], Tensor]  # ε̂ of x at λ
 MOST_CALLS = 1000

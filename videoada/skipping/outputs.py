@@ -48,6 +48,8 @@ def is_tensors_alone(result: Any) -> bool:
         return all(is_tensors_alone(value) for value in result)
     if isinstance(result, dict):
         return all(is_tensors_alone(value) for value in result.values())
+    if dataclasses.is_dataclass(result):
+        return all(is_tensors_alone(getattr(result, f.name)) for f in dataclasses.fields(result))
     return result is None or isinstance(result, Tensor)
 
 

@@ -1,37 +1,25 @@
 """skip_steps(): training-free caching of noise predictions, as a context manager for a diffusers pipeline.
 
-Inside the `with`, the `__call__` of the pipeline and its denoisers and two methods of the scheduler are replaced.
-`__call__` is outside `forward`, so it does not matter that offloading removes and adds hooks of `forward` meanwhile.
+What is replaced for it is in `watching.py`; `enable.py` has the same without a block.
 """
 
 from __future__ import annotations
 
-import threading
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
-
-import torch
 
 from videoada.config.goals import make_skip
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError, ModelError
 from videoada.models.denoisers import denoisers_of
-from videoada.patching import replaced
 from videoada.skipping.passing import Passing
 from videoada.skipping.rules.build import build_policy, build_predictor
 from videoada.skipping.rules.decision import Never, Policy
 from videoada.skipping.rules.predictors import Predictor
-from videoada.skipping.schedule import check_scheduler
-from videoada.skipping.step_call import check_step
 from videoada.skipping.stepping import LatentsCallback, StepCallback, Stepping
 from videoada.skipping.trace import StepTrace
 from videoada.skipping.watching import Watch
-
-_RUNS: WeakKeyDictionary[Any, weakref.ref[Any]] = WeakKeyDictionary()  # by denoiser and scheduler
-_LOCK = threading.Lock()
 
 
 @contextmanager
@@ -56,6 +44,20 @@ def skip_steps(
     once a step, and inside the block for a batch whose rows can't be split by prompt; ModelError for a pipeline
     without a denoiser. When the block is left, also by an exception, the pipeline is as before.
     """
+    run = make_run(pipe, policy, predictor, on_step, on_latents, fields)
+    watch = Watch(pipe, run)
+    try:
+        watch.enter(pipe)
+        yield run.trace
+    finally:
+        watch.leave()
+
+
+def make_run(
+    pipe: Any, policy: str | SkipConfig | Policy | None, predictor: str | Predictor | None,
+    on_step: StepCallback | None, on_latents: LatentsCallback | None, fields: Mapping[str, Any],
+) -> Stepping | Passing:  # fmt: skip
+    """The run that these arguments of `skip_steps` ask for, with the same errors; nothing is replaced yet."""
     own = policy if policy is not None and not isinstance(policy, (str, SkipConfig)) else None
     named = predictor if isinstance(predictor, str) else None
     if isinstance(policy, SkipConfig):
@@ -64,41 +66,19 @@ def skip_steps(
         config = policy
     else:
         name = "none" if own is not None else policy
-        config = make_skip({"policy": name, "predictor": named} | fields)
+        config = make_skip({"policy": name, "predictor": named, **fields})
     if predictor is None or isinstance(predictor, str):
         what_instead = build_predictor(config)
     else:
         what_instead = _checked(predictor, config)
     if config.early_exit:
         raise ConfigError("skip_steps leaves out steps; for early exit add `with videoada.early_exit(pipe):`")
-    denoisers = denoisers_of(pipe)
-    if not denoisers or not hasattr(pipe, "scheduler"):
+    if not denoisers_of(pipe) or not hasattr(pipe, "scheduler"):
         raise ModelError(f"{type(pipe).__name__} has no unet or transformer with a scheduler; nothing to skip")
     rule = own or build_policy(config)
-    run: Stepping | Passing = (
-        Passing(config, on_step, on_latents)
-        if isinstance(rule, Never)
-        else Stepping(rule, what_instead, config, on_step, on_latents)
-    )
-    with ExitStack() as stack:
-
-        def follow(scheduler: Any) -> None:
-            if isinstance(run, Stepping):
-                check_scheduler(scheduler)
-                check_step(scheduler)
-            stack.enter_context(alone([scheduler], run))
-            watch.patch(stack, scheduler)
-
-        watch = Watch(pipe, run, follow)
-        stack.enter_context(alone(denoisers, run))
-        watch.enter(stack, denoisers, pipe)
-        for denoiser in denoisers:
-            if isinstance(getattr(type(denoiser), "dtype", None), property):
-                stack.enter_context(replaced(denoiser, "dtype", _remembered_dtype()))
-        try:
-            yield run.trace
-        finally:
-            run.forget()
+    if isinstance(rule, Never):
+        return Passing(config, on_step, on_latents)
+    return Stepping(rule, what_instead, config, on_step, on_latents)
 
 
 def _checked(predictor: Predictor, config: SkipConfig) -> Predictor:
@@ -113,41 +93,3 @@ def _checked(predictor: Predictor, config: SkipConfig) -> Predictor:
     if config.damping is not None:
         raise ConfigError("`damping` is a setting of the predictors with names; give your own its settings itself")
     return predictor
-
-
-@contextmanager
-def alone(items: Sequence[Any], run: Any) -> Iterator[None]:
-    """For the length of the block the denoisers and schedulers `items` are those of `run`, whoever else holds them.
-
-    Raises ConfigError where one of them is another run's already: two can't both decide which steps are computed.
-    """
-    with _LOCK:
-        if any(item in _RUNS for item in items):
-            raise ConfigError("skip_steps is on already for this pipeline; leave the outer block first")
-        for item in items:
-            _RUNS[item] = weakref.ref(run)  # which knows the scheduler
-    try:
-        yield
-    finally:
-        for item in items:
-            _RUNS.pop(item, None)
-
-
-def run_of(item: Any) -> Any:
-    """The run whose block this denoiser or scheduler is in, or None."""
-    found = _RUNS.get(item)
-    return None if found is None else found()
-
-
-def _remembered_dtype() -> Callable[..., torch.dtype]:
-    """The network's dtype, asked for again when its first parameter changes it: diffusers walks all modules for it at
-    each call, 3 % of a call of the small models."""
-    known: dict[torch.dtype, torch.dtype] = {}
-
-    def dtype(inherited: Callable[[], torch.dtype], network: Any) -> torch.dtype:
-        first = next(network.parameters()).dtype
-        if first not in known:
-            known[first] = inherited()
-        return known[first]
-
-    return dtype

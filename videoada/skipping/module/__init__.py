@@ -1,0 +1,1 @@
+"""Skipping for a denoiser module that has no pipeline round it."""
