@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from builders import BUILDS, save
+from builders import BUILDS
 from commandline import command
 from PIL import Image
 
@@ -33,19 +33,6 @@ ALONE = {"modelscope-v2v"}  # generate one video a call
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """The folder of a build, saved once."""
-    made = {}
-
-    def folder_of(name):
-        if name not in made:
-            made[name] = save(name, tmp_path_factory.mktemp("models") / name)
-        return made[name]
-
-    return folder_of
-
-
-@pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
     """Files for IMAGE, VIDEO and TEXT."""
     where, rng = tmp_path_factory.mktemp("inputs"), np.random.default_rng(0)
@@ -56,14 +43,14 @@ def inputs(tmp_path_factory):
 
 
 @pytest.fixture
-def generated(folder, inputs, tmp_path, one_thread):
+def generated(build_folder, inputs, tmp_path, one_thread):
     """Records of `videoada generate` with a build's folder, or the error's line."""
 
     def generate(name, *more, code=0, steps=10, output=tmp_path / "out" / "v.mkv"):
         output.parent.mkdir(exist_ok=True)
         asked = [inputs.get(value, value) if isinstance(value, str) else value for value in more]
         done = command(
-            "generate", "--model", folder(name), "--prompt", PROMPT, "--steps", steps, *asked, "--output", output,
+            "generate", "--model", build_folder(name), "--prompt", PROMPT, "--steps", steps, *asked, "--output", output,
             "--json", "--quiet", code=code,
         )  # fmt: skip
         if code == 0:
@@ -75,14 +62,14 @@ def generated(folder, inputs, tmp_path, one_thread):
 
 
 @pytest.mark.parametrize("name", BUILDS)
-def test_folders_load_as_their_class_says(name, folder):
+def test_folders_load_as_their_class_says(name, build_folder):
     build = BUILDS[name]
     if build.task == "text to image":
         with pytest.raises(ModelError, match=f"{build.pipeline}, which does not generate videos"):
-            check_folder(folder(name))
+            check_folder(build_folder(name))
         return
-    check_folder(folder(name))
-    kind = pipeline_class(folder(name))
+    check_folder(build_folder(name))
+    kind = pipeline_class(build_folder(name))
     assert kind.__name__ == build.pipeline
     assert needs(kind, "image") == (build.task == "image to video" and name != "ltx-condition")
     assert needs(kind, "video") == (build.task == "video to video" and name != "wan-vace")
