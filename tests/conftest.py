@@ -23,6 +23,21 @@ def pipe():
     return videoada.load_pipeline("tiny-t2v", device="cpu")
 
 
+@pytest.fixture(scope="session")
+def build_folder(tmp_path_factory):
+    """The folder of a build of tests/pipelines/builders, saved once."""
+    made = {}
+
+    def folder_of(name):
+        from builders import save
+
+        if name not in made:
+            made[name] = save(name, tmp_path_factory.mktemp("builds") / name)
+        return made[name]
+
+    return folder_of
+
+
 @pytest.fixture
 def one_thread():
     before = torch.get_num_threads()

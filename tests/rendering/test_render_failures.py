@@ -213,10 +213,10 @@ def test_a_damaged_image_fails_alone(tmp_path, capsys):
     assert names(tmp_path / "out") == {"0001.mp4", "0001.json", *OWN}
     assert "failed: 0000" in run(capsys, "status", str(tmp_path / "out"))[1]
     code, _, err = here(capsys, path, tmp_path / "text", "--model", "tiny-t2v")
-    assert (code, "line 2 names an image" in err) == (2, True)
+    assert (code, "line 2: TextToVideoSDPipeline generates from text alone" in err) == (2, True)
     path.write_text(PROMPTS[0])
     code, _, err = here(capsys, path.rename(tmp_path / "p.txt"), tmp_path / "text", "--model", "tiny-i2v")
-    assert (code, "line 1 names no image" in err) == (2, True)
+    assert (code, "line 1: I2VGenXLPipeline generates from an image" in err) == (2, True)
 
 
 def test_a_full_disk_is_one_error(prompt_file, tmp_path, capsys):

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from videoada.benchmarks.methods import Generated, Method, generate_with
+from videoada.benchmarks.methods import Generated, Method, for_model, generate_with, why_not
 from videoada.config.run import GenerationConfig
 from videoada.config.settings import SHIPPED
 from videoada.errors import ConfigError, PromptError
@@ -74,12 +74,14 @@ def benchmark(
 ) -> list[Cell]:
     """Measure every method on every request; what `folder` already holds is not generated again.
 
-    `reference_steps` adds a run of that many DDIM steps, against which all are measured too (None: none). Raises
-    PromptError when the folder belongs to other prompts, ConfigError for a method that the pipeline can't do. A method
-    that fails inside diffusers (some schedulers do with some timesteps) is left out and reported to `on_failure`.
+    `reference_steps` adds a run of that many steps, against which all are measured too (None: none). Raises PromptError
+    when the folder belongs to other prompts, ConfigError for a method that the pipeline can't do. With `on_failure`, a
+    method for another kind of model, or one that fails inside diffusers (some schedulers do with some timesteps), is
+    left out and reported to it; ConfigError where none is left.
     """
     folder = results_folder(folder)
     info, requests = model_info(pipe), with_recommended(pipe, requests)
+    methods = _that_fit(pipe, [for_model(pipe, method) for method in methods], on_failure)
     _check_full_runs(pipe, requests, methods)
     _check_same(folder / f"requests-{model_folder(info.name)}.json", [_about(r) for r in requests])
     cells = {cell.key: cell for cell in read_cells(folder)}
@@ -113,6 +115,21 @@ def benchmark(
     return [c for c in cells.values() if c.model == info.name and c.method in names and c.prompt < len(requests)]
 
 
+def _that_fit(
+    pipe: Any, methods: Sequence[Method], on_failure: Callable[[Method, Exception], None] | None
+) -> list[Method]:
+    """The methods that can run this model; the others are reported. Raises ConfigError where none is left."""
+    fitting = []
+    for method in methods:
+        if (error := why_not(pipe, method)) is None:
+            fitting.append(method)
+        elif on_failure is None or (method is methods[-1] and not fitting):
+            raise error
+        else:
+            on_failure(method, error)
+    return fitting
+
+
 def _check_full_runs(pipe: Any, requests: Sequence[GenerationConfig], methods: Sequence[Method]) -> None:
     """Raises ConfigError where a step policy can choose more or fewer steps at most than the full run has."""
     for policy in {method.step_policy for method in methods} - {None}:
@@ -136,7 +153,7 @@ def digest(method: Method, pipe: Any, batch: Sequence[GenerationConfig] = ()) ->
 
     `batch` are the prompts of its batch, where one decision is for all.
     """
-    info = model_info(pipe)
+    info, method = model_info(pipe), for_model(pipe, method)
     about: dict[str, Any] = {
         "method": method.model_dump(mode="json", exclude_none=True),
         "weights": info.weights_sha256 or f"{info.source} {info.revision}",
@@ -184,8 +201,8 @@ class _Batch:
         self.pipe, self.batch, self.first, self.folder, self.size = pipe, batch, first, folder, size
         self.known: dict[str, list[Generated]] = {}
 
-    def full(self, scheduler: str) -> list[Generated]:
-        return self._run(f"full-{scheduler}", Method(family="full", knob="", scheduler=scheduler))
+    def full(self, scheduler: str | None) -> list[Generated]:
+        return self._run(f"full-{scheduler or 'own'}", Method(family="full", knob="", scheduler=scheduler))
 
     def reference(self, num_steps: int) -> list[Generated]:
         return self._run(f"reference-{num_steps}", Method(family="reference", knob="", num_inference_steps=num_steps))

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from videoada.errors import ConfigError
 from videoada.models.denoisers import denoiser_of
+from videoada.models.schedulers import names_for
 from videoada.patching import replaced, unpatched
 from videoada.skipping.outputs import first_tensor
 from videoada.skipping.owners import alone
@@ -88,8 +89,8 @@ def solved_adaptively(pipe: Any, rtol: float, num_steps: int = 50) -> Iterator[C
     It starts and ends at the noise levels of a run of `num_steps` steps, and its last step is that run's. Raises
     ConfigError for a scheduler without ᾱ.
     """
-    if getattr(pipe.scheduler, "alphas_cumprod", None) is None:
-        raise ConfigError(f"{type(pipe.scheduler).__name__} has no ᾱ, which DPM-Solver goes by")
+    if getattr(pipe.scheduler, "alphas_cumprod", None) is None or "ddim" not in names_for(pipe.scheduler):
+        raise ConfigError(f"{type(pipe.scheduler).__name__} has no ᾱ of a diffusion, which DPM-Solver goes by")
     calls = Calls()
     kept: dict[str, Any] = {}
     kind: Any = unpatched(type(pipe.scheduler))

@@ -14,11 +14,13 @@ from videoada.benchmarks.deepcache import BlockCache, cached_blocks
 from videoada.benchmarks.dpm_adaptive import solved_adaptively
 from videoada.config.frozen import FrozenConfig
 from videoada.config.run import GenerationConfig, SchedulerName, SkipConfig
+from videoada.errors import ConfigError
 from videoada.generation.generate import generate
 from videoada.media.video import Video
 from videoada.models.call import call_pipeline
 from videoada.models.denoisers import denoiser_of
-from videoada.models.schedulers import make_scheduler
+from videoada.models.recommended import recommended_of
+from videoada.models.schedulers import make_scheduler, names_for
 
 Spacing = Literal["leading", "trailing", "karras"]
 NONE = SkipConfig(policy="none")
@@ -28,14 +30,14 @@ class Method(FrozenConfig):
     """What differs from the full run. `family` is the curve of which it is a point, `knob` the value that makes
     the point.
 
-    `full_scheduler` is that of the full run that it is measured against. `num_inference_steps` None means as many as
-    that run.
+    `full_scheduler` is that of the full run that it is measured against; None of either is the model's own.
+    `num_inference_steps` None means as many as that run.
     """
 
     family: str
     knob: str
-    scheduler: SchedulerName = "ddim"
-    full_scheduler: SchedulerName = "ddim"
+    scheduler: SchedulerName | None = None
+    full_scheduler: SchedulerName | None = None
     num_inference_steps: int | None = None
     timestep_spacing: Spacing | None = None
     step_policy: str | None = None  # a file, or "shipped": how many steps each prompt gets
@@ -62,6 +64,31 @@ class Generated:
     computed: list[bool]
 
 
+def for_model(pipe: Any, method: Method) -> Method:
+    """The method with the scheduler recommended for the model where it names none; None is then as it was shipped."""
+    own = recommended_of(pipe)["scheduler"]
+    named = {"scheduler": method.scheduler or own, "full_scheduler": method.full_scheduler or own}
+    return method.model_copy(update=named)
+
+
+def why_not(pipe: Any, method: Method) -> ConfigError | None:
+    """Why this method can't run the model, with another network or noise than the method is for; None if it can."""
+    try:
+        for name in {method.scheduler, method.full_scheduler} - {None}:
+            make_scheduler(str(name), pipe.scheduler)
+        if method.timestep_spacing and not {"ddim", "euler"} <= names_for(pipe.scheduler).keys():
+            raise ConfigError(f"{type(pipe.scheduler).__name__} has a process of its own, without such timesteps")
+        if method.cache_interval:
+            with cached_blocks(denoiser_of(pipe), method.cache_interval):
+                pass
+        if method.solver_tolerance:
+            with solved_adaptively(pipe, method.solver_tolerance, num_steps=1):
+                pass
+    except ConfigError as error:
+        return error
+    return None
+
+
 def generate_with(
     pipe: Any, method: Method, requests: Sequence[GenerationConfig], batch_size: int = 1
 ) -> list[Generated]:
@@ -77,7 +104,7 @@ def generate_with(
     cache: BlockCache | None = None
     with contextlib.ExitStack() as stack:
         if method.timestep_spacing:
-            stack.enter_context(spaced(pipe, method.scheduler, method.timestep_spacing))
+            stack.enter_context(spaced(pipe, str(for_model(pipe, method).scheduler), method.timestep_spacing))
         if method.cache_interval:
             cache = stack.enter_context(cached_blocks(denoiser_of(pipe), method.cache_interval))
         if method.solver_tolerance:

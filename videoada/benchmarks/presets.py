@@ -27,11 +27,11 @@ SPACINGS: dict[str, dict[int, tuple[Spacing, ...]]] = {
 }  # fmt: skip
 
 
-def full(scheduler: str = "ddim") -> Method:
+def full(scheduler: str | None = None) -> Method:
     return Method(family="full run", knob="", scheduler=scheduler, full_scheduler=scheduler)
 
 
-def skipping(family: str, knobs: Iterable[Any], scheduler: str = "ddim", **fields: Any) -> list[Method]:
+def skipping(family: str, knobs: Iterable[Any], scheduler: str | None = None, **fields: Any) -> list[Method]:
     """A curve: one method for each value of the policy's knob, which is `fields["knob"]`."""
     name = fields.pop("knob")
     return [
@@ -43,20 +43,20 @@ def skipping(family: str, knobs: Iterable[Any], scheduler: str = "ddim", **field
     ]  # fmt: skip
 
 
-def default(scheduler: str = "ddim", tolerances: Iterable[float] = TOLERANCES, **fields: Any) -> list[Method]:
+def default(scheduler: str | None = None, tolerances: Iterable[float] = TOLERANCES, **fields: Any) -> list[Method]:
     """The shipped default, at several tolerances."""
     family = fields.pop("family", "videoada")
     return skipping(family, tolerances, scheduler, knob="tolerance", policy="error-controlled", **fields)
 
 
-def release(scheduler: str = "ddim", thresholds: Iterable[float] = RELEASE, **fields: Any) -> list[Method]:
+def release(scheduler: str | None = None, thresholds: Iterable[float] = RELEASE, **fields: Any) -> list[Method]:
     """The released code's rule, one decision for each prompt."""
     family = fields.pop("family", "AdaptiveDiffusion release")
     return skipping(family, thresholds, scheduler, knob="threshold", policy="third-order-release", **fields)
 
 
 def few_steps(scheduler: str, steps: Iterable[int] = FEW_STEPS) -> list[Method]:
-    """A solver with fewer steps, in its best spacings, measured against the 50-step DDIM run."""
+    """A solver with fewer steps, in its best spacings, measured against the full run of the model's own scheduler."""
     return [
         Method(
             family=f"{scheduler}, fewer steps",

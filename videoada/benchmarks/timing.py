@@ -200,8 +200,9 @@ def _timed(
 
 
 def twin(pipe: Any) -> Any:
-    """The same weights behind a second pipeline and second denoiser objects, which skip_steps can wrap apart."""
+    """The same weights behind a second pipeline, scheduler and denoiser objects, which skip_steps can wrap apart."""
     twin = copy.copy(pipe)
+    twin.scheduler = copy.deepcopy(pipe.scheduler)  # a run with the pipeline's own makes no other
     for name in names_of_denoisers(pipe):  # a unet, its lists of blocks, the blocks: early exit wraps those as well
         setattr(twin, name, _shell(getattr(pipe, name), depth=2))
     return twin

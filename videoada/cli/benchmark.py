@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from videoada.cli.app import app
+from videoada.cli.app import app, as_flags
 from videoada.cli.options import JsonOutput, option, takes_settings
 from videoada.errors import ConfigError
 
@@ -58,7 +58,7 @@ def benchmark(
         str | None, option("UNet rows, % of the full run, at which curves are read.", "50,40,32")
     ] = None,
     reference_steps: Annotated[
-        int | None, option("Also measure against a DDIM run of so many steps; 0: do not.", "0", min=0)
+        int | None, option("Also measure against a run of so many steps; 0: do not.", "0", min=0)
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first prompts of the file.")] = None,
     output: Annotated[
@@ -144,7 +144,8 @@ def _compare(
         on_failure=lambda method, error: failed.update({method.name: error}),
     )  # fmt: skip
     for name, error in failed.items():
-        console.print(f"left out: {name}, which fails inside diffusers: {type(error).__name__}: {error}")
+        inside = "" if isinstance(error, ConfigError) else f"fails inside diffusers: {type(error).__name__}: "
+        console.print(f"left out: {name}: {inside}{as_flags(str(error))}", markup=False)
     points = summarize(cells)
     info = model_info(pipe)
     text = write_results(folder, info.name, info.embedded, points, budgets, len(requests))

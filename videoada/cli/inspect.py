@@ -39,11 +39,12 @@ def inspect(
     if skip.batch_decision == "prompt":
         shown_fields.pop("batch_decision")
     policy = ", ".join(f"{name} {value}" for name, value in shown_fields.items())
+    guidance = f"guidance {request.guidance_scale:g}, " if request.guidance_scale is not None else ""
     for name, value in (
         ("model", f"{record.model.name}{embedded}"),
         ("size", f"{record.num_frames} frames of {record.width}×{record.height} at {request.fps} a second"),
-        ("run", f"{request.scheduler}, guidance {request.guidance_scale:g}, seed {request.seed}, "
-                f"{record.device} {record.dtype}"),
+        ("run", f"{request.scheduler or 'its own scheduler'}, {guidance}seed {request.seed}, {record.device} "
+                f"{record.dtype}"),
         ("policy", f"{skip.policy}{f' ({policy})' if policy else ''}, {predictor}"),
         ("created", record.created),
     ):  # fmt: skip

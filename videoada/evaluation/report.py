@@ -201,7 +201,8 @@ def _environment(records: Sequence[RunRecord], result: EvaluationResult | None) 
         first = records[0]
         models = {f"{r.model.name} ({r.model.licence or 'licence not known'})" for r in records}
         request = first.request
-        run = f"{request.scheduler}, {first.num_inference_steps} steps, guidance {request.guidance_scale:g}"
+        guidance = f", guidance {request.guidance_scale:g}" if request.guidance_scale is not None else ""
+        run = f"{request.scheduler or 'its own scheduler'}, {first.num_inference_steps} steps{guidance}"
         found += [
             ("models", ", ".join(sorted(models))),
             ("weights", ", ".join(sorted({str(r.model.weights_sha256)[:16] for r in records}))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,9 +48,10 @@ def compare(
     """
     skip = skip_of(pipe, with_max_steps(pipe, with_recommended(pipe, requests)), skip, fields)
     for request in requests[:1]:
+        warm_up = math.ceil(2 / (request.strength or 1))  # of them the share `strength` runs
         generate(
             pipe,
-            [request.model_copy(update={"num_inference_steps": 2, "step_policy": None})],
+            [request.model_copy(update={"num_inference_steps": warm_up, "step_policy": None})],
             skip=SkipConfig(policy="none"),
         )
     comparisons = []
@@ -63,10 +65,10 @@ def compare(
             for each, how, path in ((batch, skip, paths[0]), (in_full, SkipConfig(policy="none"), paths[1]))
         )
         other_steps = any(request.step_policy for request in batch)  # then latents of equal steps are not alike
-        errors = [None] * len(batch) if other_steps else latent_errors(*paths)
+        errors = [] if other_steps else latent_errors(*paths)
         for i, ((video, record), (full_video, full_record)) in enumerate(zip(skipped, full, strict=True)):
             fidelity = paired_fidelity(video.frames, full_video.frames).as_dict()
-            if errors[i] is not None:
+            if len(errors) == len(batch):  # none of steps that were not seen
                 fidelity["latent_error"] = errors[i]
             fidelity["speedup"] = round(full_record.seconds["total"] / record.seconds["total"], 4)
             warnings = record.warnings + lost_coherence(record, full_record)

@@ -17,7 +17,7 @@ from videoada.learned.early_exit import exits_of, find_heads
 from videoada.learned.step_policy import with_chosen_steps, with_max_steps
 from videoada.media.video import Video
 from videoada.models.arguments import check_request as check_supported
-from videoada.models.arguments import ignored
+from videoada.models.arguments import ignored, one_a_call
 from videoada.models.call import call_pipeline
 from videoada.models.denoisers import device_of
 from videoada.models.pipelines import model_info
@@ -47,8 +47,8 @@ def generate(
     `generate(pipe, prompt="…", seed=7, tolerance=0.1)`, `generate(pipe, requests, quality="high")`.
 
     Up to `batch_size` neighbours that differ only in prompts, image and seed run as one batch, still with one decision
-    for each. `on_step(step, num_steps, computed)` is called after each step, `on_latents(step, latents)` with what it
-    left, `on_video` after each video. Each video uses one CPU
+    for each; a pipeline that takes one a call generates one by one. `on_step(step, num_steps, computed)` is called
+    after each step, `on_latents(step, latents)` with what it left, `on_video` after each video. Each video uses one CPU
     generator with its own seed for everything random in it, so the batch size changes nothing but rounding. A record's
     seconds are its share of the batch's. With `measure` False a record lacks what is measured on the frames, until
     `with_measures` adds it. Raises ConfigError for a request that can't be met.
@@ -69,16 +69,19 @@ def generate(
     order = list(range(len(chosen)))
     if any(request.step_policy for request in chosen):  # those with equally many steps together
         order.sort(key=lambda i: chosen[i].num_steps)
+    at_once = 1 if one_a_call(pipe) else batch_size
     results: dict[int, tuple[Video, RunRecord]] = {}
     for _, alike in itertools.groupby(order, key=lambda i: _settings(chosen[i])):
         waiting = list(alike)
-        for first in range(0, len(waiting), batch_size):
-            indices = waiting[first : first + batch_size]
+        for first in range(0, len(waiting), at_once):
+            indices = waiting[first : first + at_once]
             batch = _generate_batch(pipe, [chosen[i] for i in indices], skip, on_step, on_latents)
             for i, (video, record) in zip(indices, batch, strict=True):
                 most = requests[i].num_steps if requests[i].step_policy else record.num_inference_steps
                 taken = [name for name in own[i] if getattr(requests[i], name) is not None]
                 unused = record.not_used + ignored(pipe, requests[i], own[i])
+                if at_once < min(batch_size, len(requests)):
+                    unused.append(f"`batch_size`: {type(pipe).__name__} generates one video a call")
                 update: dict[str, Any] = {"savings": savings(record, most), "model_defaults": taken, "not_used": unused}
                 if requests[i].step_policy:
                     update["most_steps"] = most
@@ -115,8 +118,8 @@ def skip_of(
 
 def check_request(pipe: Any, request: GenerationConfig, skip: SkipConfig) -> None:
     """Raises ConfigError if this pipeline can't run the request, ModelError if it generates no videos."""
-    check_supported(pipe, request)
     [request] = with_recommended(pipe, [request])
+    check_supported(pipe, request)
     if skip.early_exit:
         find_heads(pipe, skip.exit_heads)
     if skip.mask and len(skip.mask) != request.num_inference_steps and request.video is None:

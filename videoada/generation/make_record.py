@@ -79,7 +79,7 @@ def make_record(
         unet_rows_full=trace.rows_per_prediction * steps if seen else trace.unet_rows,
         seconds={name: round(value, 4) for name, value in seconds.items()},
         peak_memory_bytes=_peak_memory(pipe),
-        warnings=_warnings(pipe, request, skip, trace, index, left),
+        warnings=_frames_missing(pipe, request, video) + _warnings(pipe, request, skip, trace, index, left),
         not_used=_not_used(request, skip, trace, left),
         device=str(device_of(pipe)),
         dtype=str(dtype_of(pipe)).removeprefix("torch."),
@@ -113,6 +113,14 @@ def _warnings(
     return warnings + trace.warnings_of(index)
 
 
+def _frames_missing(pipe: Any, request: GenerationConfig, video: Video) -> list[str]:
+    """A warning where the pipeline generated another number of frames, as those that its VAE can decode."""
+    asked, made = request.num_frames, len(video.frames)
+    if asked in (None, made):
+        return []
+    return [f"{asked} frames were asked for, and {type(pipe).__name__} generates {made} for that number"]
+
+
 def _not_used(request: GenerationConfig, skip: SkipConfig, trace: StepTrace, left: dict[str, Any] | None) -> list[str]:
     """What was asked for and could have no effect on this run."""
     unused = []
@@ -144,7 +152,7 @@ def differs(record: RunRecord, pipe: Any, image: str | None, skip: SkipConfig) -
 def savings(record: RunRecord, max_steps: int) -> dict[str, float]:
     """Shares of the full run's multiply-adds, adding up to 1: saved by fewer steps, by skipping and by early exit, and
     computed. Each is a share of what those before it left over."""
-    rows_full = record.unet_rows_full * max_steps / max(record.num_inference_steps, 1)
+    rows_full = max(record.unet_rows_full * max_steps / max(record.num_inference_steps, 1), 1)
     rows, macs = record.unet_rows / rows_full, record.early_exit["macs"] if record.early_exit else 1.0
     parts = {
         "step_count": 1 - record.unet_rows_full / rows_full, "skipping": (record.unet_rows_full - record.unet_rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,26 +13,49 @@ from videoada.models.denoisers import denoisers_of
 from videoada.models.images import cover, read_image
 from videoada.models.source_videos import read_source_video
 
+FRAMES_APART = 50  # steps for which Text2Video-Zero's call says between which two of them frames move apart
 REAL_SAMPLE_SIZE = 32  # I2VGen-XL's configuration says 32 latents (256 pixels), its pipeline generates 704×1280
 # A request's field, and what pipelines call it; the first name that a signature has is taken.
 NAMES = {
     "prompt": ("prompt",), "negative_prompt": ("negative_prompt",), "image": ("image",), "video": ("video",),
     "strength": ("strength",), "num_inference_steps": ("num_inference_steps",),
-    "guidance_scale": ("guidance_scale", "max_guidance_scale"), "num_frames": ("num_frames", "video_length"),
+    "guidance_scale": ("guidance_scale", "max_guidance_scale"), "num_frames": ("num_frames", "video_length", "frames"),
     "fps": ("frame_rate", "fps"), "height": ("height",), "width": ("width",), "target_fps": ("target_fps",),
 }  # fmt: skip
+# Parts of names of classes whose call takes one prompt, image or video, or mixes up several.
+ONE_A_CALL = (
+    "VideoToVideoSD", "TextToVideoZero", "WanVACE", "WanImageToVideo", "WanAnimate", "SkyReelsV2ImageToVideo",
+    "SkyReelsV2DiffusionForcingImageToVideo", "SanaImageToVideo", "HunyuanVideoImageToVideo", "HunyuanVideo15",
+    "ChronoEdit",
+)  # fmt: skip
+# What no request can give: pipelines that generate from it are called by hand, inside `skip_steps`.
+NOT_REQUESTED = {"ConsisID": "embeddings of a face", "WanAnimate": "videos of a pose and a face"}
 
 
 def names_of(pipe: Any) -> dict[str, str]:
-    """The fields of a request that the pipeline takes, and what its call names them."""
-    parameters = inspect.signature(type(pipe).__call__).parameters
+    """The fields of a request that a pipeline, or pipelines of a class, take, and what their call names them."""
+    return dict(_names_of(_class_of(pipe)))
+
+
+def _class_of(pipe: Any) -> Any:
+    return pipe if isinstance(pipe, type) else type(pipe)
+
+
+@functools.lru_cache(maxsize=64)
+def _parameters(kind: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(kind.__call__).parameters
+
+
+@functools.lru_cache(maxsize=64)
+def _names_of(kind: type) -> tuple[tuple[str, str], ...]:
+    parameters = _parameters(kind)
     found = {field: next((n for n in names if n in parameters), None) for field, names in NAMES.items()}
-    return {field: name for field, name in found.items() if name is not None}
+    return tuple((field, name) for field, name in found.items() if name is not None)
 
 
 def default_of(pipe: Any, name: str) -> Any:
     """The default of a parameter of the pipeline's call; None where it has none, or there is no such parameter."""
-    parameter = inspect.signature(type(pipe).__call__).parameters.get(name)
+    parameter = _parameters(_class_of(pipe)).get(name)
     return None if parameter is None or parameter.default is parameter.empty else parameter.default
 
 
@@ -40,20 +64,34 @@ def takes_image(pipe: Any) -> bool:
     return "image" in names_of(pipe)
 
 
+def generates_videos(pipe: Any) -> bool:
+    """Whether a pipeline, or those of a class, generate videos: their call takes a number of frames, or a video."""
+    return bool({"num_frames", "video"} & names_of(pipe).keys())
+
+
 def needs(pipe: Any, field: str) -> bool:
-    """Whether the pipeline generates from that field (`image` or `video`), and not without it."""
-    name, parameters = type(pipe).__name__, inspect.signature(type(pipe).__call__).parameters
-    if field not in names_of(pipe):
+    """Whether a pipeline, or those of a class, generate from that field (`image` or `video`), and not without it."""
+    kind, names = _class_of(pipe), names_of(pipe)
+    if field not in names:
         return False
     marks = {"image": ("I2V", "ImageToVideo", "Image2Video", "StableVideoDiffusion"), "video": ("VideoToVideo", "V2V")}
-    return parameters[field].default is inspect.Parameter.empty or any(mark in name for mark in marks[field])
+    required = _parameters(kind)[names[field]].default is inspect.Parameter.empty
+    return required or any(mark in kind.__name__ for mark in marks[field])
+
+
+def one_a_call(pipe: Any) -> bool:
+    """Whether the pipeline generates one video a call."""
+    return any(part in type(pipe).__name__ for part in ONE_A_CALL)
 
 
 def check_request(pipe: Any, request: GenerationConfig) -> None:
-    """Raises ConfigError if this pipeline can't run the request, ModelError if it generates no videos."""
-    names, kind = names_of(pipe), type(pipe).__name__
-    if not {"num_frames", "video"} & names.keys():
+    """Raises ConfigError if a pipeline, or those of a class, can't run the request, ModelError if they generate no
+    videos."""
+    names, kind = names_of(pipe), _class_of(pipe).__name__
+    if not generates_videos(pipe):
         raise ModelError(f"{kind} does not generate videos from prompts; use a text-to-video model")
+    if what := next((what for part, what in NOT_REQUESTED.items() if part in kind), None):
+        raise ConfigError(f"{kind} generates from {what}, which a request has not: call the pipeline in `skip_steps`")
     if "prompt" in names and not request.prompt.strip():
         raise ConfigError(f"the prompt is empty, and {kind} generates from one: give it a `prompt`")
     if request.image is not None and "image" not in names:
@@ -63,7 +101,9 @@ def check_request(pipe: Any, request: GenerationConfig) -> None:
             else f"{kind} takes no image: leave `image` out"
         )
     if request.image is None and needs(pipe, "image"):
-        raise ConfigError(f"{kind} generates from an image and a prompt; give it an `image`")
+        raise ConfigError(
+            f"{kind} generates from an image{' and a prompt' if 'prompt' in names else ''}; give it an `image`"
+        )
     if request.video is not None and "video" not in names:
         raise ConfigError(f"{kind} takes no video: leave `video` out, or use a video-to-video pipeline")
     if request.video is None and needs(pipe, "video"):
@@ -71,12 +111,38 @@ def check_request(pipe: Any, request: GenerationConfig) -> None:
     for field, text in (("strength", "is of video-to-video pipelines"), ("target_fps", "is a condition of I2VGen-XL")):
         if getattr(request, field) is not None and field not in names:
             raise ConfigError(f"{kind} has no `{field}`; it {text}")
-    factor = spatial_factor(pipe)
+    _check_frames(pipe, request)
+    factor = spatial_factor(pipe) * _patch_size(pipe)
     for side, value in (("height", request.height), ("width", request.width)):
         if value is not None and side not in names and request.video is None:
             raise ConfigError(f"{kind} has no `{side}`: leave it out")
         if value is not None and value % factor:
-            raise ConfigError(f"{side} {value} is not a multiple of {factor}, which the model's VAE needs")
+            raise ConfigError(f"{side} {value} is not a multiple of {factor}, which the model needs")
+
+
+def _check_frames(pipe: Any, request: GenerationConfig) -> None:
+    """Raises ConfigError for more frames than an AnimateDiff's motion modules have positions, or no step of a video."""
+    most = _of_network(pipe, "motion_max_seq_length")
+    if most and (request.num_frames or 0) > most and not getattr(pipe, "free_noise_enabled", False):
+        raise ConfigError(f"this model generates up to {most} frames: give `num_frames={most}` or less")
+    if request.video is not None and needs(pipe, "video") and request.num_inference_steps is not None:
+        share = request.strength or default_of(pipe, "strength")
+        if share and int(request.num_inference_steps * share) < 1:
+            raise ConfigError(
+                f"a `strength` of {share:g} leaves none of {request.num_inference_steps} steps to run: give more of "
+                "either"
+            )
+
+
+def _of_network(pipe: Any, name: str) -> Any:
+    """A value of the first denoiser's configuration; None where it has none, or the pipeline is not there yet."""
+    return getattr(getattr(next(iter(denoisers_of(pipe)), None), "config", None), name, None)
+
+
+def _patch_size(pipe: Any) -> int:
+    """Latents of a frame's side for each of a DiT's tokens; 1 of a UNet."""
+    size = _of_network(pipe, "patch_size") or 1
+    return int(size[-1] if isinstance(size, (list, tuple)) else size)
 
 
 def spatial_factor(pipe: Any) -> int:
@@ -88,7 +154,7 @@ def spatial_factor(pipe: Any) -> int:
 def video_size(pipe: Any, request: GenerationConfig) -> tuple[int | None, int | None]:
     """(height, width) that the request asks for; where it does not, the model's own, or None for the pipeline's."""
     own: tuple[int | None, int | None] = None, None
-    sample_size = getattr(getattr(next(iter(denoisers_of(pipe)), None), "config", None), "sample_size", None)
+    sample_size = _of_network(pipe, "sample_size")
     if is_i2vgen(pipe) and isinstance(sample_size, int) and sample_size != REAL_SAMPLE_SIZE:
         own = (sample_size * pipe.vae_scale_factor,) * 2
     elif takes_image(pipe):
@@ -119,9 +185,12 @@ def call_arguments(pipe: Any, batch: Sequence[GenerationConfig]) -> dict[str, An
         values["prompt"] = request.prompt if alone else [r.prompt for r in batch]
         negatives = [r.negative_prompt or "" for r in batch]
         values["negative_prompt"] = request.negative_prompt if alone else negatives if any(negatives) else None
-    length = getattr(getattr(next(iter(denoisers_of(pipe)), None), "config", None), "max_text_seq_length", None)
-    if length is not None and "max_sequence_length" in inspect.signature(type(pipe).__call__).parameters:
+    length = _of_network(pipe, "max_text_seq_length")
+    if length is not None and "max_sequence_length" in _parameters(_class_of(pipe)):
         more["max_sequence_length"] = length  # CogVideoX: its call takes the released models' length by itself
+    if (late := default_of(pipe, "t1")) is not None and request.num_steps < FRAMES_APART:  # Text2Video-Zero
+        more |= {"t0": default_of(pipe, "t0") * request.num_steps // FRAMES_APART,
+                 "t1": late * request.num_steps // FRAMES_APART}  # fmt: skip
     if request.image is not None:
         images = [as_image(r.image) for r in batch]
         if height and width:
@@ -143,8 +212,20 @@ def ignored(pipe: Any, request: GenerationConfig, left_to_model: Sequence[str]) 
         "guidance_scale": None if "guidance_scale" in left_to_model else request.guidance_scale,
         "num_frames": None if "num_frames" in left_to_model or request.video is not None else request.num_frames,
     }  # fmt: skip
-    unused = [field for field, value in asked.items() if value is not None and field not in names]
-    return [f"`{field}`: {type(pipe).__name__} takes none" for field in unused]
+    kind = type(pipe).__name__
+    unused = [
+        f"`{field}`: {kind} takes none" for field, value in asked.items() if value is not None and field not in names
+    ]
+    if request.negative_prompt and "true_cfg_scale" in _parameters(_class_of(pipe)):
+        unused.append(f"`negative_prompt`: {kind} has its guidance inside the network, which knows none")
+    if request.decode_chunk_size and not decodes_in_chunks(pipe):
+        unused.append(f"`decode_chunk_size`: {kind} decodes all frames inside its call; `vae_tiling` needs less memory")
+    return unused
+
+
+def decodes_in_chunks(pipe: Any) -> bool:
+    """Whether the pipeline decodes some frames at a time, or can be made to."""
+    return "decode_chunk_size" in _parameters(_class_of(pipe)) or hasattr(pipe, "decode_latents")
 
 
 def as_image(image: Any) -> Any:

@@ -7,6 +7,7 @@ import inspect
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,10 +70,11 @@ def call_pipeline(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Vi
             else:
                 stack.enter_context(decoding_in_chunks(pipe, request.decode_chunk_size))
         output = pipe(**options)
-    if not all(np.isfinite(frames).all() for frames in output.frames):
+    videos = output.frames if hasattr(output, "frames") else [output.images]  # Text2Video-Zero names them so
+    if not all(np.isfinite(frames).all() for frames in videos):
         raise ConfigError("the frames are not numbers (NaN): lower `guidance_scale`, or take another `dtype`")
     assert request.fps is not None
-    return [Video.from_float(frames, request.fps) for frames in output.frames], time.perf_counter() - began
+    return [Video.from_float(frames, request.fps) for frames in videos], time.perf_counter() - began
 
 
 @contextlib.contextmanager
@@ -90,12 +92,14 @@ def decoding_in_chunks(pipe: Any, size: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _refused(pipe: Any) -> Iterator[None]:
-    """What the pipeline's own check of its arguments refuses, as one line."""
+    """What the pipeline refuses, in a check of its arguments or later with a `raise` of its own, as one line."""
     try:
         yield
-    except (ValueError, TypeError) as error:
-        where = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
-        if "check_inputs" not in where or isinstance(error, VideoAdaError):
+    except (ValueError, TypeError, NotImplementedError) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        here = Path(frames[-1].filename).parts
+        said = "diffusers" in here and "schedulers" not in here and str(frames[-1].line).startswith("raise ")
+        if isinstance(error, VideoAdaError) or not (said or any(frame.name == "check_inputs" for frame in frames)):
             raise
         raise ConfigError(f"{type(pipe).__name__} refuses the request: {' '.join(str(error).split())[:300]}") from None
 

@@ -12,7 +12,7 @@ from videoada.config.frozen import one_of
 from videoada.config.run import DEFAULT_MODEL, LoadConfig
 from videoada.errors import ConfigError, ModelError, ResourceError, VideoAdaError
 from videoada.models.placement import check_placement, place, quantization, ran_out_of_memory
-from videoada.models.sources import describe, find_folder, quiet
+from videoada.models.sources import absent_parts, describe, find_folder, quiet
 from videoada.records.record import ModelInfo
 
 _INFO: WeakKeyDictionary[Any, ModelInfo] = WeakKeyDictionary()
@@ -40,7 +40,7 @@ def load_pipeline(model: str = DEFAULT_MODEL, options: LoadConfig | None = None,
         with quiet():
             pipe = diffusers.DiffusionPipeline.from_pretrained(
                 folder, dtype=torch_dtype, use_safetensors=True, variant=options.variant,
-                quantization_config=quantization(options, folder),
+                quantization_config=quantization(options, folder), **dict.fromkeys(absent_parts(folder)),
             )  # fmt: skip
         pipe.set_progress_bar_config(disable=True)
         place(pipe, options, torch_device)

@@ -43,7 +43,7 @@ def make_scheduler(name: str, like: Any) -> Any:
     import diffusers
 
     own, config = type(like).__name__, dict(like.config)
-    table = _names_for(own, config)
+    table = names_for(like)
     if one_of("scheduler", name, SCHEDULERS) not in table:
         fitting = f"choose {', '.join(table)}, or leave" if table else "leave"
         raise ConfigError(f"`scheduler={name}` does not go with this model's {own}: {fitting} it out")
@@ -54,8 +54,9 @@ def make_scheduler(name: str, like: Any) -> Any:
         return getattr(diffusers, class_name).from_config(config, **changes)
 
 
-def _names_for(own: str, config: Mapping[str, Any]) -> dict[str, Made]:
-    """The names that go with a scheduler of this class and configuration."""
+def names_for(like: Any) -> dict[str, Made]:
+    """The names that go with the noise process of a scheduler, each with what it makes."""
+    own, config = type(like).__name__, dict(like.config)
     predicts_flow = config.get("prediction_type") == "flow_prediction"
     if own.startswith("FlowMatch") or predicts_flow or config.get("use_flow_sigmas"):
         return FLOW

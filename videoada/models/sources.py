@@ -11,10 +11,12 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import yaml
 
 from videoada.errors import ModelError
+from videoada.models.arguments import generates_videos
 from videoada.models.catalogue import KNOWN, did_you_mean, known_model
 from videoada.models.denoisers import DENOISERS
 from videoada.records.record import ModelInfo
@@ -114,22 +116,46 @@ def _snapshot(source: str, revision: str | None, variant: str | None) -> Path:
 
 def check_folder(folder: Path, variant: str | None = None) -> None:
     """Raises ModelError for a folder that is no diffusers pipeline for videos, or lacks safetensors weights."""
+    index = _index(folder)
+    pipeline_class(folder)
+    for part, what in index.items():
+        if not part.startswith("_") and isinstance(what, list) and all(what):
+            _check_part(folder, part, variant)
+
+
+def pipeline_class(folder: Path) -> type:
+    """The class of the pipeline in a diffusers folder, without its weights.
+
+    Raises ModelError for a folder without a pipeline, or with one that diffusers does not know or that generates no
+    videos.
+    """
     import diffusers
 
+    name = _index(folder).get("_class_name")
+    with quiet():  # importing some pipelines warns
+        kind = getattr(diffusers, name, None) if isinstance(name, str) else None
+    if not isinstance(kind, type):
+        raise ModelError(f"{folder} holds a {name}, which diffusers {diffusers.__version__} does not know")
+    if not issubclass(kind, diffusers.DiffusionPipeline) or not generates_videos(kind):
+        raise ModelError(f"{folder} holds a {name}, which does not generate videos; use a video pipeline of diffusers")
+    return kind
+
+
+def absent_parts(folder: Path) -> list[str]:
+    """The parts that a folder says it has not; diffusers' loader wants some of them given as None."""
+    parameters = inspect.signature(cast(Any, pipeline_class(folder)).__init__).parameters
+    return [part for part, what in _index(folder).items() if what == [None, None] and part in parameters]
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    """What the folder's model_index.json says. Raises ModelError where it can't be read, or holds no object."""
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{folder} is not a diffusers folder: it has no model_index.json") from None
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"can't read {folder / 'model_index.json'}: {_first_line(error)}") from None
-    name = index.get("_class_name") if isinstance(index, dict) else None
-    with quiet():  # importing some pipelines warns
-        kind = getattr(diffusers, str(name), None)
-    if not isinstance(kind, type) or "num_frames" not in inspect.signature(kind.__call__).parameters:
-        raise ModelError(f"{folder} holds a {name}, which does not generate videos; a TextToVideoSDPipeline does")
-    for part, what in index.items():
-        if not part.startswith("_") and isinstance(what, list) and all(what):
-            _check_part(folder, part, variant)
+    return index if isinstance(index, dict) else {}
 
 
 def _check_part(folder: Path, part: str, variant: str | None) -> None:

@@ -20,30 +20,26 @@ def read_shard(text: str) -> tuple[int, int]:
 
 
 def check_jobs(settings: RunSettings, jobs: Sequence[Job], source: str | Path) -> None:
-    """Before anything is written: the model is there, entries name images if it needs them, trained parts are there.
+    """Before anything is written: the model is there and can do what entries ask for, trained parts are there.
 
     Raises ModelError, PromptError.
     """
-    _check_images(settings, jobs, source)
+    _check_requests(settings, jobs, source)
     _check_parts(settings, jobs)
 
 
-def _check_images(settings: RunSettings, jobs: Sequence[Job], source: str | Path) -> None:
-    """The model must be there, and entries name images if it takes them. Raises ModelError, PromptError."""
-    from videoada.models.sources import find_folder
-    from videoada.rendering.folder import read_json
+def _check_requests(settings: RunSettings, jobs: Sequence[Job], source: str | Path) -> None:
+    """The model must be there, and take the images, videos and conditions that entries name, as the call of its
+    pipeline's class shows. Raises ModelError, PromptError."""
+    from videoada.models.arguments import check_request
+    from videoada.models.sources import find_folder, pipeline_class
 
-    folder = find_folder(settings.model, settings.revision, settings.variant)
-    takes = {"I2VGenXLPipeline": True, "TextToVideoSDPipeline": False}.get(
-        str(read_json(folder / "model_index.json").get("_class_name"))
-    )
+    kind = pipeline_class(find_folder(settings.model, settings.revision, settings.variant))
     for job in jobs:
-        if takes is not None and (job.request.image is not None) is not takes:
-            problem = f"names no image, and {settings.model} generates from one" if takes else (
-                f"names an image, and {settings.model} generates from text; use an image-to-video model")  # fmt: skip
-            raise PromptError(f"{source}, line {job.line} {problem}")
-        if takes is False and job.request.target_fps is not None:
-            raise PromptError(f"{source}, line {job.line}: `target_fps` is a condition of image-to-video models")
+        try:
+            check_request(kind, job.request)
+        except ConfigError as error:
+            raise PromptError(f"{source}, line {job.line}: {error}") from None
 
 
 def _check_parts(settings: RunSettings, jobs: Sequence[Job]) -> None:

@@ -17,7 +17,7 @@ from videoada.config.settings import SHIPPED, RunSettings, merged
 from videoada.errors import ConfigError, ImageError, PromptError
 from videoada.models.images import check_image, fingerprint
 from videoada.models.recommended import filled
-from videoada.models.source_videos import video_fingerprint
+from videoada.models.source_videos import read_source_video, video_fingerprint
 from videoada.rendering.naming import check_id, same_file, slug, vbench_name
 
 VAE_FACTOR = 8
@@ -66,6 +66,7 @@ def plan_jobs(
                 images[image] = str(fingerprint(image))
             video = entry.fields.get("video", settings.video)
             if video is not None and (video := os.path.abspath(video)) not in images:
+                read_source_video(video)  # a bad one is known before anything is written
                 images[video] = str(video_fingerprint(video))
             prompt, negative = entry.fields["prompt"], entry.fields.get("negative_prompt")
             named = [images.get(path) for name, path in (("image", image), ("video", video)) if name in entry.fields]
