@@ -38,7 +38,7 @@ def apply_skipping(
 
     For those who hold a UNet or a DiT and no pipeline; with a pipeline, `enable` knows more and is better. `config` is
     a SkipConfig, or its fields are keywords. Returns the trace of the latest run; `summary(module)` is its text. Put on
-    again, new settings take the place of the old and histories begin again.
+    again, new settings replace the old and histories begin again.
 
     It differs from `skip_steps`, as a module sees no scheduler: the predictor `linear` extrapolates the raw output in
     the timestep, `hold` and `hold-output` return the last one (for v-prediction, `skip_steps` holds x̂₀ and ε̂ instead).
