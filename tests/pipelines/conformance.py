@@ -26,7 +26,7 @@ from videoada.skipping.rules.decision import Decision, SkipState
 NONE = {"policy": "none"}
 MOST = {"tolerance": 1e6}  # skips whatever may be skipped
 # What a trace says of steps that are not taken with the pipeline's own scheduler, which then are not skipped.
-IN_FULL = re.compile("with copies or others|the scheduler was replaced")
+IN_FULL = re.compile("with copies or others|scheduler was replaced")
 SKIPPING = ("every", "mask", "default", "huge", "unguided", "levels", "batch")
 
 

@@ -19,7 +19,7 @@ from videoada.generation.generate import generate
 from videoada.media.video import Video
 from videoada.models.call import call_pipeline
 from videoada.models.denoisers import denoiser_of
-from videoada.models.recommended import recommended_of
+from videoada.models.recommended import recommended_of, with_recommended
 from videoada.models.schedulers import make_scheduler, names_for
 
 Spacing = Literal["leading", "trailing", "karras"]
@@ -99,7 +99,7 @@ def generate_with(
             update={"scheduler": method.scheduler, "step_policy": method.step_policy}
             | ({"num_inference_steps": num_steps} if num_steps else {})
         )
-        for r in requests
+        for r in with_recommended(pipe, requests)
     ]
     cache: BlockCache | None = None
     with contextlib.ExitStack() as stack:
