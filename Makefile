@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-docs test-slow lint docs wheel bench clean
+.PHONY: demo test test-docs test-families test-slow lint docs wheel bench clean
 
 demo: $(READY)
 	$(BIN)/videoada generate --model emoji-t2v --prompt "rocket on a navy background" --seed 3 --compare --output demo.mp4
@@ -17,6 +17,10 @@ test: $(READY)
 # The blocks of all pages of the documentation; `make test` runs those of the first pages alone.
 test-docs: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow tests/test_docs.py
+
+# Every small build of a diffusers pipeline through all checks and commands; `make test` runs some.
+test-families: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow tests/pipelines tests/generation/test_families.py
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -29,7 +29,12 @@ FAMILIES = {
     "svd": ([*SIZE, "--num-frames", 3, "--image", "IMAGE"], (3.0, 7)),
     "modelscope-v2v": (["--video", "VIDEO", "--strength", 0.5], (15.0, 8)),
 }
+QUICK = {"wan-2.1-t2v", "svd", "modelscope-v2v", "flux"}  # the others take minutes together: `make test-families`
 ALONE = {"modelscope-v2v"}  # generate one video a call
+
+
+def some(names):
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +66,7 @@ def generated(build_folder, inputs, tmp_path, one_thread):
     return generate
 
 
-@pytest.mark.parametrize("name", BUILDS)
+@pytest.mark.parametrize("name", some(BUILDS))
 def test_folders_load_as_their_class_says(name, build_folder):
     build = BUILDS[name]
     if build.task == "text to image":
@@ -75,7 +80,7 @@ def test_folders_load_as_their_class_says(name, build_folder):
     assert needs(kind, "video") == (build.task == "video to video" and name != "wan-vace")
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", some(FAMILIES))
 def test_a_family_generates_with_its_own_settings_and_again_from_its_record(name, generated, tmp_path):
     asked, (guidance, fps) = FAMILIES[name]
     records = generated(name, *asked, "--num-videos", 2, "--batch-size", 2, "--compare")
