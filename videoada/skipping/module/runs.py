@@ -45,15 +45,15 @@ class ContextRun:
     """The steps of one cache context within a run."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """As before the first step; diffusers' StateManager calls it before it drops a state."""
         self.timesteps: list[float] = []
         self.call = -1  # within the present step
         self.compute = True  # the present step's decision
         self.skipped_in_a_row = 0
         self.held: dict[int, HeldOutputs] = {}
-
-    def reset(self) -> None:
-        """What diffusers' StateManager calls before it drops a state."""
-        self.__init__()  # type: ignore[misc]
 
     @property
     def step(self) -> int:
