@@ -87,7 +87,8 @@ def write_film(frames: np.ndarray, path: Path) -> None:
     with written_aside(path) as aside, av.open(str(aside), "w") as box:
         stream = box.add_stream("libx264", rate=FPS)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv444p"
-        stream.options = {"crf": "15", "preset": "medium", "threads": "1"}  # with more it is not always the same
+        # with mbtree, x264's AVX-512 code gives other files from the same frames now and then
+        stream.options = {"crf": "15", "preset": "medium", "threads": "1", "x264-params": "mbtree=0"}
         for frame in frames:
             box.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
         box.mux(stream.encode())
