@@ -86,6 +86,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"b{i}: &b{i} [*a,*a,*a,*a,*a,*a,
         ("threshold: -0.1", "threshold"),
         ("policy: every-n\nthreshold: 0.1", "has no --threshold"),
         ("prompt: 5", "prompt"),
+        ('{"schema_version": 2, "request": {}, "model": {}}', "--from-record"),
         ("seed: 99999999999999999999", "seed"),
     ],
 )

@@ -39,7 +39,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"can't read the configuration {path}: {error.strerror}") from None
     except ValueError as error:  # bytes that are no UTF-8, or a name that no file can have
         raise ConfigError(f"can't read the configuration {path}: {' '.join(str(error).split())[:200]}") from None
-    return parse_yaml(text, str(path))
+    values = parse_yaml(text, str(path))
+    if {"schema_version", "request"} <= values.keys():
+        raise ConfigError(f"{path} is the record of a run, no configuration; repeat it with `--from-record`")
+    return values
 
 
 def parse_yaml(text: str, name: str) -> dict[str, Any]:
