@@ -16,6 +16,7 @@ from torch import Tensor
 
 from videoada.skipping.rules.contradiction import FACTOR, contradiction
 from videoada.skipping.rules.decision import Decision, Policy, SkipState
+from videoada.skipping.rules.error_controlled import ErrorControlled
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import Prediction
 
@@ -34,9 +35,10 @@ class Guard:
     """Of one history: what real calls said, looked at before the next decision, as one transfer from the device."""
 
     def __init__(self, policy: Policy) -> None:
-        self.tolerance: float | None = getattr(policy, "tolerance", None)
-        self.warmup_steps = max(getattr(policy, "warmup_steps", 0), 3)
-        self.max_skip_steps: int | None = getattr(policy, "max_skip_steps", None)
+        rule = policy if isinstance(policy, ErrorControlled) else None  # others' estimates have units of their own
+        self.tolerance = rule.tolerance if rule else None
+        self.warmup_steps = max(rule.warmup_steps, 3) if rule else 0
+        self.max_skip_steps = rule.max_skip_steps if rule else None
         self.capped: Counter[int] = Counter()  # gaps in a row that the cap ended, and whose estimate was too small
         self.at_cap: set[int] = set()
         self.fallen: set[int] = set()
