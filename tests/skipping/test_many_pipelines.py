@@ -176,6 +176,34 @@ def test_steps_taken_by_copies_of_the_scheduler_pass_through_and_are_reported():
     assert type(pipe.scheduler) is diffusers.UniPCMultistepScheduler
 
 
+def test_steps_that_are_not_seen_are_reported_for_a_policy_of_ones_own():
+    pipe, values = skyreels()
+    with skip_steps(pipe, Apart()) as trace:
+        call(pipe, **values)
+    assert "not take its steps with its own scheduler" in trace.warnings[0]
+    pipe = Swapping()
+    with skip_steps(pipe, Apart()) as trace:
+        pipe()
+    assert "replaced within a call" in trace.warnings[0]
+
+
+def test_a_call_broken_off_before_its_first_step_warns_of_nothing():
+    pipe = tiny.wan()
+    forward = pipe.transformer.forward
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("out of memory")
+
+    with skip_steps(pipe, tolerance=0.5) as trace:
+        pipe.transformer.forward = broken
+        with pytest.raises(RuntimeError, match="out of memory"):
+            call(pipe)
+        assert trace.warnings == []
+        pipe.transformer.forward = forward
+        call(pipe)
+    assert trace.warnings == []
+
+
 def test_a_scheduler_replaced_between_calls_is_followed():
     pipe = tiny.wan()
     with skip_steps(pipe, "every-n", every=2) as trace:
@@ -292,6 +320,41 @@ def test_a_second_call_that_ends_midway_begins_the_histories_again():
         plain = call(pipe, steps=24, callback_on_step_end=turn_off)
     with skip_steps(pipe, tolerance=1e-12):
         assert torch.equal(call(pipe, steps=24, callback_on_step_end=turn_off), plain)
+
+
+class GuidedUntil:
+    """Guidance in a second call of each step up to one, and in none of those after it, or the other way round."""
+
+    def __init__(self, at, first=True):
+        self.transformer, self.at, self.first = Constant(), at, first
+        self.scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
+
+    def __call__(self):
+        self.scheduler.set_timesteps(16)
+        x = torch.ones(1, 4)
+        for i, t in enumerate(self.scheduler.timesteps):
+            output = self.transformer(x, torch.tensor(1.0))
+            if (i < self.at) == self.first:
+                output = output + 4 * (output - self.transformer(x, torch.tensor(0.5)))
+            x = self.scheduler.step(output, t, x, return_dict=False)[0]
+        return x
+
+
+class Constant(torch.nn.Module):
+    def forward(self, hidden_states, text):
+        return 0 * hidden_states + text
+
+
+@pytest.mark.parametrize("corrector", [False, True])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_step_whose_calls_change_is_taken_with_what_the_pipeline_made_of_them(first, corrector):
+    for at in range(6, 12):  # some of them skipped, some the first after a gap
+        pipe = GuidedUntil(at, first)
+        plain = pipe()
+        with skip_steps(pipe, "every-n", every=3, corrector=corrector) as trace:
+            found = pipe()
+        assert not all(trace.computed[0])
+        torch.testing.assert_close(found, plain, rtol=0, atol=1e-5)
 
 
 class Both(torch.nn.Module):

@@ -88,11 +88,13 @@ class DenoiserCalls:
         self.share = 2 if ins and outs == 2 * ins else 1
         return held
 
-    def end_step(self) -> bool:
-        """True where the step had another number of calls than the one before it."""
-        changed = self.before is not None and self.in_step != self.before
+    @property
+    def changed(self) -> bool:
+        """Whether the present step had another number of calls than the one before it: to ask at its end."""
+        return self.before is not None and self.in_step != self.before
+
+    def end_step(self) -> None:
         self.before, self.in_step, self.rows = self.in_step, 0, 0
-        return changed
 
     def forget(self) -> None:
         self.held.clear()

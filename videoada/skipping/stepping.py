@@ -111,12 +111,16 @@ class Stepping:
                 result = call.take(outputs, x, carried)
             return latents_of(result), carried_of(result)
 
-        output, sample, corrected = self.correction.outputs(
-            scheduler, self.step, schedule.read(output), sample, decision.compute
-        )
-        self._observe_again(corrected)
-        output = schedule.written(output)
-        self.correction.keep(scheduler, self.step, output, sample, take, call.generator)
+        corrected: list[Tensor] = []
+        if self.calls.changed:  # guidance turned on or off: what was learned is of another output than this
+            self.restart = True
+        else:
+            output, sample, corrected = self.correction.outputs(
+                scheduler, self.step, schedule.read(output), sample, decision.compute
+            )
+            self._observe_again(corrected)
+            output = schedule.written(output)
+            self.correction.keep(scheduler, self.step, output, sample, take, call.generator)
         result = call.take(output, sample, self.correction.rewind.carried if corrected else None)
         latents = latents_of(result)
         self.correction.rewind.took(latents)
@@ -124,7 +128,7 @@ class Stepping:
         self.trace.add(decision, self.calls.rows, self.halves.alone)
         self.step += 1
         self.decision, self.halves.alone = None, frozenset()
-        self.restart = self.calls.end_step() or self.restart
+        self.calls.end_step()
         with self.clock.callers():
             self._report(latents, decision)
         return result
