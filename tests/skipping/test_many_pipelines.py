@@ -8,6 +8,8 @@ import diffusers
 import pytest
 import tiny_pipelines as tiny
 import torch
+from pipelines.builders import unets
+from pipelines.builders.build import quiet
 from tiny_pipelines import call
 
 from videoada import Decision, skip_steps
@@ -437,3 +439,23 @@ def test_shared_arguments_are_not_cut_where_their_length_happens_to_be_the_batch
         pipe()
     assert {rows for rows, *_ in seen} == {1, 2, 3}
     assert {tuple(map(str, rest)) for _, *rest in seen} == {("[3, 3, 3]", "3", "3")}
+
+
+def test_what_has_rows_in_the_settings_of_attention_is_cut():
+    parts = unets.zero() | {"unet": unets.unet_2d(attention_type="gated")}
+    pipe = quiet(diffusers.StableDiffusionGLIGENPipeline(**parts))
+
+    def draw(images, first=0):
+        given = {
+            "prompt": "a ball", "gligen_phrases": ["a box"], "gligen_boxes": [[0.1, 0.1, 0.8, 0.8]],
+            "gligen_scheduled_sampling_beta": 1.0, "num_inference_steps": 6, "height": 16, "width": 16,
+            "output_type": "latent", "num_images_per_prompt": images, "generator": tiny.seeds(images, first),
+        }  # fmt: skip
+        with skip_steps(pipe, Apart(first)) as trace:
+            found = pipe(**given).images
+        assert trace.unet_rows < trace.unet_rows_full
+        return found
+
+    both = draw(2)
+    for i in range(2):
+        torch.testing.assert_close(both[i], draw(1, i)[0], rtol=1e-4, atol=1e-4)
