@@ -152,7 +152,8 @@ def test_enabled_again_the_new_settings_take_the_place_of_the_old(case):
 
 def test_not_enabled_disable_does_nothing_and_summary_says_so(case):
     before = classes(case.pipe)
-    videoada.disable(case.pipe)
+    for item in (case.pipe, None, object()):
+        videoada.disable(item)
     assert classes(case.pipe) == before
     with pytest.raises(ConfigError, match=r"call `videoada.enable\(pipe\)`"):
         videoada.summary(case.pipe)
