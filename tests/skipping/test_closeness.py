@@ -92,3 +92,20 @@ def test_outputs_that_are_written_into_are_held_as_they_were(fields):
         computed.append(trace.computed)
     assert computed[0] == computed[1]
     assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("predictor", ["hold", "linear", "taylor2"])
+def test_a_timestep_that_comes_several_times_is_corrected_too(predictor):
+    def repeated(**fields):
+        pipe = ClosedForm("euler", Gaussian(0))
+        set_timesteps = pipe.scheduler.set_timesteps
+        pipe.scheduler.set_timesteps = lambda steps: set_timesteps(
+            timesteps=[999, 900, 900, 900, 900, 700, 500, 300, 1]
+        )
+        with skip_steps(pipe, predictor=predictor, **fields) as trace:
+            return pipe(), trace.computed[0]
+
+    full, _ = repeated(every=1)
+    found, computed = repeated(every=2, corrector=True)
+    assert computed == [True, False] * 4 + [True]
+    assert size(found - full) < 0.3

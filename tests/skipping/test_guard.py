@@ -49,6 +49,17 @@ def test_a_contradicted_prompt_is_computed_from_there_on_and_others_are_not():
     assert trace.signal[1][fallback.step] is not None
 
 
+@pytest.mark.parametrize("batch_decision", ["any", "mean"])
+def test_where_one_decision_is_for_all_prompts_they_fall_back_together(batch_decision):
+    pipe = jumping(8, 5.0, prompts=slice(1, 2))
+    with skip_steps(pipe, tolerance=0.05, batch_decision=batch_decision) as trace:
+        pipe(batch=3)
+    [fallback] = trace.fallbacks
+    assert trace.computed[0] == trace.computed[1] == trace.computed[2]
+    assert not all(trace.computed[0][: fallback.step])
+    assert all(trace.computed[0][fallback.step :])
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_a_number_is_computed_from_there_on(value):
     pipe = jumping(8, value, prompts=slice(0, 1))

@@ -39,6 +39,7 @@ class Guard:
         self.tolerance = rule.tolerance if rule else None
         self.warmup_steps = max(rule.warmup_steps, 3) if rule else 0
         self.max_skip_steps = rule.max_skip_steps if rule else None
+        self.together = rule is not None and rule.batch_decision != "prompt"
         self.capped: Counter[int] = Counter()  # gaps in a row that the cap ended, and whose estimate was too small
         self.at_cap: set[int] = set()
         self.fallen: set[int] = set()
@@ -85,7 +86,8 @@ class Guard:
         return None
 
     def apply(self, state: SkipState, decision: Decision) -> tuple[Decision, list[Fallback]]:
-        """The decision with fallen prompts computed, and those that fall as their estimate is no number."""
+        """The decision with fallen prompts computed, all of them where one decision is for all, and those that fall as
+        their estimate is no number."""
         found = []
         if self.tolerance is not None and state.step >= self.warmup_steps:
             for prompt, (signal, past) in enumerate(zip(decision.signal, state.past, strict=False)):
@@ -96,6 +98,8 @@ class Guard:
                     found.append(Fallback(prompt, state.step, "its error estimate is not a number"))
             self.fallen.update(fallback.prompt for fallback in found)
         if self.fallen:
-            compute = tuple(needed or prompt in self.fallen for prompt, needed in enumerate(decision.compute))
+            compute = tuple(
+                needed or self.together or prompt in self.fallen for prompt, needed in enumerate(decision.compute)
+            )
             decision = replace(decision, compute=compute)
         return decision, found
