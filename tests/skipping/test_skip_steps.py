@@ -351,6 +351,33 @@ def test_a_policy_of_ones_own_tells_its_signal(pipe):
     assert trace.table(1)[4]["schedule_signal"] is None
 
 
+@pytest.mark.parametrize("answer", [None, Decision((False,), (None,)), Decision((False, True), (None,)), (True, True)])
+def test_a_policy_of_ones_own_that_does_not_answer_for_each_prompt_is_one_line(pipe, answer):
+    class Wrong:
+        num_latents = 0
+
+        def decide(self, state):
+            return answer
+
+    with (
+        pytest.raises(ConfigError, match=r"Wrong\.decide must return a Decision .* 2 prompts"),
+        skip_steps(pipe, Wrong()),
+    ):
+        draw(pipe, [PROMPTS[0], PROMPTS[1]], steps=4, num_frames=2)
+
+
+def test_a_predictor_of_ones_own_of_another_shape_is_one_line(pipe):
+    class Wrong:
+        num_predictions = 1
+
+        def predict(self, past, sample, level, kind):
+            return torch.zeros(3)
+
+    says = r"Wrong\.predict must return \(\d+,\) numbers, not \(3,\)"
+    with skip_steps(pipe, "every-n", every=2, predictor=Wrong()), pytest.raises(ConfigError, match=says):
+        draw(pipe, steps=4, num_frames=2)
+
+
 def test_what_is_no_predictor_and_damping_it_would_not_see_are_one_line(pipe):
     for wrong in (3, object(), Again):
         with pytest.raises(ConfigError, match="a predictor is a name or an object"), skip_steps(pipe, predictor=wrong):

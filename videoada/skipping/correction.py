@@ -110,8 +110,16 @@ class Correction:
             self.guard.met(i, self.past[i], prediction, x0, self.schedule.levels)
 
     def _approximation(self, past: list[Prediction], sample: Tensor, level: Level) -> Tensor:
-        """The predictor's output (N,); the last computed one where that is not finite, without a look from the host."""
+        """The predictor's output (N,); the last computed one where that is not finite, without a look from the host.
+
+        Raises ConfigError for a predictor of one's own that gives another shape.
+        """
         output = self.predictor.predict(past, sample, level, self.schedule.kind)
+        if output.shape != sample.shape:
+            raise ConfigError(
+                f"{type(self.predictor).__name__}.predict must return {tuple(sample.shape)} numbers, not "
+                f"{tuple(output.shape)}"
+            )
         return output.where(output.isfinite().all(), past[-1].output.to(output.dtype))
 
     def _corrected(self, scheduler: Any, present: Tensor, after: dict[int, Prediction]) -> Tensor:

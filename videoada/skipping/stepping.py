@@ -239,10 +239,19 @@ class Stepping:
             return Decision.all(state)
         guard = self.correction.guard
         self.trace.fall_back(guard.look(self.step))
-        decision, fallen = guard.apply(state, self.policy.decide(state))
+        decision, fallen = guard.apply(state, self._checked(self.policy.decide(state), state.num_prompts))
         self.trace.fall_back(fallen)
         if any(decision.compute) and not all(decision.compute) and not cuttable:
             decision = Decision((True,) * len(decision.compute), decision.signal, decision.schedule_signal)
+        return decision
+
+    def _checked(self, decision: Decision, num_prompts: int) -> Decision:
+        """The same decision. Raises ConfigError for what a policy of one's own can't answer."""
+        if not isinstance(decision, Decision) or {len(decision.compute), len(decision.signal)} != {num_prompts}:
+            raise ConfigError(
+                f"{type(self.policy).__name__}.decide must return a Decision with `compute` and `signal` for each of "
+                f"the {num_prompts} prompts, not {decision!r:.80}"
+            )
         return decision
 
     def _state(self) -> SkipState:
