@@ -161,6 +161,19 @@ def _missing(item: Any, name: str, *args: Any, **kwargs: Any) -> Any:
     raise AttributeError(f"'{type(item).__name__}' object has no attribute '{name}'")
 
 
+@functools.cache
+def _metaclass(kind: type[type]) -> type[type]:
+    """Of patched classes, which are equal to their plain ones: diffusers compares the types of a pipeline's parts."""
+
+    def equal(patched: type, other: Any) -> Any:
+        return unpatched(patched) is unpatched(other) if isinstance(other, type) else NotImplemented
+
+    def number(patched: type) -> int:
+        return type.__hash__(unpatched(patched))
+
+    return type(kind.__name__, (kind,), {"__eq__": equal, "__hash__": number, "__module__": kind.__module__})
+
+
 def _patched_class(kind: type) -> type:
     """The subclass of `kind` in which methods are replaced: the same one every time."""
     if _PLAIN in vars(kind):
@@ -171,7 +184,7 @@ def _patched_class(kind: type) -> type:
     body: dict[str, Any] = {
         _PLAIN: kind, "__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__,
     }  # fmt: skip
-    patched = type(kind.__name__, (kind,), body)
+    patched = _metaclass(type(kind))(kind.__name__, (kind,), body)
     _make_copies_plain(patched, kind)
     setattr(kind, _PATCHED, patched)
     return patched

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import dataclass
 
 import diffusers
@@ -414,6 +416,37 @@ def test_an_exception_begins_the_histories_again():
     module.fail = None
     run(module, STEPS[2:4])
     assert trace.computed == {"": [True, False]}
+
+
+class Learned(Polynomial):
+    def __init__(self, *coefficients):
+        super().__init__(*coefficients)
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, sample, timestep, return_dict=True):
+        return (self.scale * super().forward(sample, timestep, return_dict=False)[0],)
+
+
+def test_in_training_nothing_is_skipped_and_in_no_grad_it_is():
+    module = Learned(1.0, 3.0)
+    trace = videoada.apply_skipping(module, every=2)
+    assert all(out.requires_grad for out in run(module))
+    assert module.calls == 10
+    assert "nothing is skipped in training" in trace.warnings[0]
+    with torch.no_grad():
+        run(module)
+    assert trace.computed == {"": [True, False] * 5}
+    assert trace.warnings == []
+    run(module.eval())
+    assert trace.computed == {"": [True, False] * 5}
+
+
+def test_what_is_held_keeps_no_graph_alive():
+    module = Learned(1.0, 3.0).eval()
+    videoada.apply_skipping(module, every=2)
+    alive = [weakref.ref(out) for out in run(module)]
+    gc.collect()
+    assert [ref() for ref in alive] == [None] * 10
 
 
 def test_on_again_new_settings_take_the_place_of_the_old():

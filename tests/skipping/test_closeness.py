@@ -54,3 +54,58 @@ def test_latents_that_are_written_into_are_taken_again_from_what_they_were(field
             found.append(pipe())
         assert not all(trace.computed[0])
     assert torch.equal(*found)
+
+
+class Scaled(ClosedForm):
+    """The pipeline takes twice the output, and half of it again."""
+
+    def take(self, output, t, x):
+        return super().take(2 * output / 2, t, x)
+
+
+class ScaledInPlace(ClosedForm):
+    """The same written into the output, which the next call writes into, too: as a network in a CUDA graph does."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        forward, self.out = self.unet.forward, None
+
+        def into_the_same(sample):
+            self.out = torch.empty_like(sample) if self.out is None or len(self.out) != len(sample) else self.out
+            return self.out.copy_(forward(sample))
+
+        self.unet.forward = into_the_same
+
+    def take(self, output, t, x):
+        taken = super().take(output.mul_(2).div_(2), t, x)
+        output.zero_()
+        return taken
+
+
+@pytest.mark.parametrize("fields", [{}, {"every": 3, "corrector": False}, {"threshold": 0.3}])
+def test_outputs_that_are_written_into_are_held_as_they_were(fields):
+    found, computed = [], []
+    for kind in (Scaled, ScaledInPlace):
+        pipe = kind("flow-3", Mixture(1))
+        with skip_steps(pipe, **fields) as trace:
+            found.append(pipe(batch=3))
+        computed.append(trace.computed)
+    assert computed[0] == computed[1]
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("predictor", ["hold", "linear", "taylor2"])
+def test_a_timestep_that_comes_several_times_is_corrected_too(predictor):
+    def repeated(**fields):
+        pipe = ClosedForm("euler", Gaussian(0))
+        set_timesteps = pipe.scheduler.set_timesteps
+        pipe.scheduler.set_timesteps = lambda steps: set_timesteps(
+            timesteps=[999, 900, 900, 900, 900, 700, 500, 300, 1]
+        )
+        with skip_steps(pipe, predictor=predictor, **fields) as trace:
+            return pipe(), trace.computed[0]
+
+    full, _ = repeated(every=1)
+    found, computed = repeated(every=2, corrector=True)
+    assert computed == [True, False] * 4 + [True]
+    assert size(found - full) < 0.3

@@ -51,7 +51,8 @@ def case(request):
 
 
 def classes(pipe):
-    return type(pipe), type(pipe.scheduler), *(type(part) for part in pipe.components.values())
+    """By their ids: a patched class is equal to its plain one."""
+    return [id(type(part)) for part in (pipe, pipe.scheduler, *pipe.components.values())]
 
 
 def failing_at(step, error):
@@ -151,7 +152,8 @@ def test_enabled_again_the_new_settings_take_the_place_of_the_old(case):
 
 def test_not_enabled_disable_does_nothing_and_summary_says_so(case):
     before = classes(case.pipe)
-    videoada.disable(case.pipe)
+    for item in (case.pipe, None, object()):
+        videoada.disable(item)
     assert classes(case.pipe) == before
     with pytest.raises(ConfigError, match=r"call `videoada.enable\(pipe\)`"):
         videoada.summary(case.pipe)
@@ -219,7 +221,7 @@ def test_a_denoiser_put_in_between_calls_is_followed_and_the_old_one_let_go():
 def test_a_pipeline_that_ends_leaves_its_parts_plain_and_nothing_behind():
     case = Wan()
     network, scheduler = case.denoiser, case.pipe.scheduler
-    plain = type(network), type(scheduler)
+    plain = id(type(network)), id(type(scheduler))
     alive = weakref.ref(case.pipe)
     trace = videoada.enable(case.pipe, quality="fast", on_step=lambda *step, pipe=case.pipe: None)  # a cycle
     case.call()
@@ -227,7 +229,7 @@ def test_a_pipeline_that_ends_leaves_its_parts_plain_and_nothing_behind():
     case.pipe = None
     gc.collect()
     assert alive() is None
-    assert (type(network), type(scheduler)) == plain
+    assert (id(type(network)), id(type(scheduler))) == plain
     assert run_of(network) is None
     assert run_of(scheduler) is None
 
@@ -250,6 +252,18 @@ def test_copies_are_not_enabled_and_the_original_still_is():
         assert classes(copied) == kinds
     assert torch.equal(case.call(), half)
     assert trace.num_predictions == [5]
+
+
+def test_another_pipeline_is_made_from_an_enabled_one_with_its_parts():
+    pipe = tiny.wan()
+    trace = videoada.enable(pipe, tolerance=1e6)
+    made = diffusers.WanVideoToVideoPipeline.from_pipe(pipe)
+    assert made.transformer is pipe.transformer
+    assert made.scheduler is pipe.scheduler
+    made.set_progress_bar_config(disable=True)
+    tiny.call(made, latents=torch.zeros(1, 16, 3, 4, 4), strength=0.5, steps=20)
+    assert not all(trace.computed[0])
+    assert len(trace.computed[0]) == 10
 
 
 def test_a_pipeline_that_shares_parts_is_refused_in_one_line():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from closed_form import ClosedForm, Gaussian, Mixture
 from conftest import PROMPTS
 
 import videoada
-from videoada import skip_steps
+from videoada import Decision, skip_steps
 from videoada.skipping.guard import Guard
 from videoada.skipping.rules.contradiction import contradiction
 from videoada.skipping.rules.error_controlled import ErrorControlled
@@ -48,6 +49,17 @@ def test_a_contradicted_prompt_is_computed_from_there_on_and_others_are_not():
     assert trace.signal[1][fallback.step] is not None
 
 
+@pytest.mark.parametrize("batch_decision", ["any", "mean"])
+def test_where_one_decision_is_for_all_prompts_they_fall_back_together(batch_decision):
+    pipe = jumping(8, 5.0, prompts=slice(1, 2))
+    with skip_steps(pipe, tolerance=0.05, batch_decision=batch_decision) as trace:
+        pipe(batch=3)
+    [fallback] = trace.fallbacks
+    assert trace.computed[0] == trace.computed[1] == trace.computed[2]
+    assert not all(trace.computed[0][: fallback.step])
+    assert all(trace.computed[0][fallback.step :])
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_a_number_is_computed_from_there_on(value):
     pipe = jumping(8, value, prompts=slice(0, 1))
@@ -58,6 +70,23 @@ def test_what_is_not_a_number_is_computed_from_there_on(value):
     assert all(trace.computed[0][trace.fallbacks[0].step :])
     assert not all(trace.computed[1][trace.fallbacks[0].step :])
     assert found[1].isfinite().all()
+
+
+def test_a_policy_of_ones_own_with_a_tolerance_in_units_of_its_own_is_obeyed():
+    @dataclass(frozen=True)
+    class Own:
+        tolerance: float = 1e-9
+        num_latents = 0
+
+        def decide(self, state):
+            compute = (state.step % 2 == 0,) * state.num_prompts
+            return Decision(compute, (None,) * state.num_prompts)
+
+    pipe = ClosedForm("ddim", Gaussian(0))
+    with skip_steps(pipe, Own(), predictor="linear") as trace:
+        pipe()
+    assert trace.computed == [[True, False] * 15]
+    assert trace.fallbacks == []
 
 
 def test_an_approximation_that_is_not_finite_is_replaced_by_what_was_computed_last():

@@ -8,6 +8,8 @@ import diffusers
 import pytest
 import tiny_pipelines as tiny
 import torch
+from pipelines.builders import unets
+from pipelines.builders.build import quiet
 from tiny_pipelines import call
 
 from videoada import Decision, skip_steps
@@ -176,6 +178,34 @@ def test_steps_taken_by_copies_of_the_scheduler_pass_through_and_are_reported():
     assert type(pipe.scheduler) is diffusers.UniPCMultistepScheduler
 
 
+def test_steps_that_are_not_seen_are_reported_for_a_policy_of_ones_own():
+    pipe, values = skyreels()
+    with skip_steps(pipe, Apart()) as trace:
+        call(pipe, **values)
+    assert "not take its steps with its own scheduler" in trace.warnings[0]
+    pipe = Swapping()
+    with skip_steps(pipe, Apart()) as trace:
+        pipe()
+    assert "replaced within a call" in trace.warnings[0]
+
+
+def test_a_call_broken_off_before_its_first_step_warns_of_nothing():
+    pipe = tiny.wan()
+    forward = pipe.transformer.forward
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("out of memory")
+
+    with skip_steps(pipe, tolerance=0.5) as trace:
+        pipe.transformer.forward = broken
+        with pytest.raises(RuntimeError, match="out of memory"):
+            call(pipe)
+        assert trace.warnings == []
+        pipe.transformer.forward = forward
+        call(pipe)
+    assert trace.warnings == []
+
+
 def test_a_scheduler_replaced_between_calls_is_followed():
     pipe = tiny.wan()
     with skip_steps(pipe, "every-n", every=2) as trace:
@@ -294,6 +324,41 @@ def test_a_second_call_that_ends_midway_begins_the_histories_again():
         assert torch.equal(call(pipe, steps=24, callback_on_step_end=turn_off), plain)
 
 
+class GuidedUntil:
+    """Guidance in a second call of each step up to one, and in none of those after it, or the other way round."""
+
+    def __init__(self, at, first=True):
+        self.transformer, self.at, self.first = Constant(), at, first
+        self.scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
+
+    def __call__(self):
+        self.scheduler.set_timesteps(16)
+        x = torch.ones(1, 4)
+        for i, t in enumerate(self.scheduler.timesteps):
+            output = self.transformer(x, torch.tensor(1.0))
+            if (i < self.at) == self.first:
+                output = output + 4 * (output - self.transformer(x, torch.tensor(0.5)))
+            x = self.scheduler.step(output, t, x, return_dict=False)[0]
+        return x
+
+
+class Constant(torch.nn.Module):
+    def forward(self, hidden_states, text):
+        return 0 * hidden_states + text
+
+
+@pytest.mark.parametrize("corrector", [False, True])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_step_whose_calls_change_is_taken_with_what_the_pipeline_made_of_them(first, corrector):
+    for at in range(6, 12):  # some of them skipped, some the first after a gap
+        pipe = GuidedUntil(at, first)
+        plain = pipe()
+        with skip_steps(pipe, "every-n", every=3, corrector=corrector) as trace:
+            found = pipe()
+        assert not all(trace.computed[0])
+        torch.testing.assert_close(found, plain, rtol=0, atol=1e-5)
+
+
 class Both(torch.nn.Module):
     """Predicts pictures and sound at once, and hands out a cache that is no tensor."""
 
@@ -374,3 +439,23 @@ def test_shared_arguments_are_not_cut_where_their_length_happens_to_be_the_batch
         pipe()
     assert {rows for rows, *_ in seen} == {1, 2, 3}
     assert {tuple(map(str, rest)) for _, *rest in seen} == {("[3, 3, 3]", "3", "3")}
+
+
+def test_what_has_rows_in_the_settings_of_attention_is_cut():
+    parts = unets.zero() | {"unet": unets.unet_2d(attention_type="gated")}
+    pipe = quiet(diffusers.StableDiffusionGLIGENPipeline(**parts))
+
+    def draw(images, first=0):
+        given = {
+            "prompt": "a ball", "gligen_phrases": ["a box"], "gligen_boxes": [[0.1, 0.1, 0.8, 0.8]],
+            "gligen_scheduled_sampling_beta": 1.0, "num_inference_steps": 6, "height": 16, "width": 16,
+            "output_type": "latent", "num_images_per_prompt": images, "generator": tiny.seeds(images, first),
+        }  # fmt: skip
+        with skip_steps(pipe, Apart(first)) as trace:
+            found = pipe(**given).images
+        assert trace.unet_rows < trace.unet_rows_full
+        return found
+
+    both = draw(2)
+    for i in range(2):
+        torch.testing.assert_close(both[i], draw(1, i)[0], rtol=1e-4, atol=1e-4)

@@ -135,7 +135,7 @@ def test_a_b_a_gives_a_twice(pipe):
 @pytest.mark.parametrize("at", ["denoiser", "scheduler"])
 def test_after_an_exception_the_pipeline_is_as_before(pipe, error, at):
     plain = draw(pipe, steps=6)
-    classes = type(pipe.unet), type(pipe.scheduler)
+    classes = [id(type(part)) for part in (pipe.unet, pipe.scheduler)]
 
     def fail(step, *_):
         if step == 4:
@@ -155,7 +155,7 @@ def test_after_an_exception_the_pipeline_is_as_before(pipe, error, at):
 
     with pytest.raises(error):
         broken()
-    assert (type(pipe.unet), type(pipe.scheduler)) == classes
+    assert [id(type(part)) for part in (pipe.unet, pipe.scheduler)] == classes
     assert (draw(pipe, steps=6) == plain).all()
 
 
@@ -199,7 +199,8 @@ def test_works_round_a_compiled_unet(pipe):
             assert (type(pipe.unet).__mro__[1], type(unet)) == classes  # the wrapper is round what was compiled
             np.testing.assert_allclose(draw(pipe, steps=6, num_frames=2), skipped, atol=1e-4)
         assert trace.computed == computed
-        assert (type(pipe.unet), type(unet)) == classes
+        assert type(pipe.unet) is classes[0]
+        assert type(unet) is classes[1]
     finally:
         pipe.unet = unet
     assert (draw(pipe, steps=6, num_frames=2) == plain).all()
@@ -348,6 +349,33 @@ def test_a_policy_of_ones_own_tells_its_signal(pipe):
     assert trace.schedule_signal == [[None] * 6] * 2
     assert "prompt 1: " in trace.summary()
     assert trace.table(1)[4]["schedule_signal"] is None
+
+
+@pytest.mark.parametrize("answer", [None, Decision((False,), (None,)), Decision((False, True), (None,)), (True, True)])
+def test_a_policy_of_ones_own_that_does_not_answer_for_each_prompt_is_one_line(pipe, answer):
+    class Wrong:
+        num_latents = 0
+
+        def decide(self, state):
+            return answer
+
+    with (
+        pytest.raises(ConfigError, match=r"Wrong\.decide must return a Decision .* 2 prompts"),
+        skip_steps(pipe, Wrong()),
+    ):
+        draw(pipe, [PROMPTS[0], PROMPTS[1]], steps=4, num_frames=2)
+
+
+def test_a_predictor_of_ones_own_of_another_shape_is_one_line(pipe):
+    class Wrong:
+        num_predictions = 1
+
+        def predict(self, past, sample, level, kind):
+            return torch.zeros(3)
+
+    says = r"Wrong\.predict must return \(\d+,\) numbers, not \(3,\)"
+    with skip_steps(pipe, "every-n", every=2, predictor=Wrong()), pytest.raises(ConfigError, match=says):
+        draw(pipe, steps=4, num_frames=2)
 
 
 def test_what_is_no_predictor_and_damping_it_would_not_see_are_one_line(pipe):

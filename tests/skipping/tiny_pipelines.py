@@ -1,133 +1,62 @@
-"""Small builds of diffusers' own pipelines with random weights, without text encoders or autoencoders."""
+"""The small builds of tests/pipelines without text encoders: pipelines that take embeddings, and no files."""
 
 from __future__ import annotations
 
 import diffusers
 import torch
+from pipelines.builders import cogvideo, images, unets
+from pipelines.builders import ltx as ltx_parts
+from pipelines.builders import wan as wan_parts
+from pipelines.builders.build import quiet
 
-WAN = {
-    "patch_size": (1, 2, 2), "num_attention_heads": 2, "attention_head_dim": 12, "in_channels": 16, "out_channels": 16,
-    "text_dim": 32, "freq_dim": 256, "ffn_dim": 32, "num_layers": 2, "cross_attn_norm": True,
-    "qk_norm": "rms_norm_across_heads", "rope_max_seq_len": 32,
-}  # fmt: skip
 SIZE = {"height": 32, "width": 32, "num_frames": 9}
 
 
-def quiet(pipe):
-    pipe.set_progress_bar_config(disable=True)
-    for part in pipe.components.values():
-        if isinstance(part, torch.nn.Module):
-            part.eval()
-    return pipe
-
-
-def flow_unipc(shift=3.0):
-    return diffusers.UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift)
-
-
-def wan(kind="WanPipeline", network="WanTransformer3DModel", scheduler=None, second=False, **values):
+def bare(kind, network, scheduler, **others):
+    """The pipeline of that class; `network` is a function, and its weights are those of seed 0."""
     torch.manual_seed(0)
-    made = getattr(diffusers, network)
-    parts = {"transformer": made(**WAN), "scheduler": scheduler or flow_unipc()}
-    if second:
-        values |= {"transformer_2": made(**WAN), "boundary_ratio": 0.6}
-    return quiet(getattr(diffusers, kind)(**parts, vae=None, text_encoder=None, tokenizer=None, **values))
+    made = {"transformer": network(), "scheduler": scheduler, "vae": None, "text_encoder": None, "tokenizer": None}
+    return quiet(getattr(diffusers, kind)(**made | {name: make() for name, make in others.items()}))
+
+
+def wan(kind="WanPipeline", network="WanTransformer3DModel", scheduler=None, second=False):
+    def make():
+        return wan_parts.network(getattr(diffusers, network))
+
+    experts = {"transformer_2": make, "boundary_ratio": lambda: 0.6} if second else {}
+    return bare(kind, make, scheduler or wan_parts.unipc(), **experts)
 
 
 def cogvideo_dpm():
-    torch.manual_seed(0)
-    network = diffusers.CogVideoXTransformer3DModel(
-        num_attention_heads=4, attention_head_dim=8, in_channels=4, out_channels=4, time_embed_dim=2,
-        text_embed_dim=32, num_layers=1, sample_width=4, sample_height=4, sample_frames=9, patch_size=2,
-        temporal_compression_ratio=4, max_text_seq_length=6,
-    )  # fmt: skip
-    scheduler = diffusers.CogVideoXDPMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction",
-        rescale_betas_zero_snr=True, snr_shift_scale=3.0, timestep_spacing="trailing",
-    )  # fmt: skip
-    return quiet(
-        diffusers.CogVideoXPipeline(
-            tokenizer=None, text_encoder=None, vae=None, transformer=network, scheduler=scheduler
-        )
-    )
+    def network():
+        return cogvideo.network(sample_width=4, sample_height=4, max_text_seq_length=6)
+
+    return bare("CogVideoXPipeline", network, cogvideo.dpm())
 
 
 def ltx(kind="LTXPipeline"):
-    torch.manual_seed(0)
-    network = diffusers.LTXVideoTransformer3DModel(
-        in_channels=8, out_channels=8, patch_size=1, patch_size_t=1, num_attention_heads=4, attention_head_dim=8,
-        cross_attention_dim=32, num_layers=1, caption_channels=32,
-    )  # fmt: skip
-    autoencoder = diffusers.AutoencoderKLLTXVideo(
-        latent_channels=8, block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4, layers_per_block=(1,) * 5,
-        decoder_layers_per_block=(1,) * 5, decoder_inject_noise=(False,) * 5, upsample_residual=(False,) * 4,
-        upsample_factor=(1,) * 4, timestep_conditioning=False,
-    )  # fmt: skip
-    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=2.0)
-    return quiet(
-        getattr(diffusers, kind)(
-            scheduler=scheduler, vae=autoencoder, text_encoder=None, tokenizer=None, transformer=network
-        )
-    )
+    return bare(kind, ltx_parts.network, diffusers.FlowMatchEulerDiscreteScheduler(shift=2.0), vae=ltx_parts.vae)
 
 
 def mochi(**values):
-    torch.manual_seed(0)
-    network = diffusers.MochiTransformer3DModel(
-        patch_size=2, num_attention_heads=2, attention_head_dim=8, num_layers=2, pooled_projection_dim=16,
-        in_channels=12, qk_norm="rms_norm", text_embed_dim=32, time_embed_dim=4, activation_fn="swiglu",
-        max_sequence_length=6,
-    )  # fmt: skip
-    with torch.no_grad():  # made by torch.empty
-        network.pos_frequencies.normal_()
-    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(**values)
-    return quiet(
-        diffusers.MochiPipeline(scheduler=scheduler, vae=None, text_encoder=None, tokenizer=None, transformer=network)
-    )
+    def network():
+        return cogvideo.mochi_network(max_sequence_length=6)
+
+    return bare("MochiPipeline", network, diffusers.FlowMatchEulerDiscreteScheduler(**values))
 
 
 def z_image():
-    torch.manual_seed(0)
-    network = diffusers.ZImageTransformer2DModel(
-        all_patch_size=(2,), all_f_patch_size=(1,), in_channels=16, dim=32, n_layers=2, n_refiner_layers=1, n_heads=2,
-        n_kv_heads=2, qk_norm=True, cap_feat_dim=16, rope_theta=256.0, t_scale=1000.0, axes_dims=[8, 4, 4],
-        axes_lens=[256, 32, 32],
-    )  # fmt: skip
-    with torch.no_grad():  # made by torch.empty
-        network.x_pad_token.zero_()
-        network.cap_pad_token.zero_()
-    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
-    return quiet(
-        diffusers.ZImagePipeline(scheduler=scheduler, vae=None, text_encoder=None, tokenizer=None, transformer=network)
-    )
+    return bare("ZImagePipeline", images.z_image_network, images.euler())
 
 
 def sdxl(kind="StableDiffusionXLPipeline", scheduler=None):
     torch.manual_seed(0)
-    network = diffusers.UNet2DConditionModel(
-        block_out_channels=(8, 16), layers_per_block=1, sample_size=8, in_channels=4, out_channels=4,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=4, norm_num_groups=4, use_linear_projection=True, addition_embed_type="text_time",
-        addition_time_embed_dim=8, transformer_layers_per_block=1, projection_class_embeddings_input_dim=80,
-        cross_attention_dim=32,
-    )  # fmt: skip
-    autoencoder = diffusers.AutoencoderKL(
-        block_out_channels=[8, 8], down_block_types=["DownEncoderBlock2D"] * 2,
-        up_block_types=["UpDecoderBlock2D"] * 2, latent_channels=4, norm_num_groups=4,
-    )  # fmt: skip
-    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-    scheduler = scheduler or diffusers.EulerDiscreteScheduler(**betas, timestep_spacing="leading", steps_offset=1)
-    return quiet(
-        getattr(diffusers, kind)(
-            vae=autoencoder,
-            text_encoder=None,
-            text_encoder_2=None,
-            tokenizer=None,
-            tokenizer_2=None,
-            unet=network,
-            scheduler=scheduler,
-        )
+    network = unets.sdxl_unet(
+        block_out_channels=(8, 16), attention_head_dim=4, transformer_layers_per_block=1, cross_attention_dim=32
     )
+    scheduler = scheduler or diffusers.EulerDiscreteScheduler(**unets.BETAS, timestep_spacing="leading", steps_offset=1)
+    without = dict.fromkeys(("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"))
+    return quiet(getattr(diffusers, kind)(unet=network, vae=unets.vae((8, 8)), scheduler=scheduler, **without))
 
 
 def texts(prompts=1, tokens=6, width=32, first=0):

@@ -77,22 +77,25 @@ class DenoiserCalls:
 
     def keep(self, call: int, network: Any, batch: tuple[int, bool], result: Any) -> HeldCall:
         num_rows, listed = batch
-        leaves = outputs.leaves_of(result, listed)
+        # copies: pipelines write into an output, and compiled networks into that of the call before
+        leaves = [outputs.copied(leaf) for leaf in outputs.leaves_of(result, listed)]
         rows_alike = all(len(leaf) == num_rows for leaf in leaves if not isinstance(leaf, Tensor) or leaf.ndim)
-        held = HeldCall(
-            weakref.ref(network), num_rows, listed, result, leaves, rows_alike and outputs.is_tensors_alone(result)
-        )
+        structure = outputs.with_leaves(result, listed, leaves)
+        shares_rows = rows_alike and outputs.is_tensors_alone(result)
+        held = HeldCall(weakref.ref(network), num_rows, listed, structure, leaves, shares_rows)
         self.held[call] = held
         config = getattr(network, "config", None)
         ins, outs = (getattr(config, name, None) for name in ("in_channels", "out_channels"))
         self.share = 2 if ins and outs == 2 * ins else 1
         return held
 
-    def end_step(self) -> bool:
-        """True where the step had another number of calls than the one before it."""
-        changed = self.before is not None and self.in_step != self.before
+    @property
+    def changed(self) -> bool:
+        """Whether the present step had another number of calls than the one before it: to ask at its end."""
+        return self.before is not None and self.in_step != self.before
+
+    def end_step(self) -> None:
         self.before, self.in_step, self.rows = self.in_step, 0, 0
-        return changed
 
     def forget(self) -> None:
         self.held.clear()

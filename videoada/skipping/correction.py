@@ -65,7 +65,8 @@ class Correction:
                     "`policy=third-order` with `predictor=hold-output` and `corrector=False`, or every-n with the same"
                 )
             return model_output, sample, corrected
-        outputs, level, kind = self._flat(model_output), self.schedule.levels[step], self.schedule.kind
+        outputs = self._flat(model_output).clone()  # it is kept, and others write into theirs
+        level, kind = self.schedule.levels[step], self.schedule.kind
         latents = self.schedule.rescaled(self._flat(sample), step)
         computed = {
             i: read_prediction(step, outputs[i], latents[i], level, kind) for i, needed in enumerate(compute) if needed
@@ -77,7 +78,6 @@ class Correction:
             sample = self._corrected(scheduler, sample, {i: computed[i] for i in gaps})
             corrected = [*self.rewind.samples(), sample]
             latents = self.schedule.rescaled(self._flat(sample), step)
-        outputs = outputs.clone() if len(computed) < self.num_prompts or gaps else outputs
         for i, past in enumerate(self.past):
             if i not in computed:
                 outputs[i] = self._approximation(past, latents[i], level)
@@ -110,8 +110,16 @@ class Correction:
             self.guard.met(i, self.past[i], prediction, x0, self.schedule.levels)
 
     def _approximation(self, past: list[Prediction], sample: Tensor, level: Level) -> Tensor:
-        """The predictor's output (N,); the last computed one where that is not finite, without a look from the host."""
+        """The predictor's output (N,); the last computed one where that is not finite, without a look from the host.
+
+        Raises ConfigError for a predictor of one's own that gives another shape.
+        """
         output = self.predictor.predict(past, sample, level, self.schedule.kind)
+        if output.shape != sample.shape:
+            raise ConfigError(
+                f"{type(self.predictor).__name__}.predict must return {tuple(sample.shape)} numbers, not "
+                f"{tuple(output.shape)}"
+            )
         return output.where(output.isfinite().all(), past[-1].output.to(output.dtype))
 
     def _corrected(self, scheduler: Any, present: Tensor, after: dict[int, Prediction]) -> Tensor:

@@ -67,8 +67,8 @@ def disable(pipe: Any) -> None:
     A pipeline that is not enabled stays as it is, without an error.
     """
     watch = _watch_of(pipe)
-    vars(pipe).pop(_NAME, None)
     if watch is not None:
+        del vars(pipe)[_NAME]
         watch.leave()
 
 

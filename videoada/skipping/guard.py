@@ -16,6 +16,7 @@ from torch import Tensor
 
 from videoada.skipping.rules.contradiction import FACTOR, contradiction
 from videoada.skipping.rules.decision import Decision, Policy, SkipState
+from videoada.skipping.rules.error_controlled import ErrorControlled
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import Prediction
 
@@ -34,9 +35,11 @@ class Guard:
     """Of one history: what real calls said, looked at before the next decision, as one transfer from the device."""
 
     def __init__(self, policy: Policy) -> None:
-        self.tolerance: float | None = getattr(policy, "tolerance", None)
-        self.warmup_steps = max(getattr(policy, "warmup_steps", 0), 3)
-        self.max_skip_steps: int | None = getattr(policy, "max_skip_steps", None)
+        rule = policy if isinstance(policy, ErrorControlled) else None  # others' estimates have units of their own
+        self.tolerance = rule.tolerance if rule else None
+        self.warmup_steps = max(rule.warmup_steps, 3) if rule else 0
+        self.max_skip_steps = rule.max_skip_steps if rule else None
+        self.together = rule is not None and rule.batch_decision != "prompt"
         self.capped: Counter[int] = Counter()  # gaps in a row that the cap ended, and whose estimate was too small
         self.at_cap: set[int] = set()
         self.fallen: set[int] = set()
@@ -83,7 +86,8 @@ class Guard:
         return None
 
     def apply(self, state: SkipState, decision: Decision) -> tuple[Decision, list[Fallback]]:
-        """The decision with fallen prompts computed, and those that fall as their estimate is no number."""
+        """The decision with fallen prompts computed, all of them where one decision is for all, and those that fall as
+        their estimate is no number."""
         found = []
         if self.tolerance is not None and state.step >= self.warmup_steps:
             for prompt, (signal, past) in enumerate(zip(decision.signal, state.past, strict=False)):
@@ -94,6 +98,8 @@ class Guard:
                     found.append(Fallback(prompt, state.step, "its error estimate is not a number"))
             self.fallen.update(fallback.prompt for fallback in found)
         if self.fallen:
-            compute = tuple(needed or prompt in self.fallen for prompt, needed in enumerate(decision.compute))
+            compute = tuple(
+                needed or self.together or prompt in self.fallen for prompt, needed in enumerate(decision.compute)
+            )
             decision = replace(decision, compute=compute)
         return decision, found

@@ -23,6 +23,8 @@ SHARED = re.compile(
     r"rope|rotary|freqs|scale_factor|sparse_params|num_frames|control_hidden_states_scale|skip_layers|guidance_blocks"
     r"|^(cross_|joint_)?attention_kwargs$|_shapes?$|shape_list$"
 )
+# What has rows all the same, in the settings of attention: boxes (GLIGEN) and image prompts (Flux).
+IN_SETTINGS = ("gligen", "ip_adapter_image_embeds")
 # Positions that some networks take once for all rows, with as many dimensions as that has, and others row by row.
 SHARED_WITH_DIMENSIONS = {"img_ids": 2, "txt_ids": 2, "position_ids": 1} | dict.fromkeys(
     ("indices_latents", "indices_latents_clean", "indices_latents_history_2x", "indices_latents_history_4x"), 1
@@ -108,7 +110,8 @@ def can_be_cut(kwargs: dict[str, Any]) -> bool:
 
 def _select(value: Any, rows: Tensor, num_rows: int, name: str) -> Any:
     if SHARED.search(name):
-        return value
+        inside = [k for k in IN_SETTINGS if k in value] if isinstance(value, dict) else []
+        return value | {k: _select(value[k], rows, num_rows, k) for k in inside} if inside else value
     if isinstance(value, Tensor):
         if not value.ndim or SHARED_WITH_DIMENSIONS.get(name) == value.ndim:
             return value

@@ -111,12 +111,16 @@ class Stepping:
                 result = call.take(outputs, x, carried)
             return latents_of(result), carried_of(result)
 
-        output, sample, corrected = self.correction.outputs(
-            scheduler, self.step, schedule.read(output), sample, decision.compute
-        )
-        self._observe_again(corrected)
-        output = schedule.written(output)
-        self.correction.keep(scheduler, self.step, output, sample, take, call.generator)
+        corrected: list[Tensor] = []
+        if self.calls.changed:  # guidance turned on or off: what was learned is of another output than this
+            self.restart = True
+        else:
+            output, sample, corrected = self.correction.outputs(
+                scheduler, self.step, schedule.read(output), sample, decision.compute
+            )
+            self._observe_again(corrected)
+            output = schedule.written(output)
+            self.correction.keep(scheduler, self.step, output, sample, take, call.generator)
         result = call.take(output, sample, self.correction.rewind.carried if corrected else None)
         latents = latents_of(result)
         self.correction.rewind.took(latents)
@@ -124,7 +128,7 @@ class Stepping:
         self.trace.add(decision, self.calls.rows, self.halves.alone)
         self.step += 1
         self.decision, self.halves.alone = None, frozenset()
-        self.restart = self.calls.end_step() or self.restart
+        self.calls.end_step()
         with self.clock.callers():
             self._report(latents, decision)
         return result
@@ -235,10 +239,19 @@ class Stepping:
             return Decision.all(state)
         guard = self.correction.guard
         self.trace.fall_back(guard.look(self.step))
-        decision, fallen = guard.apply(state, self.policy.decide(state))
+        decision, fallen = guard.apply(state, self._checked(self.policy.decide(state), state.num_prompts))
         self.trace.fall_back(fallen)
         if any(decision.compute) and not all(decision.compute) and not cuttable:
             decision = Decision((True,) * len(decision.compute), decision.signal, decision.schedule_signal)
+        return decision
+
+    def _checked(self, decision: Decision, num_prompts: int) -> Decision:
+        """The same decision. Raises ConfigError for what a policy of one's own can't answer."""
+        if not isinstance(decision, Decision) or {len(decision.compute), len(decision.signal)} != {num_prompts}:
+            raise ConfigError(
+                f"{type(self.policy).__name__}.decide must return a Decision with `compute` and `signal` for each of "
+                f"the {num_prompts} prompts, not {decision!r:.80}"
+            )
         return decision
 
     def _state(self) -> SkipState:

@@ -103,22 +103,28 @@ class Watch:
             self._follow(pipe)
         self.depth += 1
         try:
-            return inherited(*args, **kwargs)
+            result = inherited(*args, **kwargs)
+            if self.depth == 1:
+                self._look_whether_steps_were_seen(pipe)
+            return result
         finally:
             self.depth -= 1
             if self.depth == 0:
-                self._end(pipe)
-                self.run.forget()
+                self._end()
 
-    def _end(self, pipe: Any) -> None:
-        trace = self.run.trace
-        if self.loops and trace.decisions:
-            trace.num_steps = len(trace.decisions)  # fewer than expected where the pipeline was interrupted
-        if self.loops and not trace.decisions and trace.config.skips:
-            trace.warn(
+    def _look_whether_steps_were_seen(self, pipe: Any) -> None:
+        """Warn after a call that came to its end without one."""
+        if self.loops and not self.run.trace.decisions and isinstance(self.run, Stepping):
+            self.run.trace.warn(
                 f"no step was skipped: {type(pipe).__name__} does not take its steps with its own scheduler and "
                 "denoiser, but with copies or others"
             )
+
+    def _end(self) -> None:
+        trace = self.run.trace
+        if self.loops and trace.decisions:
+            trace.num_steps = len(trace.decisions)  # fewer than expected where the pipeline was interrupted
+        self.run.forget()
 
     def _steps_said(self) -> int | None:
         """How many steps the pipeline says that it takes; it knows once it has cut its timesteps."""
@@ -145,7 +151,7 @@ class Watch:
         if self.paused:
             return inherited(*args, **kwargs)
         if self.run.loop is not None and not self._is_current(None):
-            if self.run.trace.config.skips:
+            if isinstance(self.run, Stepping):
                 self.run.trace.warn(
                     "the pipeline's scheduler was replaced within a call: what came after that was computed in full"
                 )

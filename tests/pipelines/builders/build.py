@@ -12,6 +12,15 @@ import torch
 from .parts import NEGATIVE, PROMPTS, seeds
 
 
+def quiet(pipe: Any) -> Any:
+    """The same pipeline, without a progress bar and its parts in evaluation mode."""
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval()
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
 @dataclass(frozen=True)
 class Build:
     """A pipeline with random weights, a second or less to make, and how to call it.
@@ -40,11 +49,7 @@ class Build:
 
     def make(self) -> Any:
         torch.manual_seed(0)
-        pipe = getattr(diffusers, self.pipeline)(**self.parts())
-        for part in pipe.components.values():
-            if isinstance(part, torch.nn.Module):
-                part.eval()
-        pipe.set_progress_bar_config(disable=True)
+        pipe = quiet(getattr(diffusers, self.pipeline)(**self.parts()))
         if self.tune:
             self.tune(pipe)
         return pipe

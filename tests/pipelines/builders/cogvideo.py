@@ -32,14 +32,22 @@ def texts():
     return {"text_encoder": parts.t5(), "tokenizer": parts.t5_tokenizer()}
 
 
-def cogvideo(scheduler=d.CogVideoXDDIMScheduler):
-    transformer = d.CogVideoXTransformer3DModel(num_attention_heads=4, attention_head_dim=8, in_channels=4, **LAYOUT)
-    values = BETAS | ({"clip_sample": False} if scheduler is d.CogVideoXDDIMScheduler else {})
-    return {"transformer": transformer, "vae": vae(), "scheduler": scheduler(**values), **texts()}
+def network(**values):
+    layout = {"num_attention_heads": 4, "attention_head_dim": 8, "in_channels": 4, **LAYOUT}
+    return d.CogVideoXTransformer3DModel(**layout | values)
+
+
+def cogvideo(scheduler=None):
+    scheduler = scheduler or d.CogVideoXDDIMScheduler(**BETAS, clip_sample=False)
+    return {"transformer": network(), "vae": vae(), "scheduler": scheduler, **texts()}
+
+
+def dpm():
+    return d.CogVideoXDPMScheduler(**BETAS)
 
 
 def cogvideo_dpm():
-    return cogvideo(d.CogVideoXDPMScheduler)
+    return cogvideo(dpm())
 
 
 def cogvideo_i2v():
@@ -92,14 +100,20 @@ def allegro():
             "tokenizer": parts.t5_tokenizer()}  # fmt: skip
 
 
-def mochi(**values):
-    transformer = d.MochiTransformer3DModel(
-        patch_size=2, num_attention_heads=2, attention_head_dim=8, num_layers=2, pooled_projection_dim=16,
-        in_channels=12, qk_norm="rms_norm", text_embed_dim=32, time_embed_dim=4, activation_fn="swiglu",
-        max_sequence_length=32,
-    )  # fmt: skip
+def mochi_network(**values):
+    layout = {
+        "patch_size": 2, "num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 2,
+        "pooled_projection_dim": 16, "in_channels": 12, "qk_norm": "rms_norm", "text_embed_dim": 32,
+        "time_embed_dim": 4, "activation_fn": "swiglu", "max_sequence_length": 32,
+    }  # fmt: skip
+    transformer = d.MochiTransformer3DModel(**layout | values)
     with torch.no_grad():  # made by torch.empty
         transformer.pos_frequencies.normal_()
+    return transformer
+
+
+def mochi(**values):
+    transformer = mochi_network()
     autoencoder = d.AutoencoderKLMochi(
         latent_channels=12, out_channels=3, encoder_block_out_channels=(32,) * 4,
         decoder_block_out_channels=(32,) * 4, layers_per_block=(1,) * 5,

@@ -78,7 +78,7 @@ def sana():
             "tokenizer": parts.gemma_tokenizer()}  # fmt: skip
 
 
-def z_image():
+def z_image_network():
     transformer = d.ZImageTransformer2DModel(
         all_patch_size=(2,), all_f_patch_size=(1,), in_channels=16, dim=32, n_layers=2, n_refiner_layers=1, n_heads=2,
         n_kv_heads=2, norm_eps=1e-5, qk_norm=True, cap_feat_dim=16, rope_theta=256.0, t_scale=1000.0,
@@ -87,6 +87,11 @@ def z_image():
     with torch.no_grad():  # made by torch.empty
         transformer.x_pad_token.fill_(1.0)
         transformer.cap_pad_token.fill_(1.0)
+    return transformer
+
+
+def z_image():
+    transformer = z_image_network()
     autoencoder = d.AutoencoderKL(
         block_out_channels=[8, 8], layers_per_block=1, latent_channels=16, norm_num_groups=4, shift_factor=0.1159,
         down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2, scaling_factor=0.3611,

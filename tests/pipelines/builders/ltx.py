@@ -11,21 +11,31 @@ from .build import Build
 DYNAMIC = {"use_dynamic_shifting": True, "shift_terminal": 0.1, "base_shift": 0.95, "max_shift": 2.05}
 
 
-def ltx(**values):
-    transformer = d.LTXVideoTransformer3DModel(
+def network():
+    return d.LTXVideoTransformer3DModel(
         in_channels=8, out_channels=8, patch_size=1, patch_size_t=1, num_attention_heads=4, attention_head_dim=8,
         cross_attention_dim=32, num_layers=1, caption_channels=32,
     )  # fmt: skip
-    vae = d.AutoencoderKLLTXVideo(
+
+
+def vae(**values):
+    return d.AutoencoderKLLTXVideo(
         latent_channels=8, block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4,
-        layers_per_block=(1,) * 5, decoder_layers_per_block=(1,) * 5,
-        spatio_temporal_scaling=(True, True, False, False), decoder_spatio_temporal_scaling=(True, True, False, False),
-        decoder_inject_noise=(False,) * 5, upsample_residual=(False,) * 4, upsample_factor=(1,) * 4,
-        timestep_conditioning=False, patch_size=1, patch_size_t=1, encoder_causal=True, decoder_causal=False,
+        layers_per_block=(1,) * 5, decoder_layers_per_block=(1,) * 5, decoder_inject_noise=(False,) * 5,
+        upsample_residual=(False,) * 4, upsample_factor=(1,) * 4, timestep_conditioning=False, patch_size_t=1, **values,
     )  # fmt: skip
-    vae.use_framewise_encoding = vae.use_framewise_decoding = False
+
+
+def ltx(**values):
+    transformer = network()
+    scaled = (True, True, False, False)  # a fourth of each side
+    autoencoder = vae(
+        spatio_temporal_scaling=scaled, decoder_spatio_temporal_scaling=scaled, patch_size=1, encoder_causal=True,
+        decoder_causal=False,
+    )  # fmt: skip
+    autoencoder.use_framewise_encoding = autoencoder.use_framewise_decoding = False
     scheduler = d.FlowMatchEulerDiscreteScheduler(**values or DYNAMIC)
-    return {"transformer": transformer, "vae": vae, "scheduler": scheduler, "text_encoder": parts.t5(),
+    return {"transformer": transformer, "vae": autoencoder, "scheduler": scheduler, "text_encoder": parts.t5(),
             "tokenizer": parts.t5_tokenizer()}  # fmt: skip
 
 

@@ -78,14 +78,19 @@ def animatediff():
             "scheduler": d.DDIMScheduler(**BETAS | {"beta_schedule": "linear"}, clip_sample=False)}  # fmt: skip
 
 
+def sdxl_unet(**values):
+    layout = {
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"), "attention_head_dim": (2, 4),
+        "use_linear_projection": True, "addition_embed_type": "text_time", "addition_time_embed_dim": 8,
+        "transformer_layers_per_block": (1, 1), "projection_class_embeddings_input_dim": 80,
+        "cross_attention_dim": 64,
+    }  # fmt: skip
+    return unet_2d(**layout | values)
+
+
 def sdxl_parts():
-    unet = unet_2d(
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=(2, 4), use_linear_projection=True, addition_embed_type="text_time",
-        addition_time_embed_dim=8, transformer_layers_per_block=(1, 1), projection_class_embeddings_input_dim=80,
-        cross_attention_dim=64,
-    )  # fmt: skip
-    return {"unet": unet, "vae": vae((8, 8)), "text_encoder": parts.clip(), "tokenizer": parts.clip_tokenizer(),
+    return {"unet": sdxl_unet(), "vae": vae((8, 8)), "text_encoder": parts.clip(), "tokenizer": parts.clip_tokenizer(),
             "text_encoder_2": parts.clip(projected=True), "tokenizer_2": parts.clip_tokenizer()}  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from diffusers.hooks import HookRegistry, ModelHook
 from diffusers.hooks.hooks import StateManager
 from torch import Tensor, nn
@@ -46,6 +47,8 @@ def apply_skipping(
     the same number is not the same loss as there. There is one decision for all rows of a call, by the worst of them
     (`batch_decision=mean`: by their mean). `corrector` has no effect, and the last `final_steps` are
     known only where `num_inference_steps` is given here or by `cache_context`; the trace says so.
+
+    A module in training is computed: in train mode, with gradients of its parameters.
 
     States are apart for each `cache_context`; several calls at one timestep are known by their order. They begin
     again with `module._reset_stateful_cache()`, the registry's `reset_stateful_hooks()`, an exception in the
@@ -150,6 +153,9 @@ class SkippingHook(ModelHook):
         return module
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if module.training and torch.is_grad_enabled() and any(p.requires_grad for p in module.parameters()):
+            self.trace.warn("nothing is skipped in training: call `module.eval()`, or the module in `torch.no_grad()`")
+            return self.fn_ref.original_forward(*args, **kwargs)
         timestep = self._timestep(module, args, kwargs)
         if self._run().turns_back(timestep):
             self._forget()

@@ -82,7 +82,8 @@ class ContextRun:
         held = self.held.get(self.call)
         past = held.past if held is not None and held.kind == kind else []
         past = [*past, RawOutput(timestep, _flat(leaves[0]))][-KEPT:]
-        self.held[self.call] = HeldOutputs(kind, result, listed, leaves, past)
+        structure = outputs.with_leaves(result, listed, leaves)  # without what the network's own tensors hold
+        self.held[self.call] = HeldOutputs(kind, structure, listed, leaves, past)
 
 
 def _detached(leaf: Leaf) -> Leaf:

@@ -129,6 +129,7 @@ def extrapolate(values: Sequence[Tensor], nodes: Sequence[float], at: float, dam
 
 
 def interpolate(before: Prediction, after: Prediction, level: Level) -> Tensor:
-    """x̂₀ (N,) of a step between two computed ones, on the line through both."""
-    share = (level.angle - before.level.angle) / (after.level.angle - before.level.angle)
+    """x̂₀ (N,) of a step between two computed ones, on the line through both; of the same level, the later one's."""
+    gap = after.level.angle - before.level.angle
+    share = (level.angle - before.level.angle) / gap if gap else 1.0  # some spacings have a timestep twice
     return before.x0 + share * (after.x0 - before.x0)
