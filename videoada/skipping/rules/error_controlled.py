@@ -4,6 +4,10 @@ After a call the last three computed x̂₀ say how fast their slope turns. That
 linear prediction: the next term of Newton's polynomial. A first-order solver adds it to the latents with the weight
 1 − e^(−Δλ) of each step (exactly so for DDIM: x' = (σ'/σ)·x + α'·(1 − e^(−Δλ))·x̂₀), and the sum since the last call is
 compared with a tolerance.
+
+Far from the last call the estimate means nothing, however small it is: three calls at almost pure noise say nothing of
+the picture. So a gap is bounded by the noise levels that it passes, too (`widest_gap`), not by its steps alone, which
+on a shifted flow-matching schedule can hold most of the trajectory.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ class ErrorControlled:
     """Compute when the estimated error since the last call exceeds `tolerance`, in units of the noise (variance 1).
 
     The first `warmup_steps` (three at least, which the estimate needs) and the last `final_steps` always compute, and
-    so does a step after `max_skip_steps` skips in a row.
+    so does a step after `max_skip_steps` skips in a row, or at the end of the `widest_gap`.
     """
 
     tolerance: float
@@ -45,10 +49,28 @@ class ErrorControlled:
             error,
             torch.ones_like(error),
             self.tolerance,
-            forced=tuple(last or run >= self.max_skip_steps for run in state.skipped_in_a_row),
+            forced=tuple(
+                last or run >= self.max_skip_steps or self.ends_gap(past[-1], state)
+                for run, past in zip(state.skipped_in_a_row, state.past, strict=True)
+            ),
             compute_when_equal=False,
             batch_decision=self.batch_decision,
         )
+
+    def ends_gap(self, last: Prediction, state: SkipState) -> bool:
+        """Whether the step after `state.step` is too far from the `last` call, so that this one has to compute."""
+        after = state.schedule[state.step + 1].angle if state.step + 1 < len(state.schedule) else 0.0
+        return last.level.angle - after > widest_gap(last.level.angle, (self.max_skip_steps + 1) / state.num_steps)
+
+
+def widest_gap(angle: float, share: float) -> float:
+    """How much the angle φ = atan(σ/α) may fall from a call at `angle` (π/2 is pure noise) to the next.
+
+    It is about as far as a `share` of the steps goes on the schedule of Stable Diffusion and ModelScope, where it
+    changes nothing: the more of the way the calls have seen, the farther they carry. Found on closed-form denoisers:
+    mixtures, single Gaussians and low-rank data, at shifts of 1, 3 and 7.
+    """
+    return min(0.1 + 0.5 * (math.pi / 2 - angle), 0.37) * share / 0.18
 
 
 def turning(past: Sequence[Prediction]) -> Tensor:
