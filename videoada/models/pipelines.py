@@ -42,8 +42,8 @@ def load_pipeline(model: str = DEFAULT_MODEL, options: LoadConfig | None = None,
                 folder, dtype=torch_dtype, use_safetensors=True, variant=options.variant,
                 quantization_config=quantization(options, folder), **dict.fromkeys(absent_parts(folder)),
             )  # fmt: skip
-        pipe.set_progress_bar_config(disable=True)
-        place(pipe, options, torch_device)
+            pipe.set_progress_bar_config(disable=True)
+            place(pipe, options, torch_device)
     except VideoAdaError:
         raise
     except Exception as error:  # a broken folder can break the loaders anywhere
