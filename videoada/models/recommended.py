@@ -19,7 +19,7 @@ STEPS, FPS = 50, 8  # of a pipeline whose call has no such default
 # Frames a second of families whose call does not take a rate: as diffusers' examples and their model cards export them.
 RATES = {"Wan": 16, "SkyReels": 24, "HunyuanVideo": 15, "Mochi": 30, "Allegro": 15, "Sana": 16, "Kandinsky5": 24,
          "Motif": 24, "Helios": 24, "Lucy": 24, "AnyFlow": 16}  # fmt: skip
-SETTINGS = ("num_inference_steps", "guidance_scale", "num_frames", "fps", "scheduler")
+SETTINGS = ("num_inference_steps", "guidance_scale", "num_frames", "fps", "scheduler", "height", "width")
 
 
 def recommended_for(model: str) -> dict[str, Any]:
@@ -28,7 +28,8 @@ def recommended_for(model: str) -> dict[str, Any]:
         return {}
     return {
         "num_inference_steps": known.num_inference_steps, "guidance_scale": known.guidance_scale,
-        "num_frames": known.num_frames, "fps": known.fps, "scheduler": known.scheduler,
+        "num_frames": known.num_frames, "fps": known.fps, "scheduler": known.scheduler, "height": known.height,
+        "width": known.width,
     }  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def left_out(request: GenerationConfig) -> list[str]:
 def left_to_model(pipe: Any, request: GenerationConfig) -> list[str]:
     """The settings that a request leaves open, and that are the model's own; an input video brings some."""
     own, of_video = recommended_of(pipe), _of_video(pipe, request)
-    return [name for name in left_out(request) if own[name] is not None and name not in of_video]
+    return [name for name in left_out(request) if own.get(name) is not None and name not in of_video]
 
 
 def filled(settings: RunSettings, pipe: Any = None) -> RunSettings:
