@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+from videoada.media.video import Video
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMPTS = (
@@ -36,6 +40,24 @@ def build_folder(tmp_path_factory):
         return made[name]
 
     return folder_of
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory):
+    """Paths of an IMAGE, a VIDEO of five frames, twelve a second, and a TEXT, which is no video."""
+    where, rng = tmp_path_factory.mktemp("inputs"), np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (40, 56, 3), dtype=np.uint8)).save(where / "in.png")
+    Video(rng.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8), 12).write(where / "in.mkv")
+    (where / "text.txt").write_text("no video\n")
+    return {"IMAGE": where / "in.png", "VIDEO": where / "in.mkv", "TEXT": where / "text.txt"}
+
+
+@pytest.fixture(scope="session")
+def animations(tmp_path_factory):
+    """A folder of animations for the recipe of emoji-t2v."""
+    from emoji_animations import make_animations
+
+    return make_animations(tmp_path_factory.mktemp("webp"))
 
 
 @pytest.fixture

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
+import diffusers
 import pytest
 from builders import BUILDS
 from commandline import command
-from PIL import Image
 
+import videoada
 from videoada import ModelError
 from videoada.media.video import Video
 from videoada.metrics import paired_fidelity
 from videoada.models.arguments import needs
+from videoada.models.recommended import left_to_model, with_recommended
 from videoada.models.sources import check_folder, pipeline_class
 
 PROMPT = "a red circle moves right"
@@ -27,7 +28,7 @@ FAMILIES = {
     "hunyuanvideo": ([*SIZE, "--num-frames", 9], (6.0, 15)),
     "animatediff": ([*SIZE, "--num-frames", 3], (7.5, 8)),
     "svd": ([*SIZE, "--num-frames", 3, "--image", "IMAGE"], (3.0, 7)),
-    "modelscope-v2v": (["--video", "VIDEO", "--strength", 0.5], (15.0, 8)),
+    "modelscope-v2v": (["--video", "VIDEO", "--strength", 0.5], (15.0, 12)),  # the video's rate
 }
 QUICK = {"wan-2.1-t2v", "svd", "modelscope-v2v", "flux"}  # the others take minutes together: `make test-families`
 ALONE = {"modelscope-v2v"}  # generate one video a call
@@ -35,16 +36,6 @@ ALONE = {"modelscope-v2v"}  # generate one video a call
 
 def some(names):
     return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    """Files for IMAGE, VIDEO and TEXT."""
-    where, rng = tmp_path_factory.mktemp("inputs"), np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 256, (40, 56, 3), dtype=np.uint8)).save(where / "in.png")
-    Video(rng.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8), 8).write(where / "in.mkv")
-    (where / "text.txt").write_text("no video\n")
-    return {"IMAGE": where / "in.png", "VIDEO": where / "in.mkv", "TEXT": where / "text.txt"}
 
 
 @pytest.fixture
@@ -88,7 +79,7 @@ def test_a_family_generates_with_its_own_settings_and_again_from_its_record(name
     for record in records:
         assert record["request"]["scheduler"] is None
         assert (record["request"]["guidance_scale"], record["request"]["fps"]) == (guidance, fps)
-        assert record["model_defaults"] == ["guidance_scale", "fps"]
+        assert record["model_defaults"] == (["guidance_scale"] if "VIDEO" in asked else ["guidance_scale", "fps"])
         assert record["computed"][0]
         assert record["num_inference_steps"] == (5 if name in ALONE else 10)
         assert record["fidelity"]["identical"] or record["fidelity"]["psnr"] > 20
@@ -158,6 +149,8 @@ def test_what_a_family_can_not_do_is_one_line_and_nothing_is_written(name, asked
         ("hunyuanvideo", ["--negative-prompt", "bad"], ["negative_prompt"]),
         ("motif-video", ["--guidance-scale", 3], ["guidance_scale"]),
         ("wan-2.1-t2v", ["--decode-chunk-size", 2], ["decode_chunk_size"]),
+        ("cogvideox-ddim", ["--decode-chunk-size", 1], ["decode_chunk_size"]),
+        ("text2video-zero", ["--decode-chunk-size", 1], ["decode_chunk_size"]),
         ("wan-2.1-t2v", ["--negative-prompt", "bad"], []),
     ],
 )
@@ -198,3 +191,48 @@ def test_diffusion_forcing_which_can_not_skip_is_compared(generated):
     [record] = generated("skyreels-v2-df", *SIZE, "--num-frames", 9, "--compare", steps=4)
     assert record["fidelity"]["identical"]
     assert any(warning.startswith("no step was skipped: SkyReelsV2") for warning in record["warnings"])
+
+
+@pytest.mark.parametrize("name", some(["modelscope-v2v", "wan-vace"]))
+def test_the_file_has_its_source_videos_rate_unless_another_is_asked_for(name, generated, tmp_path):
+    [record] = generated(name, "--video", "VIDEO", steps=4)
+    assert (record["request"]["fps"], record["request"]["num_frames"]) == (12, 5)
+    assert {"fps", "num_frames"}.isdisjoint(record["model_defaults"])
+    assert Video.read(tmp_path / "out" / "v.mkv").fps == 12
+    [record] = generated(name, "--video", "VIDEO", "--fps", 5, steps=4)
+    assert record["request"]["fps"] == 5
+    assert Video.read(tmp_path / "out" / "v.mkv").fps == 5
+
+
+def test_pictures_have_no_rate_and_a_video_in_memory_has_its_own(build_folder, inputs):
+    pipe = videoada.load_pipeline(str(build_folder("wan-vace")), device="cpu")
+    video = Video.read(inputs["VIDEO"])
+    for source, rate in ((video, 12), (list(video.frames), 16)):
+        [request] = with_recommended(pipe, [videoada.GenerationConfig(prompt="x", video=source)])
+        assert (request.fps, request.num_frames) == (rate, 5)
+        assert ("fps" in left_to_model(pipe, videoada.GenerationConfig(prompt="x", video=source))) == (rate == 16)
+
+
+def test_a_video_that_is_gone_on_from_may_be_shorter_than_the_result(generated):
+    [record] = generated(
+        "ltx-condition", "--video", "VIDEO", "--height", 32, "--width", 32, "--num-frames", 17, steps=4
+    )
+    assert (record["num_frames"], record["request"]["fps"]) == (17, 12)
+
+
+@pytest.mark.parametrize("steps", [8, 9])
+def test_at_few_steps_one_line_says_that_nothing_is_gained(steps, generated):
+    [record] = generated("wan-2.1-t2v", *SIZE, "--num-frames", 9, steps=steps)
+    gained = [text for text in record["warnings"] if "nothing is gained" in text]
+    assert gained == ([
+        "with 8 steps, as distilled models take, nothing is gained by skipping: each does the work of many"
+    ] if steps == 8 else [])  # fmt: skip
+    assert len(record["warnings"]) == 1
+
+
+def test_a_scheduler_of_distilled_models_is_reported_at_any_number_of_steps(build_folder):
+    pipe = videoada.load_pipeline(str(build_folder("animatediff")), device="cpu")
+    pipe.scheduler = diffusers.LCMScheduler.from_config(pipe.scheduler.config)
+    asked = {"prompt": PROMPT, "height": 16, "width": 16, "num_frames": 2, "num_inference_steps": 20}
+    [(_, record)] = videoada.generate(pipe, **asked)
+    assert record.warnings[-1].startswith("with 20 steps of LCMScheduler, as distilled models take, nothing is gained")

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from commandline import command
 from conftest import PROMPTS
+from safetensors.torch import save_file
 
 import videoada
 from videoada.config.prompts import read_entries
 from videoada.config.settings import RunSettings
 from videoada.models.catalogue import ASSETS, KNOWN, known_model
-from videoada.models.recommended import filled, filled_in, left_out, recommended_for, recommended_of, with_recommended
+from videoada.models.pipelines import resolve_dtype
+from videoada.models.recommended import (
+    filled,
+    filled_in,
+    left_out,
+    left_to_model,
+    recommended_for,
+    recommended_of,
+    with_recommended,
+)
 from videoada.rendering.jobs import plan_jobs
 
 ROCKET = "rocket on a navy background"
@@ -36,7 +48,7 @@ def test_a_known_models_settings_are_the_catalogues(emoji):
 
 def test_what_is_said_wins_and_the_record_lists_the_rest(emoji):
     request = videoada.GenerationConfig(prompt=ROCKET, num_inference_steps=2, num_frames=2, seed=3)
-    assert left_out(request) == ["guidance_scale", "fps", "scheduler"]
+    assert left_out(request) == ["guidance_scale", "fps", "scheduler", "height", "width"]
     [(video, record)] = videoada.generate(emoji, [request])
     assert video.frames.shape == (2, 128, 128, 3)
     assert (record.request.guidance_scale, record.request.fps, record.request.scheduler) == (6.0, 8, "ddim")
@@ -50,7 +62,6 @@ def test_what_is_said_wins_and_the_record_lists_the_rest(emoji):
 
 
 def test_plain_diffusers_loads_the_folder_and_generates_the_same(emoji):
-    import torch
     from diffusers import TextToVideoSDPipeline
 
     plain = TextToVideoSDPipeline.from_pretrained(ASSETS / "emoji-t2v").to("cpu", torch.float32)
@@ -104,3 +115,46 @@ def test_the_command_line_takes_and_records_them(tmp_path):
     assert record["model_defaults"] == ["guidance_scale", "fps", "scheduler"]
     assert record["model"]["licence"] == known_model("emoji-t2v").licence == "MIT"
     assert record["model"]["embedded"]
+
+
+def test_a_size_that_the_pipeline_would_not_take_by_itself_is_the_catalogues():
+    """Wan 2.2's and ZeroScope's pipelines have another default size than these models were trained on."""
+    settings = filled(RunSettings(model="wan-2.2-5b"))
+    assert (settings.height, settings.width, settings.num_frames, settings.fps) == (704, 1280, 121, 24)
+    assert filled(RunSettings(model="zeroscope", height=256)).height == 256
+    assert filled(RunSettings(model="tiny-t2v")).height is None
+    for model in KNOWN.values():  # what is listed is what a run generates
+        height, width, frames = (int(number) for number in re.findall(r"\d+", model.size))
+        assert frames == model.num_frames
+        assert (model.height, model.width) in ((height, width), (None, None))
+
+
+def test_the_catalogues_size_fills_a_request(pipe, monkeypatch):
+    from videoada.models import pipelines
+
+    info = pipelines.model_info(pipe).model_copy(update={"name": "zeroscope"})
+    monkeypatch.setitem(pipelines._INFO, pipe, info)
+    [request] = with_recommended(pipe, [videoada.GenerationConfig(prompt="x")])
+    assert (request.height, request.width) == (320, 576)
+    assert left_to_model(pipe, videoada.GenerationConfig(prompt="x", height=64, width=64, fps=8)) == [
+        "num_inference_steps", "guidance_scale", "num_frames",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "stored", "device", "dtype"),
+    [
+        ("somewhere", torch.bfloat16, "cuda", torch.bfloat16),
+        ("somewhere", torch.float32, "cuda", torch.float16),
+        ("somewhere", torch.bfloat16, "cpu", torch.float32),
+        ("wan-2.1-1.3b", torch.float32, "cuda", torch.bfloat16),
+        ("cogvideox-2b", torch.float16, "cuda", torch.float16),
+    ],
+)
+def test_dtype_auto_on_a_gpu_is_the_models(model, stored, device, dtype, tmp_path):
+    (tmp_path / "transformer").mkdir()
+    save_file({"weight": torch.zeros(2, dtype=stored)}, tmp_path / "transformer" / "a.safetensors")
+    assert resolve_dtype("auto", device, model, tmp_path) == dtype
+    assert resolve_dtype("float32", device, model, tmp_path) == torch.float32
+    (tmp_path / "transformer" / "a.safetensors").write_bytes(b"\xff" * 20)  # the loader says what is wrong
+    assert resolve_dtype("auto", "cuda", "somewhere", tmp_path) == torch.float16

@@ -42,9 +42,46 @@ def test_videos_and_strengths_are_columns(build_folder, source, one_thread):
     assert all(record["video_sha256"] for record in records)
 
 
+@pytest.mark.parametrize(("header", "naming"), [("image", "id"), ("Image,prompt", "slug"), ("id,image", "vbench")])
+def test_images_will_do_for_a_model_that_takes_no_prompt(header, naming, inputs, build_folder, tmp_path, one_thread):
+    row = {
+        "image": inputs["IMAGE"].name,
+        "Image,prompt": f"{inputs['IMAGE'].name},",
+        "id,image": f"first,{inputs['IMAGE'].name}",
+    }
+    (tmp_path / "p.csv").write_text(f"{header}\n{row[header]}\n")
+    command(
+        "render", tmp_path / "p.csv", "--images", inputs["IMAGE"].parent, "--out", tmp_path / "out", "--naming", naming,
+        "--model", build_folder("svd"), "--height", 16, "--width", 16, "--num-frames", 2, "--steps", 9,
+    )  # fmt: skip
+    [file] = (tmp_path / "out").glob("*.mp4")
+    assert file.stem.startswith({"id": "0000", "slug": "in-", "vbench": "in-0"}[naming])
+    record = json.loads(file.with_suffix(".json").read_text())
+    assert record["image_sha256"]
+    assert record["not_used"] == []
+
+
+@pytest.mark.parametrize("name", ["wan-2.1-t2v", "cogvideox-ddim"])
+def test_a_batch_is_decoded_whole_by_a_vae_of_videos(name, build_folder, tmp_path, one_thread):
+    (tmp_path / "p.txt").write_text("a red circle\na tan square\n")
+    folder = build_folder(name)
+    command("render", tmp_path / "p.txt", "--out", tmp_path / "out", "--model", folder, *SIZE, "--batch-size", 2)
+    assert json.loads((tmp_path / "out" / "0000.json").read_text())["not_used"] == []
+
+
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [
+        (
+            "wan-2.1-v2v",
+            "video\nin.mkv\n",
+            "line 2: the prompt is empty, and WanVideoToVideoPipeline generates",
+        ),
+        (
+            "svd",
+            "seed\n3\n",
+            "line 1: a CSV file begins with the names of its columns, one of them 'prompt' (or 'image'",
+        ),
         ("wan-2.1-t2v", "prompt,video\nx,in.mkv\n", "line 2: WanPipeline takes no video"),
         ("wan-2.1-t2v", "prompt,strength\nx,0.5\n", "line 2: WanPipeline has no --strength"),
         ("modelscope-v2v", "prompt\nx\n", "line 2: VideoToVideoSDPipeline generates from a video"),

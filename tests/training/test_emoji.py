@@ -15,7 +15,7 @@ import pytest
 import torch
 from commandline import command
 from conftest import ROOT
-from emoji_animations import SIZE, SMALL, make_animations, stages
+from emoji_animations import SIZE, SMALL, stages
 from safetensors.torch import load_file
 
 pytest.importorskip("emoji", reason="the extra `train` is not installed")
@@ -37,11 +37,6 @@ from videoada.records.find import find_record
 from videoada.training.run import Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def animations(tmp_path_factory):
-    return make_animations(tmp_path_factory.mktemp("webp"))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from emoji_animations import SIZE, make_animations, stages
+from emoji_animations import SIZE, stages
 
 pytest.importorskip("emoji", reason="the extra `train` is not installed")
 
@@ -17,11 +17,6 @@ from emoji_t2v.clips import BACKGROUNDS, Clips, make_prompts, parse_prompt, subj
 
 from videoada.errors import ConfigError, ModelError, OutputError
 from videoada.media.video import Video
-
-
-@pytest.fixture(scope="module")
-def animations(tmp_path_factory):
-    return make_animations(tmp_path_factory.mktemp("webp"))
 
 
 @pytest.fixture(scope="module")

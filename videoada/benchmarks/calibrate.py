@@ -44,7 +44,7 @@ def calibrate(
     for a goal that no tolerance reaches.
     """
     if (target_psnr is None) == (target_speedup is None):
-        raise ConfigError("give a target PSNR or a target speed-up, one of the two")
+        raise ConfigError("give `target_psnr` or `target_speedup`, one of the two")
     if len(requests) < 3:
         raise ConfigError(f"a calibration needs three prompts, two to measure and one to check; got {len(requests)}")
     requests = with_recommended(pipe, requests)

@@ -93,7 +93,7 @@ def generate(
     if settings.video is not None:
         from videoada.models.source_videos import read_source_video
 
-        read_source_video(settings.video, settings.num_frames, settings.height, settings.width)
+        read_source_video(settings.video, height=settings.height, width=settings.width)
     console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
     _run(console, settings, skip, paths, compare, not no_metadata, json_output, record)
 

@@ -52,7 +52,7 @@ def models(
     console = Console(highlight=False, soft_wrap=True)
     for model in KNOWN.values():
         _print_entry(console, model)
-    console.print("Any diffusers folder or hub id of a text-to-video pipeline with safetensors weights loads as well.")
+    console.print("Any diffusers folder or hub id of a video pipeline with safetensors weights loads as well.")
     console.print("`videoada models NAME` shows which prompts a model understands and its recommended settings.")
 
 
@@ -89,10 +89,12 @@ def _show(model: KnownModel, search: str | None, json_output: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     _print_entry(console, model)
     console.print(f"  from {model.location}" + (", whose README.md describes it" if model.embedded else ""))
+    size = f" --height {model.height} --width {model.width}" if model.height else ""
     console.print(
         f"  recommended: --steps {model.num_inference_steps} --guidance-scale {model.guidance_scale:g} "
-        f"--num-frames {model.num_frames} --fps {model.fps}"
+        f"--num-frames {model.num_frames} --fps {model.fps}{size}"
     )
+    console.print(f"  on a GPU: --dtype {model.dtype}, if nothing is said")
     if vocabulary is None or shown is None:
         console.print("  prompts: any text")
         return

@@ -25,6 +25,7 @@ OTHER_NAMES = {
 COLUMNS = {name: name for name in RunSettings.model_fields if said_of(name).get("column")} | OTHER_NAMES
 COMMON = ("prompt", "negative_prompt", "image", "seed", "steps", "guidance_scale", "num_frames", "height", "width",
           "fps", "scheduler", "quality", "tolerance", "threshold", "policy", *OTHER_NAMES)  # fmt: skip
+SOURCES = ("prompt", "image", "video")  # an entry has one at least: some models take no prompt
 CAMERA = re.compile(r", camera (pans|tilts|zooms|static)\b.*$")  # VBench-I2V: the same image, other camera motions
 
 
@@ -41,8 +42,9 @@ def read_entries(path: str | Path, images: str | Path | None = None) -> list[Pro
     """The entries of a prompt file, in its order; what an entry leaves empty it does not name.
 
     .txt holds a prompt a line; .csv has a header; .jsonl holds an object or a string a line; .json a list of them, as
-    VBench's `prompt_en` and `image_name`. Images are sought in the folder `images` (None: beside the file). Raises
-    PromptError with file and line for what can't be read, and for a column whose name is all but a known one.
+    VBench's `prompt_en` and `image_name`. An entry without a prompt names an image or a video, for models that take no
+    prompt. Images are sought in the folder `images` (None: beside the file). Raises PromptError with file and line for
+    what can't be read, and for a column whose name is all but a known one.
     """
     path = Path(path)
     if path.suffix.lower() not in ENDINGS:
@@ -102,8 +104,11 @@ def _csv(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
     try:
         names = [(name or "").strip() for name in reader.fieldnames or ()]
-        if not {"prompt", "prompt_en"} & set(names):
-            raise PromptError(f"{path}, line 1: a CSV file begins with the names of its columns, one of them 'prompt'")
+        if not any(COLUMNS.get(_plain(name)) in SOURCES for name in names):
+            raise PromptError(
+                f"{path}, line 1: a CSV file begins with the names of its columns, one of them 'prompt' (or 'image', "
+                "for a model that takes no prompt)"
+            )
         reader.fieldnames = names
         before = reader.line_num
         for values in reader:
@@ -167,14 +172,15 @@ def _entry(line: int, values: Any, folder: Path, known: dict[str, str | None]) -
         name = known[key]
         if name is not None and value is not None and value != "":
             fields[name] = _typed(name, value)
-    if not fields.get("prompt", "").strip():
+    if not fields.get("prompt", "").strip() and not fields.keys() & set(SOURCES[1:]):
         raise ValueError("the prompt is empty" if {"prompt", "prompt_en"} & set(values) else "it has no prompt")
-    if "\0" in fields["prompt"]:
+    prompt = fields["prompt"] = fields.get("prompt", "").strip() and fields["prompt"]
+    if "\0" in prompt:
         raise ValueError("the prompt holds a NUL character")
     if "size" in fields:
         fields["width"], fields["height"] = fields.pop("size")
     if "image" not in fields and "image_type" in values:  # VBench-I2V names the image of the unmoved camera only
-        fields["image"] = f"{CAMERA.sub('', fields['prompt'])}.jpg"
+        fields["image"] = f"{CAMERA.sub('', prompt)}.jpg"
     for name in fields.keys() & {"image", "video"}:
         fields[name] = str(folder / fields[name])
     identity = fields.pop("id", None)
@@ -183,7 +189,7 @@ def _entry(line: int, values: Any, folder: Path, known: dict[str, str | None]) -
 
 def _column(key: str) -> str | None:
     """What a column is; None for one that is left unread. Raises ValueError for one that looks like a slip."""
-    name = key.strip().lower().replace("-", "_").replace(" ", "_")
+    name = _plain(key)
     if name in COLUMNS:
         return COLUMNS[name]
     near = difflib.get_close_matches(name, COMMON, n=1, cutoff=0.8)
@@ -191,6 +197,10 @@ def _column(key: str) -> str | None:
     if near:
         raise ValueError(f"unknown key '{key[:60]}'; did you mean '{near[0]}'?")
     return None
+
+
+def _plain(key: str) -> str:
+    return key.strip().lower().replace("-", "_").replace(" ", "_")
 
 
 def _typed(name: str, value: Any) -> Any:

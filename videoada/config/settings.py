@@ -194,7 +194,9 @@ class RunSettings(FrozenConfig):
     def requests(self) -> list[GenerationConfig]:
         """One request for each video: video i takes the seed `seed + i`."""
         if self.prompt is None and self.image is None:
-            raise ConfigError("there is no prompt: give `prompt`, or a configuration that has one")
+            raise ConfigError(
+                "there is no prompt: give `prompt`, or a configuration that has one; `image` for a model without one"
+            )
         if self.step_policy is not None and self.steps != "auto":
             raise ConfigError("a step policy chooses the steps: give `step_policy` with `steps=auto`")
         fields = {

@@ -21,7 +21,7 @@ from videoada.models.arguments import ignored, one_a_call
 from videoada.models.call import call_pipeline
 from videoada.models.denoisers import device_of
 from videoada.models.pipelines import model_info
-from videoada.models.recommended import left_out, with_recommended
+from videoada.models.recommended import left_to_model, with_recommended
 from videoada.models.schedulers import scheduler_of
 from videoada.models.source_videos import video_fingerprint
 from videoada.records.record import RunRecord
@@ -60,8 +60,7 @@ def generate(
         raise ConfigError(f"give requests or the fields of one, not both (`{next(iter(request_fields))}`)")
     if batch_size < 1:
         raise ConfigError(f"the batch size must be at least 1, got {batch_size}")
-    own = [left_out(request) for request in requests]
-    requests = with_max_steps(pipe, with_recommended(pipe, requests))
+    asked, requests = requests, with_max_steps(pipe, with_recommended(pipe, requests))
     skip = skip_of(pipe, requests, skip, skip_fields)
     chosen = with_chosen_steps(pipe, requests)
     for request in chosen:
@@ -78,8 +77,8 @@ def generate(
             batch = _generate_batch(pipe, [chosen[i] for i in indices], skip, on_step, on_latents)
             for i, (video, record) in zip(indices, batch, strict=True):
                 most = requests[i].num_steps if requests[i].step_policy else record.num_inference_steps
-                taken = [name for name in own[i] if getattr(requests[i], name) is not None]
-                unused = record.not_used + ignored(pipe, requests[i], own[i])
+                taken = left_to_model(pipe, asked[i])
+                unused = record.not_used + ignored(pipe, asked[i])
                 if at_once < min(batch_size, len(requests)):
                     unused.append(f"`batch_size`: {type(pipe).__name__} generates one video a call")
                 update: dict[str, Any] = {"savings": savings(record, most), "model_defaults": taken, "not_used": unused}

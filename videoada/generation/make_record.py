@@ -23,6 +23,8 @@ from videoada.records.record import RunRecord
 from videoada.skipping.trace import StepTrace
 
 FEW_STEPS = 15  # below it, skipping saves little and costs much
+DISTILLED_STEPS = 8  # at most as many take models that were distilled to few
+DISTILLED = ("LCM", "TCD", "FlowMatchLCM")  # beginnings of names of schedulers for distilled models
 
 
 def _heads_of(pipe: Any, skip: SkipConfig) -> dict[str, Any]:
@@ -96,21 +98,33 @@ def _warnings(
         read = (understand(info.name, request.prompt), understand(info.name, negative or "", negative=True))
         warnings += [understood.warning for understood in read if understood.warning]
     if skip.skips:
-        saved = trace.rows_of(index) < trace.rows_per_prediction * trace.num_steps
-        if skip.limit is not None and not saved and trace.num_steps > 1:
-            warnings.append(
-                f"no step was skipped: nothing was saved on this prompt; raise the {skip.limit_name} to skip more"
-            )
-        if trace.num_steps < FEW_STEPS:
-            warnings.append(
-                f"with {trace.num_steps} steps there is little to skip; skipping pays from about {FEW_STEPS}"
-            )
+        warnings += _too_little_skipped(pipe, request, skip, trace, index)
     if left and left["threshold"] and left["macs"] >= 1:
         warnings.append(
             f"no step left the network early, and asking took {left['macs'] - 1:.1%} of the work of those computed: "
             "raise the exit threshold, or leave early exit out"
         )
     return warnings + trace.warnings_of(index)
+
+
+def _too_little_skipped(
+    pipe: Any, request: GenerationConfig, skip: SkipConfig, trace: StepTrace, index: int
+) -> list[str]:
+    """Warnings where skipping has saved nothing, or can't save much."""
+    own = type(pipe.scheduler).__name__ if request.scheduler is None else ""
+    if trace.num_steps <= DISTILLED_STEPS or own.startswith(DISTILLED):
+        steps = f"with {trace.num_steps} step{'s' if trace.num_steps != 1 else ''}"
+        of = f" of {own}" if own.startswith(DISTILLED) else ""
+        return [f"{steps}{of}, as distilled models take, nothing is gained by skipping: each does the work of many"]
+    warnings = []
+    saved = trace.rows_of(index) < trace.rows_per_prediction * trace.num_steps
+    if skip.limit is not None and not saved:
+        warnings.append(
+            f"no step was skipped: nothing was saved on this prompt; raise the {skip.limit_name} to skip more"
+        )
+    if trace.num_steps < FEW_STEPS:
+        warnings.append(f"with {trace.num_steps} steps there is little to skip; skipping pays from about {FEW_STEPS}")
+    return warnings
 
 
 def _frames_missing(pipe: Any, request: GenerationConfig, video: Video) -> list[str]:

@@ -21,6 +21,8 @@ from videoada.media.outputs import FRAME_NAME, frame_files, is_frame_folder
 EXIF_DESCRIPTION = 0x010E  # ImageDescription
 MOST_REPEATS = 10_000  # frames that one frame of an animation may stand for
 MOST_BYTES = 2**32  # that an animation may unfold to
+MOST_FPS = 240
+ANIMATIONS = (".gif", ".webp")
 MOST_METADATA = 2**20  # characters that are read back: files come from anywhere
 STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}
 logging.getLogger("libav").addHandler(logging.NullHandler())  # FFmpeg's messages become errors, not lines on stderr
@@ -71,6 +73,23 @@ def count_frames(path: Path) -> int:
         raise unreadable(path, error) from None
 
 
+def read_rate(path: Path) -> int | None:
+    """Frames a second of a film, an animation or a folder of PNG frames, a film's without decoding; None where it does
+    not say. Raises OutputError when it can't be read."""
+    if path.is_dir():
+        return _number(_animation_metadata(path), "fps", MOST_FPS)
+    if path.suffix.lower() in ANIMATIONS:
+        return decode_video(path)[1]
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            rate = container.streams.video[0].average_rate
+    except Exception as error:
+        raise unreadable(path, error) from None
+    return None if rate is None else round(rate)
+
+
 def unreadable(path: Path, error: BaseException | str) -> OutputError:
     """One line that names the file and what is wrong with it."""
     text = " ".join(str(error).split()) or type(error).__name__
@@ -85,7 +104,7 @@ def decode_video(path: Path) -> tuple[NDArray[np.uint8], int]:
     try:
         if path.is_dir():
             return _decode_folder(path)
-        if path.suffix.lower() in (".gif", ".webp"):
+        if path.suffix.lower() in ANIMATIONS:
             return _decode_animation(path)
         frames, rate = [], None
         for frame, stream in decode_film(path):
@@ -104,7 +123,7 @@ def read_metadata(path: str | Path) -> str | None:
 
     path = Path(path)
     try:
-        if path.is_dir() or path.suffix.lower() in (".gif", ".webp", ".png"):
+        if path.is_dir() or path.suffix.lower() in (*ANIMATIONS, ".png"):
             text = _animation_metadata(path)
         else:
             with av.open(str(path)) as container:
@@ -124,7 +143,7 @@ def _decode_animation(path: Path) -> tuple[NDArray[np.uint8], int]:
             frames.append(np.asarray(frame.convert("RGB")))
             durations.append(float(frame.info.get("duration") or 0))
     text = _animation_metadata(path)
-    fps = _number(text, "fps", 240) or round(1000 / (min(durations) or 125)) or 1
+    fps = _number(text, "fps", MOST_FPS) or round(1000 / (min(durations) or 125)) or 1
     unit = round(100 / fps) * 10 if path.suffix.lower() == ".gif" else round(1000 / fps)
     counts = [min(max(round(duration / (unit or 10)), 1), MOST_REPEATS) for duration in durations]
     if sum(counts) * frames[0].nbytes > MOST_BYTES:
@@ -143,7 +162,7 @@ def _decode_folder(path: Path) -> tuple[NDArray[np.uint8], int]:
     if not files:
         raise ValueError("the folder is empty")
     frames = np.stack([iio.imread(f, mode="RGB") for f in files])
-    return frames, _number(_animation_metadata(path), "fps", 240) or 8
+    return frames, _number(_animation_metadata(path), "fps", MOST_FPS) or 8
 
 
 def _number(metadata: str | None, name: str, most: int) -> int | None:

@@ -13,6 +13,7 @@ from videoada.models.denoisers import denoisers_of
 from videoada.models.images import cover, read_image
 from videoada.models.source_videos import read_source_video
 
+UNET_SIDE = 8  # latents: the multiple that UNets take
 FRAMES_APART = 50  # steps for which Text2Video-Zero's call says between which two of them frames move apart
 REAL_SAMPLE_SIZE = 32  # I2VGen-XL's configuration says 32 latents (256 pixels), its pipeline generates 704×1280
 # A request's field, and what pipelines call it; the first name that a signature has is taken.
@@ -28,6 +29,8 @@ ONE_A_CALL = (
     "SkyReelsV2DiffusionForcingImageToVideo", "SanaImageToVideo", "HunyuanVideoImageToVideo", "HunyuanVideo15",
     "ChronoEdit",
 )  # fmt: skip
+# Parts of names of classes whose call generates each frame of its video again, and takes a number of frames, too.
+EDITORS = ("WanVACE", "LucyEdit")
 # What no request can give: pipelines that generate from it are called by hand, inside `skip_steps`.
 NOT_REQUESTED = {"ConsisID": "embeddings of a face", "WanAnimate": "videos of a pose and a face"}
 
@@ -79,6 +82,12 @@ def needs(pipe: Any, field: str) -> bool:
     return required or any(mark in kind.__name__ for mark in marks[field])
 
 
+def edits_video(pipe: Any) -> bool:
+    """Whether a pipeline generates each frame of its input video again; others go on from it."""
+    names = names_of(pipe)
+    return "video" in names and ("num_frames" not in names or any(part in type(pipe).__name__ for part in EDITORS))
+
+
 def one_a_call(pipe: Any) -> bool:
     """Whether the pipeline generates one video a call."""
     return any(part in type(pipe).__name__ for part in ONE_A_CALL)
@@ -92,8 +101,35 @@ def check_request(pipe: Any, request: GenerationConfig) -> None:
         raise ModelError(f"{kind} does not generate videos from prompts; use a text-to-video model")
     if what := next((what for part, what in NOT_REQUESTED.items() if part in kind), None):
         raise ConfigError(f"{kind} generates from {what}, which a request has not: call the pipeline in `skip_steps`")
-    if "prompt" in names and not request.prompt.strip():
+    if "prompt" in names:
+        _check_prompt(pipe, request)
+    _check_pictures(pipe, request)
+    for field, text in (("strength", "is of video-to-video pipelines"), ("target_fps", "is a condition of I2VGen-XL")):
+        if getattr(request, field) is not None and field not in names:
+            raise ConfigError(f"{kind} has no `{field}`; it {text}")
+    _check_frames(pipe, request)
+    factor = spatial_factor(pipe) * _patch_size(pipe)
+    for side, value in (("height", request.height), ("width", request.width)):
+        if value is not None and side not in names and request.video is None:
+            raise ConfigError(f"{kind} has no `{side}`: leave it out")
+        if value is not None and value % factor:
+            raise ConfigError(f"{side} {value} is not a multiple of {factor}, which the model needs")
+
+
+def _check_prompt(pipe: Any, request: GenerationConfig) -> None:
+    """Raises ConfigError for an empty prompt, or a pipeline that has nothing to read one with."""
+    kind = _class_of(pipe).__name__
+    if not request.prompt.strip():
         raise ConfigError(f"the prompt is empty, and {kind} generates from one: give it a `prompt`")
+    parts = {} if isinstance(pipe, type) else pipe.components
+    tokenizers = [part for name, part in parts.items() if name.startswith("tokenizer")]
+    if tokenizers and all(part is None for part in tokenizers):
+        raise ConfigError(f"this {kind} has no tokenizer, and can't read a `prompt`: load a folder that has one")
+
+
+def _check_pictures(pipe: Any, request: GenerationConfig) -> None:
+    """Raises ConfigError for an image or a video that the pipeline does not take, or needs and is not given."""
+    names, kind = names_of(pipe), _class_of(pipe).__name__
     if request.image is not None and "image" not in names:
         raise ConfigError(
             f"{kind} generates from text alone; leave the image out, or use an image-to-video model such as tiny-i2v"
@@ -108,23 +144,17 @@ def check_request(pipe: Any, request: GenerationConfig) -> None:
         raise ConfigError(f"{kind} takes no video: leave `video` out, or use a video-to-video pipeline")
     if request.video is None and needs(pipe, "video"):
         raise ConfigError(f"{kind} generates from a video; give it a `video`, a file or a folder of frames")
-    for field, text in (("strength", "is of video-to-video pipelines"), ("target_fps", "is a condition of I2VGen-XL")):
-        if getattr(request, field) is not None and field not in names:
-            raise ConfigError(f"{kind} has no `{field}`; it {text}")
-    _check_frames(pipe, request)
-    factor = spatial_factor(pipe) * _patch_size(pipe)
-    for side, value in (("height", request.height), ("width", request.width)):
-        if value is not None and side not in names and request.video is None:
-            raise ConfigError(f"{kind} has no `{side}`: leave it out")
-        if value is not None and value % factor:
-            raise ConfigError(f"{side} {value} is not a multiple of {factor}, which the model needs")
 
 
 def _check_frames(pipe: Any, request: GenerationConfig) -> None:
-    """Raises ConfigError for more frames than an AnimateDiff's motion modules have positions, or no step of a video."""
+    """Raises ConfigError for frames that the network has no positions for (AnimateDiff, Latte), or no step of a
+    video."""
     most = _of_network(pipe, "motion_max_seq_length")
     if most and (request.num_frames or 0) > most and not getattr(pipe, "free_noise_enabled", False):
         raise ConfigError(f"this model generates up to {most} frames: give `num_frames={most}` or less")
+    fixed = _of_network(pipe, "video_length")
+    if fixed and request.num_frames not in (None, fixed):
+        raise ConfigError(f"this model generates {fixed} frames, neither more nor fewer: give `num_frames={fixed}`")
     if request.video is not None and needs(pipe, "video") and request.num_inference_steps is not None:
         share = request.strength or default_of(pipe, "strength")
         if share and int(request.num_inference_steps * share) < 1:
@@ -149,6 +179,12 @@ def spatial_factor(pipe: Any) -> int:
     """Pixels of a frame's side for each of its latents."""
     factor = getattr(pipe, "vae_scale_factor_spatial", None) or getattr(pipe, "vae_scale_factor", None) or 8
     return int(factor)
+
+
+def video_multiple(pipe: Any) -> int:
+    """Pixels, a multiple of which an input video's sides are cut to: a DiT takes its patches, a UNet halves its latents
+    three times."""
+    return spatial_factor(pipe) * (_patch_size(pipe) if _of_network(pipe, "patch_size") else UNET_SIDE)
 
 
 def video_size(pipe: Any, request: GenerationConfig) -> tuple[int | None, int | None]:
@@ -197,20 +233,24 @@ def call_arguments(pipe: Any, batch: Sequence[GenerationConfig]) -> dict[str, An
             images = [cover(image, width, height) for image in images]
         values["image"] = images[0] if alone else images
     if request.video is not None:
-        videos = [read_source_video(r.video, r.num_frames, height, width, spatial_factor(pipe)) for r in batch]
+        needed = request.num_frames if edits_video(pipe) else None
+        videos = [read_source_video(r.video, needed, height, width, video_multiple(pipe)) for r in batch]
+        videos = [video[: request.num_frames] for video in videos]
         values["video"] = videos[0] if alone else videos
+        if edits_video(pipe):
+            values["num_frames"] = len(videos[0])
         first = videos[0][0]
         values["height"], values["width"] = first.height, first.width
     return more | {names[field]: value for field, value in values.items() if value is not None and field in names}
 
 
-def ignored(pipe: Any, request: GenerationConfig, left_to_model: Sequence[str]) -> list[str]:
+def ignored(pipe: Any, request: GenerationConfig) -> list[str]:
     """What a request asks for and this pipeline's call has no parameter for, as texts for a record's `not_used`."""
     names = names_of(pipe)
     asked: Mapping[str, Any] = {
         "prompt": request.prompt or None, "negative_prompt": request.negative_prompt,
-        "guidance_scale": None if "guidance_scale" in left_to_model else request.guidance_scale,
-        "num_frames": None if "num_frames" in left_to_model or request.video is not None else request.num_frames,
+        "guidance_scale": request.guidance_scale,
+        "num_frames": None if request.video is not None else request.num_frames,
     }  # fmt: skip
     kind = type(pipe).__name__
     unused = [
@@ -225,7 +265,18 @@ def ignored(pipe: Any, request: GenerationConfig, left_to_model: Sequence[str]) 
 
 def decodes_in_chunks(pipe: Any) -> bool:
     """Whether the pipeline decodes some frames at a time, or can be made to."""
-    return "decode_chunk_size" in _parameters(_class_of(pipe)) or hasattr(pipe, "decode_latents")
+    return takes_chunk_size(pipe) or _decodes_frame_by_frame(pipe)
+
+
+def takes_chunk_size(pipe: Any) -> bool:
+    """Whether the pipeline's own call has a number of frames to decode at once."""
+    return "decode_chunk_size" in _parameters(_class_of(pipe))
+
+
+def _decodes_frame_by_frame(pipe: Any) -> bool:
+    """Whether it decodes all frames (B, C, F, h, w) at once with a VAE of pictures; a video's depend on each other."""
+    of_pictures = type(getattr(pipe, "vae", None)).__name__ == "AutoencoderKL"
+    return of_pictures and hasattr(pipe, "decode_latents") and "TextToVideoZero" not in type(pipe).__name__
 
 
 def as_image(image: Any) -> Any:

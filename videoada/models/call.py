@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ from torch import Tensor
 from videoada.config.run import GenerationConfig
 from videoada.errors import ConfigError, ResourceError, VideoAdaError
 from videoada.media.video import Video
-from videoada.models.arguments import as_image, call_arguments, is_i2vgen
+from videoada.models.arguments import as_image, call_arguments, decodes_in_chunks, is_i2vgen, takes_chunk_size
 from videoada.models.conditioning import encode_prompt, image_conditions
 from videoada.models.denoisers import denoisers_of, device_of
 from videoada.models.images import cover
@@ -26,6 +24,8 @@ from videoada.models.placement import ran_out_of_memory
 from videoada.models.recommended import with_recommended
 from videoada.models.understanding import understand
 from videoada.patching import replaced
+
+OURS, THEIRS = "videoada", ("diffusers", "transformers")  # packages whose frames a traceback of a call has
 
 
 def given_prompt(pipe: Any, prompt: str, negative: bool = False) -> str:
@@ -64,11 +64,10 @@ def call_pipeline(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Vi
                 options.pop(name, None)
             options |= encode_prompt(pipe, [r.prompt for r in batch], [r.negative_prompt or "" for r in batch])
             options |= {"image": cover(images[0], width, height), "target_fps": request.target_fps or 16}
-        if request.decode_chunk_size:
-            if "decode_chunk_size" in inspect.signature(type(pipe).__call__).parameters:
-                options["decode_chunk_size"] = request.decode_chunk_size
-            else:
-                stack.enter_context(decoding_in_chunks(pipe, request.decode_chunk_size))
+        if request.decode_chunk_size and takes_chunk_size(pipe):
+            options["decode_chunk_size"] = request.decode_chunk_size
+        elif request.decode_chunk_size and decodes_in_chunks(pipe):
+            stack.enter_context(decoding_in_chunks(pipe, request.decode_chunk_size))
         output = pipe(**options)
     videos = output.frames if hasattr(output, "frames") else [output.images]  # Text2Video-Zero names them so
     if not all(np.isfinite(frames).all() for frames in videos):
@@ -85,23 +84,28 @@ def decoding_in_chunks(pipe: Any, size: int) -> Iterator[None]:
         # (B, C, F, h, w) → (B, 3, F, H, W)
         return torch.cat([inherited(chunk, *args, **kwargs) for chunk in latents.split(size, dim=2)], dim=2)
 
-    # others decode inside their `__call__`, all at once
-    with replaced(pipe, "decode_latents", decode) if hasattr(pipe, "decode_latents") else contextlib.nullcontext():
+    with replaced(pipe, "decode_latents", decode):
         yield
 
 
 @contextlib.contextmanager
 def _refused(pipe: Any) -> Iterator[None]:
-    """What the pipeline refuses, in a check of its arguments or later with a `raise` of its own, as one line."""
+    """What the pipeline, or a part of it, can't do as one line, with the exception as its cause.
+
+    An exception is the pipeline's where a frame of diffusers or transformers is further in than any of ours: they call
+    us back at each step and network call, so that what we raise, or what we were given raises, comes from further in.
+    """
     try:
         yield
-    except (ValueError, TypeError, NotImplementedError) as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        here = Path(frames[-1].filename).parts
-        said = "diffusers" in here and "schedulers" not in here and str(frames[-1].line).startswith("raise ")
-        if isinstance(error, VideoAdaError) or not (said or any(frame.name == "check_inputs" for frame in frames)):
+    except Exception as error:
+        packages = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
+        innermost = next((name for name in reversed(packages) if name in (OURS, *THEIRS)), OURS)
+        if innermost == OURS or isinstance(error, VideoAdaError) or ran_out_of_memory(error):
             raise
-        raise ConfigError(f"{type(pipe).__name__} refuses the request: {' '.join(str(error).split())[:300]}") from None
+        said = " ".join(str(error).split())[:300]
+        if isinstance(error, (ValueError, NotImplementedError)) and said:  # raised to be read
+            raise ConfigError(f"{type(pipe).__name__} refuses the request: {said}") from error
+        raise ConfigError(f"{type(pipe).__name__} failed on this request: {type(error).__name__}: {said}") from error
 
 
 @contextlib.contextmanager
@@ -116,7 +120,7 @@ def _memory_errors(pipe: Any, request: GenerationConfig) -> Iterator[None]:
         vae = getattr(pipe, "vae", None)
         advice = [
             *(["`offload=model` (or sequential)"] if on_gpu and not hasattr(denoiser, "_hf_hook") else []),
-            *(["`decode_chunk_size=1`"] if (request.decode_chunk_size or 2) > 1 else []),
+            *(["`decode_chunk_size=1`"] if (request.decode_chunk_size or 2) > 1 and decodes_in_chunks(pipe) else []),
             *(["`vae_slicing`", "`vae_tiling`"] if not getattr(vae, "use_tiling", False) else []),
             *(["`dtype=float16`"] if on_gpu and getattr(denoiser, "dtype", None) == torch.float32 else []),
             "a smaller `batch_size`, fewer `num_frames` or a smaller `height` and `width`",

@@ -9,7 +9,7 @@ from pathlib import Path
 from videoada.config.run import SchedulerName
 from videoada.errors import ModelError
 
-WAN = "dtype bfloat16; the extra `wan`"  # which brings what its prompts are cleaned with
+WAN = "the extra `wan`"  # which brings what its prompts are cleaned with
 ASSETS = Path(__file__).parent.parent / "assets"
 
 
@@ -17,7 +17,9 @@ ASSETS = Path(__file__).parent.parent / "assets"
 class KnownModel:
     """`source` is a folder name under assets/ for an embedded model, a hub id otherwise; `size` is its videos'.
 
-    The numbers are the settings recommended for it, which a run takes where nothing is said.
+    The numbers are the settings recommended for it, which a run takes where nothing is said; `height` and `width` where
+    its pipeline's own are others. Licences, sizes and numbers are those of the models' cards and of diffusers' pages on
+    them, memory what the cards say.
     """
 
     name: str
@@ -32,6 +34,9 @@ class KnownModel:
     num_frames: int = 16
     fps: int = 8
     scheduler: SchedulerName | None = "ddim"  # None: as the checkpoint has it
+    height: int | None = None
+    width: int | None = None
+    dtype: str = "float16"  # on a GPU
 
     @property
     def location(self) -> str:
@@ -64,51 +69,54 @@ KNOWN = {
         ),
         KnownModel(
             "wan-2.1-1.3b", "text to video", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "Apache-2.0",
-            needs=f"a GPU; 1.3 G parameters and a text encoder of 5.7 G; {WAN}", size="480×832, 81 frames",
-            guidance_scale=5.0, num_frames=81, fps=16, scheduler=None,
+            needs=f"a GPU of 8 GB with offload; 1.4 G parameters and a text encoder of 5.7 G; {WAN}",
+            size="480×832, 81 frames", guidance_scale=5.0, num_frames=81, fps=16, scheduler=None, dtype="bfloat16",
         ),
         KnownModel(
             "wan-2.2-5b", "text to video", "Wan-AI/Wan2.2-TI2V-5B-Diffusers", "Apache-2.0",
-            needs=f"a GPU; 5 G parameters and a text encoder of 5.7 G; {WAN}; height 704 and width 1280",
-            size="704×1280, 121 frames", guidance_scale=5.0, num_frames=121, fps=24, scheduler=None,
+            needs=f"a GPU of 24 GB with offload; 5 G parameters and a text encoder of 5.7 G; {WAN}",
+            size="704×1280, 121 frames", guidance_scale=5.0, num_frames=121, fps=24, scheduler=None, height=704,
+            width=1280, dtype="bfloat16",
         ),
-        KnownModel(
+        KnownModel(  # its card has a guidance of 3 for the second network; a request has one for both
             "wan-2.2-a14b", "text to video", "Wan-AI/Wan2.2-T2V-A14B-Diffusers", "Apache-2.0",
-            needs=f"a GPU of 80 GB, or offload; two networks of 14 G parameters; {WAN}", size="720×1280, 81 frames",
-            num_inference_steps=40, guidance_scale=4.0, num_frames=81, fps=16, scheduler=None,
+            needs=f"a GPU of 80 GB, with offload; two networks of 14 G parameters; {WAN}", size="720×1280, 81 frames",
+            num_inference_steps=40, guidance_scale=4.0, num_frames=81, fps=16, scheduler=None, height=720, width=1280,
+            dtype="bfloat16",
         ),
         KnownModel(
             "ltx-video", "text to video", "Lightricks/LTX-Video", "LTX-Video Open Weights License",
-            needs="a GPU; 2 G parameters and a text encoder of 4.8 G; dtype bfloat16", size="512×704, 161 frames",
-            guidance_scale=3.0, num_frames=161, fps=25, scheduler=None,
+            needs="a GPU; 2 G parameters and a text encoder of 4.8 G", size="512×704, 161 frames",
+            guidance_scale=3.0, num_frames=161, fps=25, scheduler=None, dtype="bfloat16",
         ),
         KnownModel(
             "cogvideox-2b", "text to video", "zai-org/CogVideoX-2b", "Apache-2.0",
-            needs="a GPU; 2 G parameters and a text encoder of 4.8 G; dtype float16", size="480×720, 49 frames",
-            guidance_scale=6.0, num_frames=49, scheduler=None,
+            needs="a GPU of 19 GB, less with offload and VAE tiling; 2 G parameters and a text encoder of 4.8 G",
+            size="480×720, 49 frames", guidance_scale=6.0, num_frames=49, scheduler=None,
         ),
         KnownModel(
             "cogvideox-5b", "text to video", "zai-org/CogVideoX-5b", "CogVideoX License",
-            needs="a GPU; 5 G parameters and a text encoder of 4.8 G; dtype bfloat16, not float16",
-            size="480×720, 49 frames", guidance_scale=6.0, num_frames=49, scheduler=None,
+            needs="a GPU of 26 GB, less with offload and VAE tiling; 5 G parameters and a text encoder of 4.8 G",
+            size="480×720, 49 frames", guidance_scale=6.0, num_frames=49, scheduler=None, dtype="bfloat16",
         ),
         KnownModel(
             "hunyuan-video", "text to video", "hunyuanvideo-community/HunyuanVideo",
             "Tencent Hunyuan Community License",
-            needs="a GPU of 80 GB, or offload and VAE tiling; 13 G parameters; dtype bfloat16",
-            size="720×1280, 129 frames", guidance_scale=6.0, num_frames=129, fps=15, scheduler=None,
+            needs="a GPU of 60 GB, 80 GB are better, with offload and VAE tiling; 13 G parameters; its licence leaves "
+            "out the EU, the UK and South Korea",
+            size="720×1280, 129 frames", guidance_scale=6.0, num_frames=129, fps=15, scheduler=None, dtype="bfloat16",
         ),
         KnownModel(
             "svd-xt", "image to video", "stabilityai/stable-video-diffusion-img2vid-xt",
             "Stability AI Community License",
-            needs="a GPU; accepting its terms on the hub; variant fp16 halves the download; takes no prompt",
+            needs="a GPU; the hub may ask to accept its terms; variant fp16 halves the download; takes no prompt",
             size="576×1024, 25 frames", num_inference_steps=25, guidance_scale=3.0, num_frames=25, fps=7,
             scheduler=None,
         ),
         KnownModel(
             "zeroscope", "text to video", "cerspense/zeroscope_v2_576w", "CC-BY-NC-4.0",
-            needs="a GPU to be quick; height 320 and width 576; a converted copy, if the hub has only .bin weights",
-            size="320×576, 24 frames", num_frames=24, scheduler=None,
+            needs="a GPU of 8 GB; a converted copy, as the hub has only .bin weights",
+            size="320×576, 24 frames", num_frames=24, scheduler=None, height=320, width=576,
         ),
     )
 }  # fmt: skip

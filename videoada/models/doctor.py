@@ -28,6 +28,7 @@ NEEDED = (
     "opencv-python-headless", "matplotlib", "scipy", "jinja2",
 )  # fmt: skip
 OPTIONAL = {
+    "ftfy": "cleans prompts of Wan, SkyReels and Kandinsky, which fail without it: pip install 'videoada[wan]'",
     "decord": "fast random access when data sets are read; PyAV does it without: pip install decord",
     "ray": "rendering on many machines: pip install 'videoada[ray]'",
     "torchvision": "the LPIPS metric: pip install 'videoada[lpips]'",

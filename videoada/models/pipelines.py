@@ -5,14 +5,15 @@ The only module that imports diffusers' pipelines.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from videoada.config.frozen import one_of
 from videoada.config.run import DEFAULT_MODEL, LoadConfig
 from videoada.errors import ConfigError, ModelError, ResourceError, VideoAdaError
+from videoada.models.catalogue import known_model
 from videoada.models.placement import check_placement, place, quantization, ran_out_of_memory
-from videoada.models.sources import absent_parts, describe, find_folder, quiet
+from videoada.models.sources import absent_parts, describe, find_folder, quiet, stored_in_bfloat16
 from videoada.records.record import ModelInfo
 
 _INFO: WeakKeyDictionary[Any, ModelInfo] = WeakKeyDictionary()
@@ -31,19 +32,20 @@ def load_pipeline(model: str = DEFAULT_MODEL, options: LoadConfig | None = None,
     if options is not None and fields:
         raise ConfigError("give a LoadConfig or its fields, not both")
     options = options or LoadConfig(**fields)
-    torch_device, torch_dtype = resolve_device(options.device, options.dtype)
+    torch_device = resolve_device(options.device)
     check_placement(options, torch_device.type)
     import diffusers
 
     folder = find_folder(model, options.revision, options.variant)
+    torch_dtype = resolve_dtype(options.dtype, torch_device.type, model, folder)
     try:
         with quiet():
             pipe = diffusers.DiffusionPipeline.from_pretrained(
                 folder, dtype=torch_dtype, use_safetensors=True, variant=options.variant,
                 quantization_config=quantization(options, folder), **dict.fromkeys(absent_parts(folder)),
             )  # fmt: skip
-        pipe.set_progress_bar_config(disable=True)
-        place(pipe, options, torch_device)
+            pipe.set_progress_bar_config(disable=True)
+            place(pipe, options, torch_device)
     except VideoAdaError:
         raise
     except Exception as error:  # a broken folder can break the loaders anywhere
@@ -58,8 +60,8 @@ def load_pipeline(model: str = DEFAULT_MODEL, options: LoadConfig | None = None,
     return pipe
 
 
-def resolve_device(device: str = "auto", dtype: str = "auto") -> tuple[Any, Any]:
-    """The torch device and dtype for their names. Raises ConfigError for what is unknown or not there."""
+def resolve_device(device: str = "auto") -> Any:
+    """The torch device of that name. Raises ConfigError for what is unknown or not there."""
     import torch
 
     if device == "auto":
@@ -72,12 +74,20 @@ def resolve_device(device: str = "auto", dtype: str = "auto") -> tuple[Any, Any]
         raise ConfigError(
             f"device '{device}' is not there: torch sees {torch.cuda.device_count()} CUDA devices; use `device=cpu`"
         )
-    if dtype == "auto":
-        dtype = "float16" if torch_device.type == "cuda" else "float32"
-    try:
-        return torch_device, getattr(torch, one_of("dtype", dtype, ("float32", "float16", "bfloat16")))
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+    return torch_device
+
+
+def resolve_dtype(dtype: str, device_type: str, model: str, folder: Path) -> Any:
+    """The torch dtype of that name; for auto float32 on a CPU, elsewhere the catalogue's for the model, bfloat16 where
+    the weights in its folder are, or float16."""
+    import torch
+
+    if dtype == "auto" and device_type != "cuda":
+        dtype = "float32"
+    elif dtype == "auto":
+        known = known_model(model)
+        dtype = known.dtype if known else "bfloat16" if stored_in_bfloat16(folder) else "float16"
+    return getattr(torch, dtype)
 
 
 def model_info(pipe: Any) -> ModelInfo:

@@ -160,9 +160,10 @@ def _digest(*parts: Any) -> str:
 
 
 def _name(naming: str, entry: PromptEntry, index: int, sample: int, identity: str) -> str:
+    title = entry.fields["prompt"] or Path(entry.fields.get("image") or entry.fields["video"]).stem
     if naming == "vbench":
-        return vbench_name(entry.fields["prompt"], sample) or f"{slug(entry.fields['prompt'], identity)}-{sample}"
-    first = slug(entry.fields["prompt"], identity) if naming == "slug" else f"{index:04d}"
+        return vbench_name(title, sample) or f"{slug(title, identity)}-{sample}"
+    first = slug(title, identity) if naming == "slug" else f"{index:04d}"
     if naming == "id" and entry.id is not None:
         first = check_id(entry.id)
     return f"{first}-{sample}" if sample else first

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import inspect
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from videoada.config.run import GenerationConfig, LoadConfig
 from videoada.errors import ModelError, OutputError, VideoAdaError
 from videoada.generation.generate import generate
 from videoada.generation.make_record import with_measures
+from videoada.models.arguments import decodes_in_chunks, takes_chunk_size
 from videoada.models.pipelines import load_pipeline
 from videoada.models.recommended import with_recommended
 from videoada.rendering.folder import RenderFolder
@@ -64,7 +64,7 @@ class Worker:
         self.plan, self.on_step = plan, on_step
         self.pipe: Any = load_pipeline(plan.model, plan.loading)
         self.folder = RenderFolder(plan.folder, plan.format)
-        self.decodes_in_chunks = "decode_chunk_size" in inspect.signature(type(self.pipe).__call__).parameters
+        self.can_be_chunked = decodes_in_chunks(self.pipe) and not takes_chunk_size(self.pipe)
         self.writer = ThreadPoolExecutor(1)
         self.waiting: deque[list[Future[Outcome]]] = deque()
         self.finished: list[Outcome] = []
@@ -111,7 +111,7 @@ class Worker:
 
     def _with_chunks(self, request: GenerationConfig, videos: int) -> GenerationConfig:
         """A batch, which the pipeline would decode at once, decoded in no more memory than one video."""
-        if request.decode_chunk_size or videos == 1 or self.decodes_in_chunks:
+        if request.decode_chunk_size or videos == 1 or not self.can_be_chunked:
             return request
         [filled] = with_recommended(self.pipe, [request])
         return request.model_copy(update={"decode_chunk_size": max(1, (filled.num_frames or 1) // videos)})
