@@ -34,8 +34,9 @@ def check(
     """Check that the frames of a video hang together: frozen, repeated, shuffled, flickering; exit code 1 if not."""
     from videoada.config.settings import read_settings
     from videoada.config.shipped import LIMITS
-    from videoada.media.clips import find_videos, read_clips
-    from videoada.media.outputs import is_frame_folder
+    from videoada.media.clips import read_clips
+    from videoada.media.finding import find_videos
+    from videoada.media.kinds import is_frame_folder
     from videoada.metrics.coherence import CoherenceLimits, check_coherence
     from videoada.metrics.consistency import load_frame_features
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from videoada.errors import PromptError
 from videoada.evaluation.result import Summary
-from videoada.media.clips import find_videos
+from videoada.media.finding import find_videos
 from videoada.metrics.statistics import VideoStatistics
 from videoada.records.find import find_record
 from videoada.records.record import RunRecord

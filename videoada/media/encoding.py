@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoada.errors import OutputError
-from videoada.media.decoding import EXIF_DESCRIPTION, flat_record
+from videoada.media.metadata import EXIF_DESCRIPTION, flat_record
 from videoada.media.outputs import FRAME_NAME
 
 Frames = NDArray[np.uint8]

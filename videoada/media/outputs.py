@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from videoada.errors import OutputError
+from videoada.media.kinds import is_frame_folder
 
 FORMATS = (".mp4", ".mkv", ".gif", ".webp")  # and a folder of PNG frames, a name without an ending
 FRAME_NAME = "frame-{:05d}.png"
@@ -56,22 +56,3 @@ def output_paths(path: Path, count: int) -> list[Path]:
 def compared_path(path: Path) -> Path:
     """Where the side-by-side video goes: NAME-compare.ext."""
     return path.with_stem(f"{path.stem}-compare")
-
-
-def is_frame_folder(path: Path) -> bool:
-    """A folder that holds PNG files and nothing else (or nothing at all); what desktops leave in folders aside."""
-    return path.is_dir() and all(f.suffix.lower() == ".png" and f.is_file() for f in path.iterdir() if not stray(f))
-
-
-def stray(path: Path) -> bool:
-    """A hidden file, or one that a desktop left."""
-    return path.name.startswith(".") or path.name.lower() in ("thumbs.db", "desktop.ini")
-
-
-def frame_files(folder: Path) -> list[Path]:
-    """The PNG files of a folder in the order of the numbers in their names: frame_2 before frame_10."""
-
-    def key(path: Path) -> list[tuple[int, str]]:
-        return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", path.name)]
-
-    return sorted((f for f in folder.iterdir() if f.suffix.lower() == ".png" and not stray(f)), key=key)

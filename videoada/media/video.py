@@ -15,24 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoada.files import written_aside
-from videoada.media.decoding import decode_video
 from videoada.media.encoding import encode_video
 from videoada.media.outputs import check_output
+from videoada.media.reading import open_video, read_all
 
 
 @dataclass(frozen=True)
 class Video:
-    """`frames` (F, H, W, 3) uint8, RGB; `fps` frames a second."""
+    """`frames` (F, H, W, 3) uint8, RGB; `fps` frames a second, as 23.976 for 24000/1001."""
 
     frames: NDArray[np.uint8]
-    fps: int = 8
+    fps: float = 8
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 4 or self.frames.shape[-1] != 3 or self.frames.dtype != np.uint8:
             raise ValueError(f"frames must be (F, H, W, 3) uint8, got {self.frames.shape} {self.frames.dtype}")
 
     @classmethod
-    def from_float(cls, frames: NDArray[Any], fps: int = 8) -> Video:
+    def from_float(cls, frames: NDArray[Any], fps: float = 8) -> Video:
         """From (F, H, W, 3) floats in [0, 1]; rounded, not truncated."""
         return cls(np.rint(np.clip(frames, 0, 1) * 255).astype(np.uint8), fps)
 
@@ -57,5 +57,9 @@ class Video:
 
     @classmethod
     def read(cls, path: str | Path) -> Video:
-        """Decode every frame of a file or folder. Raises OutputError when it is not a readable video."""
-        return cls(*decode_video(Path(path)))
+        """Every frame of a film, an animation or a folder of pictures, as a player shows them.
+
+        Raises OutputError when it is not a readable video, ResourceError when it does not fit into memory.
+        """
+        video = open_video(path)
+        return cls(read_all(video), video.fps)
