@@ -1,4 +1,5 @@
-"""Video: frames and their rate; written to and read from .mp4, .mkv, .gif, .webp and folders of PNG frames.
+"""Video: frames and their rate; written to .mp4, .mov, .mkv, .webm, .gif, .webp and folders of PNG frames, read
+from these and many more.
 
 The run's record is saved inside the file as metadata: a JSON text under `comment`, and the prompt and the seed under
 their own names where the format has names.
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from videoada.files import written_aside
 from videoada.media.encoding import encode_video
-from videoada.media.outputs import check_output
+from videoada.media.outputs import Encoding, check_output
 from videoada.media.reading import open_video, read_all
 
 
@@ -40,20 +41,21 @@ class Video:
         """SHA-256 of the shape and the bytes of the frames; a lossless file decodes to the same."""
         return hashlib.sha256(str(self.frames.shape).encode() + self.frames.tobytes()).hexdigest()
 
-    def write(self, path: str | Path, metadata: str | None = None) -> None:
+    def write(self, path: str | Path, metadata: str | None = None, encoding: Encoding | None = None) -> None:
         """Write the file whole, or none; `metadata` is a JSON object that `read_metadata` finds again.
 
-        `.mp4` is H.264 (yuv420p, crf 17, odd sizes padded), `.mkv` FFV1 and `.webp` WebP (both lossless), `.gif` has
-        256 colours and times in hundredths of a second; a name without an ending is a folder of PNG frames. Raises
-        OutputError for another ending, or when the file can't be written.
+        `.mp4` and `.mov` are H.264 and `.webm` VP9 (yuv420p, odd sizes padded), `.mkv` FFV1 and `.webp` WebP (both
+        lossless), `.gif` has 256 colours and times in hundredths of a second; a name without an ending is a folder of
+        PNG frames. `encoding` names another codec or quality. Raises OutputError for another ending, or when the file
+        can't be written, ConfigError for a codec that the format does not hold.
         """
-        check_output(path)
+        (encoding or Encoding()).check(check_output(path).suffix.lower())
         with written_aside(path) as aside:
-            self.encode(aside, metadata)
+            self.encode(aside, metadata, encoding)
 
-    def encode(self, path: Path, metadata: str | None = None) -> None:
-        """Write to `path` directly, in the format of its ending. Raises OSError or OutputError."""
-        encode_video(self.frames, self.fps, path, metadata)
+    def encode(self, path: Path, metadata: str | None = None, encoding: Encoding | None = None) -> None:
+        """Write to `path` directly, in the format of its ending. Raises ConfigError, OSError or OutputError."""
+        encode_video(self.frames, self.fps, path, metadata, encoding)
 
     @classmethod
     def read(cls, path: str | Path) -> Video:
