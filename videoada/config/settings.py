@@ -47,10 +47,10 @@ class RunSettings(FrozenConfig):
     prompt: str | None = _setting(None, "What the video shows.", VIDEO)
     negative_prompt: str | None = _setting(None, "What to keep away from.", VIDEO)
     image: str | None = _setting(
-        None, "The first frame, for image-to-video models: a PNG, JPEG or WebP file.", VIDEO
+        None, "The first frame, for image-to-video models: a PNG, JPEG, WebP, AVIF or HEIC file.", VIDEO
     )  # fmt: skip
     video: str | None = _setting(
-        None, "What a video-to-video model starts from: a video file, or a folder of PNG frames.", VIDEO
+        None, "What a video-to-video model starts from: a video file, or a folder of frames.", VIDEO
     )
     strength: float | None = _setting(
         None, "How much of that video is generated again: the share of the steps that run, above 0 to 1.", VIDEO,

@@ -48,6 +48,8 @@ def read_picture(
             with warnings.catch_warnings():
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
                 with Image.open(path, formats=formats) as image:
+                    if image.width * image.height > MOST_PIXELS:
+                        raise Image.DecompressionBombError
                     return as_rgb(ImageOps.exif_transpose(image)) if decode else image
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             raise error(f"{what} {path} has more than {MOST_PIXELS:,} pixels; make it smaller") from None

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from videoada.errors import ImageError, OutputError
+from videoada.media.pictures import as_rgb
 from videoada.media.video import Video
-from videoada.models.images import as_rgb, cover
+from videoada.models.images import cover
 
 SIDE = 8  # latents: the multiple that every network here takes
 

@@ -19,9 +19,9 @@ def save_run(
     """The record with the time that writing took; the video is at `path`, the record beside it as NAME.json.
 
     The ending says the format: .mp4 and .mov (H.264), .webm (VP9), .mkv and .webp (lossless), .gif, none for a folder
-    of PNG frames; `codec` is another that the format holds (h264, vp9, av1, ffv1), `crf` the quality of a lossy one. With
-    `metadata` the record is inside the video, too. Raises OutputError where nothing can be written, ConfigError for a
-    codec or quality that the format has not; then nothing is.
+    of PNG frames; `codec` is another that the format holds (h264, vp9, av1, ffv1), `crf` the quality of a lossy one.
+    With `metadata` the record is inside the video, too. Raises OutputError where nothing can be written, ConfigError
+    for a codec or quality that the format has not; then nothing is.
 
         [(video, record)] = videoada.generate(pipe, prompt="…", seed=7)
         videoada.save_run(video, record, "clip.mp4")
