@@ -18,7 +18,7 @@ from torch import nn
 
 import videoada
 from videoada.errors import ConfigError, OutputError
-from videoada.media.clips import Sampling, pick_with_av, pick_with_decord, read_clips
+from videoada.media.clips import Sampling, read_clips
 from videoada.media.video import Video
 from videoada.metrics import VideoStatistics, kernel_distance
 from videoada.metrics.frechet import frechet_distance
@@ -291,21 +291,6 @@ def test_clips_are_the_videos_frames(name, tmp_path):
             assert np.array_equal(found, whole[chosen])
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("decord"), reason="decord is not installed")
-@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv"])
-def test_decord_and_pyav_give_the_same_frames(name, tmp_path):
-    Video(render(PROMPTS[3], num_frames=60, size=(66, 90))).write(tmp_path / name)
-    wanted = [0, 3, 17, 18, 44, 59]
-    assert np.array_equal(pick_with_decord(tmp_path / name, wanted), pick_with_av(tmp_path / name, wanted))
-
-
-def test_without_decord_pyav_reads(monkeypatch, tmp_path):
-    Video(render(PROMPTS[3], num_frames=60)).write(tmp_path / "clip.mp4")
-    expected = read_clips(tmp_path / "clip.mp4", Sampling(4, 3)).clips
-    monkeypatch.setitem(sys.modules, "decord", None)
-    assert np.array_equal(read_clips(tmp_path / "clip.mp4", Sampling(4, 3)).clips, expected)
-
-
 def test_frame_folders_are_read_in_the_order_of_their_numbers(tmp_path):
     frames = render(PROMPTS[0], num_frames=12)
     (tmp_path / "set" / "clip").mkdir(parents=True)
@@ -317,14 +302,14 @@ def test_frame_folders_are_read_in_the_order_of_their_numbers(tmp_path):
     iio.imwrite(tmp_path / "set" / "mixed" / "f0.png", frames[0])
     (tmp_path / "set" / "mixed" / "notes.txt").write_text("no frame")
     done = command("evaluate", "--generated", tmp_path / "set", "--bad-videos", "skip", "--json", code=1)
-    assert "more than PNG frames" in json.loads(done.stdout)["skipped"][0]["reason"]
+    assert "more than frames (PNG, JPEG, WebP)" in json.loads(done.stdout)["skipped"][0]["reason"]
 
 
 def test_a_comparison_video_is_no_sample(folders, tmp_path):
     write(tmp_path, "a.mkv", render(PROMPTS[0]))
     write(tmp_path, "a-compare.mkv", render(PROMPTS[0]))
     write(tmp_path, "b-compare.mkv", render(PROMPTS[0]))
-    assert [p.name for p in videoada.media.clips.find_videos(tmp_path)] == ["a.mkv", "b-compare.mkv"]
+    assert [p.name for p in videoada.media.finding.find_videos(tmp_path)] == ["a.mkv", "b-compare.mkv"]
 
 
 def test_configuration_is_checked():

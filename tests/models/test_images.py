@@ -62,10 +62,10 @@ def test_what_is_no_image(tmp_path):
     with pytest.raises(ImageError, match="does not exist"):
         read_image(tmp_path / "none.png")
     (tmp_path / "text.png").write_text("hello")
-    with pytest.raises(ImageError, match="no PNG, JPEG or WebP"):
+    with pytest.raises(ImageError, match="no PNG, JPEG, WebP, AVIF or HEIC"):
         read_image(tmp_path / "text.png")
     Image.fromarray(PICTURE).save(tmp_path / "a.gif")
-    with pytest.raises(ImageError, match="no PNG, JPEG or WebP"):
+    with pytest.raises(ImageError, match="no PNG, JPEG, WebP, AVIF or HEIC"):
         read_image(tmp_path / "a.gif")
     Image.fromarray(PICTURE).save(tmp_path / "whole.png")
     data = (tmp_path / "whole.png").read_bytes()

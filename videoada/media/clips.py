@@ -40,12 +40,13 @@ class Sampling:
 @dataclass(frozen=True)
 class Reading:
     """The clips of one video, each (F, H, W, 3) uint8, how many frames it has, all of them where they are one clip,
-    frames a second, and what to know of it (`notes`)."""
+    frames a second, whether its file keeps every pixel, and what to know of it (`notes`)."""
 
     clips: list[NDArray[np.uint8]]
     total: int
     whole: NDArray[np.uint8] | None = None
     fps: float = 8
+    lossless: bool = False
     notes: list[str] = field(default_factory=list)
 
 
@@ -60,7 +61,7 @@ def read_clips(path: str | Path, sampling: Sampling | None = None) -> Reading:
     if sampling.num_frames is None:
         frames = read_all(video, None if sampling.stride == 1 else lambda i: i % sampling.stride == 0)
         complete = frames if sampling.stride == 1 else None
-        return Reading([frames], video.num_frames, complete, video.fps, video.notes)
+        return Reading([frames], video.num_frames, complete, video.fps, video.lossless, video.notes)
     try:
         return _sampled(video, sampling)
     except OutputError as error:
@@ -83,4 +84,4 @@ def _sampled(video: Readable, sampling: Sampling) -> Reading:
         total, clips = video.num_frames, sampling.indices(video.num_frames)
     index_of = {index: i for i, index in enumerate(wanted)}
     chosen_frames = [found[[index_of[int(i)] for i in chosen]] for chosen in clips]
-    return Reading(chosen_frames, total, None, video.fps, video.notes)
+    return Reading(chosen_frames, total, None, video.fps, video.lossless, video.notes)

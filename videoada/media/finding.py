@@ -63,7 +63,7 @@ def _search(folder: Path, recursive: bool, videos: list[Path], below: list[Path]
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            if is_frame_folder(path) and any(path.iterdir()):
+            if (is_frame_folder(path) and any(path.iterdir())) or _frames_and_more(path):
                 videos.append(path)
             elif recursive:
                 _search(path, recursive, videos, below, others)
@@ -73,6 +73,14 @@ def _search(folder: Path, recursive: bool, videos: list[Path], below: list[Path]
             videos.append(path)
         elif not stray(path) and path.suffix.lower() not in BESIDE:
             others.append(path)
+
+
+def _frames_and_more(folder: Path) -> bool:
+    """Whether a folder holds frames and files that are none: a video that reading refuses, saying which file."""
+    files = [path for path in folder.iterdir() if not stray(path)]
+    endings = {path.suffix.lower() for path in files}
+    frames = endings & set(FRAME_ENDINGS) - {".webp"}
+    return bool(frames) and not endings & set(VIDEO_ENDINGS) and not any(path.is_dir() for path in files)
 
 
 def _is_still(path: Path) -> bool:

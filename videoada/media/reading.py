@@ -24,6 +24,7 @@ class Readable(Protocol):
     path: Path
     fps: float
     num_frames: int
+    lossless: bool
     notes: list[str]
 
     def frames(self, wanted: Callable[[int], bool] | None = None) -> Iterator[NDArray[np.uint8] | None]:

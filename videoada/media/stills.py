@@ -27,6 +27,7 @@ class Animation:
     """A GIF or WebP file. Encoders join equal frames into one that lasts longer: each gets its frames back."""
 
     def __init__(self, path: Path) -> None:
+        self.lossless = path.suffix.lower() == ".webp"
         self.path, self.fps, self.num_frames = path, float(DEFAULT_FPS), 0
         self.notes: list[str] = []
 
@@ -75,6 +76,7 @@ class FrameFolder:
     """A folder of PNG, JPEG or WebP files, in the order of the numbers in their names; or one such file alone."""
 
     def __init__(self, path: Path) -> None:
+        self.lossless = True
         self.path, self.fps, self.num_frames = path, float(DEFAULT_FPS), 0
         self.notes: list[str] = []
 
@@ -82,6 +84,7 @@ class FrameFolder:
         """As `Film.frames`."""
         with reading(self.path):
             files = self.files()
+            self.lossless = all(file.suffix.lower() == ".png" for file in files)
             self.fps = number_in(animation_metadata(self.path), "fps", MOST_FPS) or DEFAULT_FPS
             size: tuple[int, int] | None = None
             transparent = False

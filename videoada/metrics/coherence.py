@@ -103,8 +103,8 @@ class CoherenceMeter:
                 self._flow = self._flow or FlowMeter(previous)
                 self._flow.add(frame)
         if len(self._last) == 2:
-            before, previous = (kept.astype(np.int16) for kept in self._last)
-            values["second"].append(float(np.abs(frame - 2 * previous + before).mean()))
+            before, middle = (kept.astype(np.int16) for kept in self._last)
+            values["second"].append(float(np.abs(frame - 2 * middle + before).mean()))
             values["leap"].append(float(np.abs(frame - before).mean()))
         self._last = [*self._last[-1:], frame]
         if self._features is not None:

@@ -23,13 +23,14 @@ from videoada.media.films.cut_off import cut_off
 from videoada.media.films.rates import as_number, constant_rate, mean_rate
 
 STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}
+LOSSLESS = ("ffv1", "huffyuv", "ffvhuff", "utvideo", "png", "rawvideo", "qtrle", "zlib")  # RGB among them, at least
 LOCAL = {"protocol_whitelist": "file"}  # a file that names others, as playlists do, opens nothing
 WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders of these leave transparency out
 logging.getLogger("libav").addHandler(logging.NullHandler())  # FFmpeg's messages become errors, not lines on stderr
 
 
 class Film:
-    """One film file. `fps`, `num_frames` and `notes` are known once `frames` has come to its end.
+    """One film file. `fps`, `num_frames`, `lossless` and `notes` are known once `frames` has come to its end.
 
     `notes` are what somebody who measures the film should know: that its transparency lies on white, that its frame
     rate varies.
@@ -39,6 +40,7 @@ class Film:
         self.path = Path(path)
         self.fps: float = 8
         self.num_frames = 0
+        self.lossless = False
         self.notes: list[str] = []
 
     def frames(self, wanted: Callable[[int], bool] | None = None) -> Iterator[NDArray[np.uint8] | None]:
@@ -77,6 +79,7 @@ class Film:
 
     def _end(self, stream: Any, times: list[int | None], transparent: bool) -> None:
         self.num_frames, self.notes = len(times), []
+        self.lossless = stream.codec_context.name in LOSSLESS
         ticks = [tick for tick in times if tick is not None]
         rates = [stream.average_rate, stream.guessed_rate, stream.base_rate]
         known = [rate for rate in rates if rate]
