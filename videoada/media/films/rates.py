@@ -34,7 +34,7 @@ def constant_rate(ticks: Sequence[int], tick: Fraction, known: Sequence[Fraction
     if len(ticks) < 2:
         return known[0] if known else Fraction(8)
     fitted = mean_rate(ticks, tick)
-    for rate in (*known, exact_rate(float(fitted)), fitted):
+    for rate in (*known, Fraction(round(fitted) or 1), round(fitted / NTSC) * NTSC or NTSC, fitted):
         step = 1 / (rate * tick)  # in ticks
         from_second = (abs(at - ticks[1] - i * step) <= 1 for i, at in enumerate(ticks[1:]))
         # the first frame of a trimmed film may be shown for a part of its time
