@@ -127,7 +127,7 @@ def film_stream(container: Any, path: Path) -> Any:
 
 def disposition(stream: Any) -> str:
     """The names of a stream's flags, as text."""
-    return str(getattr(stream, "disposition", ""))
+    return repr(getattr(stream, "disposition", ""))  # <Disposition.default: 1>
 
 
 def _decoder(stream: Any) -> Any:
