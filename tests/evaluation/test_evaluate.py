@@ -356,3 +356,31 @@ def test_check_takes_limits_and_names_what_it_can_not_read(tmp_path):
         "unknown key" in command("check", tmp_path / "clean.mkv", "--config", tmp_path / "limits.yaml", code=2).stderr
     )
     assert command("check", "nowhere.mp4", code=2).stderr.count("\n") == 1
+
+
+# ---- what sides are made of ----------------------------------------------------------------------------------------
+
+
+def test_frame_rates_that_differ_are_said_and_held(tmp_path):
+    for side, fps in (("made", 8), ("real", 25)):
+        (tmp_path / side).mkdir()
+        for i in range(2):
+            Video(render(PROMPTS[i]), fps).write(tmp_path / side / f"{i}.mp4")
+    result = videoada.evaluate(tmp_path / "made", tmp_path / "real", metrics=("kvd",))
+    assert (result.generated.rates, result.reference.rates) == ([8], [25])
+    assert any("frame rates differ, generated and reference: 8 and 25" in warning for warning in result.warnings)
+
+
+def test_read_at_once_and_frame_by_frame_measure_the_same(tmp_path):
+    """Where no extractor asks for clips, videos are let go frame by frame."""
+    write_sets(tmp_path)
+    metrics = ("psnr", "ssim", "tof", "agreement", "coherence")
+    streamed = videoada.evaluate(tmp_path / "skipped", tmp_path / "full", metrics=metrics)
+    held = videoada.evaluate(tmp_path / "skipped", tmp_path / "full", metrics=(*metrics, "kvd"))
+    assert streamed.videos == held.videos
+    assert streamed.generated == held.generated
+
+
+def test_a_metric_says_what_it_takes():
+    with pytest.raises(TypeError, match="torch tensor"):
+        videoada.metrics.KernelVideoDistance().update(np.zeros((2, 16, 32, 32, 3), np.uint8), real=True)
