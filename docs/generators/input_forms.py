@@ -1,12 +1,19 @@
-"""The page of the forms of input: prompt files and their columns, settings as YAML keys, configurations that ship."""
+"""The page of the forms of input: prompt files and their columns, videos and pictures, settings as YAML keys,
+configurations that ship."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from generators.tables import table
 
 from videoada.config.prompts import COLUMNS, ENDINGS, OTHER_NAMES
 from videoada.config.settings import RunSettings, kind_of, said_of
 from videoada.config.shipped import read_shipped, shipped_names
+from videoada.media.kinds import forms
+from videoada.media.outputs import CODECS, FILM_FORMATS
+from videoada.media.outputs import FORMATS as OUTPUTS
+from videoada.media.pictures import FORMATS
 
 TOP = """# Forms of input
 
@@ -52,6 +59,21 @@ NAMES = """
 ### Other names of columns
 
 """
+VIDEOS = """
+## Films, animations and pictures
+
+What `evaluate`, `check` and `--video` read. In a folder, files are known by these endings; a file that is named is read
+by what it holds, whatever its ending. A folder that holds nothing but PNG, JPEG or WebP pictures is one video.
+
+"""
+PICTURES = """
+`--image` reads these, turned as their EXIF says, in sRGB, on white where they are transparent:
+
+"""
+WRITTEN = """
+Videos are written in these formats; the first codec is the format's own:
+
+"""
 SETTINGS = """
 ## Settings
 
@@ -88,9 +110,35 @@ def page() -> str:
         TOP, table("ending | what it holds", [f"`{ending}` | {text}" for ending, text in FORMS.items()]),
         EXAMPLES, settings(columns),
         NAMES, table("name | stands for", others),
+        VIDEOS, table("kind | name | endings", [f"{kind} | {name} | {ticked(ends)}" for kind, name, ends in forms()]),
+        PICTURES, table("format | endings | needs", pictures()),
+        WRITTEN, table("format | codecs", written()),
         SETTINGS, settings(names),
         SHIPPED, table("name | its keys", shipped()),
     ))  # fmt: skip
+
+
+def ticked(words: Iterable[str]) -> str:
+    """Words as code, with commas."""
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def pictures() -> list[str]:
+    """A row for each format of input images."""
+    needs = {"HEIF": "`pip install 'videoada[heic]'`"}
+    return [f"{name} | {ticked(endings)} | {needs.get(name, '')}" for name, endings in FORMATS.items()]
+
+
+def written() -> list[str]:
+    """A row for each format that is written, with its codecs and the range of `--crf`."""
+
+    def codec(name: str) -> str:
+        made = CODECS[name]
+        return f"`{name}` ({'lossless' if made.crf is None else f'crf 0 to {made.worst}, {made.crf} if none is named'})"
+
+    rows = [f"`{ending}` | {', '.join(map(codec, names))}" for ending, names in FILM_FORMATS.items()]
+    rows += [f"`{ending}` | " for ending in OUTPUTS if ending not in FILM_FORMATS]
+    return [*rows, "a folder of PNG frames | "]
 
 
 def settings(names: list[str]) -> str:

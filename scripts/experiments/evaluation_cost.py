@@ -25,7 +25,8 @@ import torch
 
 import videoada
 from videoada.evaluation.config import DEFAULT_METRICS
-from videoada.media.clips import find_videos, read_clips
+from videoada.media.clips import read_clips
+from videoada.media.finding import find_videos
 from videoada.media.video import Video
 from videoada.metrics import load_extractor
 from videoada.records.record import package_versions

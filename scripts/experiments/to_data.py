@@ -19,7 +19,7 @@ from torch import Tensor
 from videoada import EvaluationConfig, evaluate
 from videoada.config.prompts import read_entries
 from videoada.files import model_folder, write_text
-from videoada.media.clips import find_videos
+from videoada.media.finding import find_videos
 from videoada.metrics import VideoStatistics, frechet_distance, jackknife_error, kernel_distance
 from videoada.records.record import package_versions
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import videoada
 from videoada.config.settings import RunSettings, read_settings
 from videoada.errors import ConfigError
-from videoada.media.decoding import read_metadata
+from videoada.media.metadata import read_metadata
 from videoada.media.video import Video
 from videoada.models.catalogue import ASSETS, EMBEDDED, KNOWN
 from videoada.models.recommended import filled

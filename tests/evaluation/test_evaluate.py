@@ -18,7 +18,7 @@ from torch import nn
 
 import videoada
 from videoada.errors import ConfigError, OutputError
-from videoada.media.clips import Sampling, pick_with_av, pick_with_decord, read_clips
+from videoada.media.clips import Sampling, read_clips
 from videoada.media.video import Video
 from videoada.metrics import VideoStatistics, kernel_distance
 from videoada.metrics.frechet import frechet_distance
@@ -291,21 +291,6 @@ def test_clips_are_the_videos_frames(name, tmp_path):
             assert np.array_equal(found, whole[chosen])
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("decord"), reason="decord is not installed")
-@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv"])
-def test_decord_and_pyav_give_the_same_frames(name, tmp_path):
-    Video(render(PROMPTS[3], num_frames=60, size=(66, 90))).write(tmp_path / name)
-    wanted = [0, 3, 17, 18, 44, 59]
-    assert np.array_equal(pick_with_decord(tmp_path / name, wanted), pick_with_av(tmp_path / name, wanted))
-
-
-def test_without_decord_pyav_reads(monkeypatch, tmp_path):
-    Video(render(PROMPTS[3], num_frames=60)).write(tmp_path / "clip.mp4")
-    expected = read_clips(tmp_path / "clip.mp4", Sampling(4, 3)).clips
-    monkeypatch.setitem(sys.modules, "decord", None)
-    assert np.array_equal(read_clips(tmp_path / "clip.mp4", Sampling(4, 3)).clips, expected)
-
-
 def test_frame_folders_are_read_in_the_order_of_their_numbers(tmp_path):
     frames = render(PROMPTS[0], num_frames=12)
     (tmp_path / "set" / "clip").mkdir(parents=True)
@@ -317,14 +302,14 @@ def test_frame_folders_are_read_in_the_order_of_their_numbers(tmp_path):
     iio.imwrite(tmp_path / "set" / "mixed" / "f0.png", frames[0])
     (tmp_path / "set" / "mixed" / "notes.txt").write_text("no frame")
     done = command("evaluate", "--generated", tmp_path / "set", "--bad-videos", "skip", "--json", code=1)
-    assert "more than PNG frames" in json.loads(done.stdout)["skipped"][0]["reason"]
+    assert "more than frames (PNG, JPEG, WebP)" in json.loads(done.stdout)["skipped"][0]["reason"]
 
 
 def test_a_comparison_video_is_no_sample(folders, tmp_path):
     write(tmp_path, "a.mkv", render(PROMPTS[0]))
     write(tmp_path, "a-compare.mkv", render(PROMPTS[0]))
     write(tmp_path, "b-compare.mkv", render(PROMPTS[0]))
-    assert [p.name for p in videoada.media.clips.find_videos(tmp_path)] == ["a.mkv", "b-compare.mkv"]
+    assert [p.name for p in videoada.media.finding.find_videos(tmp_path)] == ["a.mkv", "b-compare.mkv"]
 
 
 def test_configuration_is_checked():
@@ -371,3 +356,31 @@ def test_check_takes_limits_and_names_what_it_can_not_read(tmp_path):
         "unknown key" in command("check", tmp_path / "clean.mkv", "--config", tmp_path / "limits.yaml", code=2).stderr
     )
     assert command("check", "nowhere.mp4", code=2).stderr.count("\n") == 1
+
+
+# ---- what sides are made of ----------------------------------------------------------------------------------------
+
+
+def test_frame_rates_that_differ_are_said_and_held(tmp_path):
+    for side, fps in (("made", 8), ("real", 25)):
+        (tmp_path / side).mkdir()
+        for i in range(2):
+            Video(render(PROMPTS[i]), fps).write(tmp_path / side / f"{i}.mp4")
+    result = videoada.evaluate(tmp_path / "made", tmp_path / "real", metrics=("kvd",))
+    assert (result.generated.rates, result.reference.rates) == ([8], [25])
+    assert any("frame rates differ, generated and reference: 8 and 25" in warning for warning in result.warnings)
+
+
+def test_read_at_once_and_frame_by_frame_measure_the_same(tmp_path):
+    """Where no extractor asks for clips, videos are let go frame by frame."""
+    write_sets(tmp_path)
+    metrics = ("psnr", "ssim", "tof", "agreement", "coherence")
+    streamed = videoada.evaluate(tmp_path / "skipped", tmp_path / "full", metrics=metrics)
+    held = videoada.evaluate(tmp_path / "skipped", tmp_path / "full", metrics=(*metrics, "kvd"))
+    assert streamed.videos == held.videos
+    assert streamed.generated == held.generated
+
+
+def test_a_metric_says_what_it_takes():
+    with pytest.raises(TypeError, match="torch tensor"):
+        videoada.metrics.KernelVideoDistance().update(np.zeros((2, 16, 32, 32, 3), np.uint8), real=True)

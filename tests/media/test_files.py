@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from videoada.errors import OutputError
 from videoada.files import written_aside
-from videoada.media.decoding import read_metadata
+from videoada.media.metadata import read_metadata
 from videoada.media.outputs import check_output, record_path
 from videoada.media.video import Video
 

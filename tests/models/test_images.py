@@ -62,10 +62,10 @@ def test_what_is_no_image(tmp_path):
     with pytest.raises(ImageError, match="does not exist"):
         read_image(tmp_path / "none.png")
     (tmp_path / "text.png").write_text("hello")
-    with pytest.raises(ImageError, match="no PNG, JPEG or WebP"):
+    with pytest.raises(ImageError, match="no PNG, JPEG, WebP, AVIF or HEIC"):
         read_image(tmp_path / "text.png")
     Image.fromarray(PICTURE).save(tmp_path / "a.gif")
-    with pytest.raises(ImageError, match="no PNG, JPEG or WebP"):
+    with pytest.raises(ImageError, match="no PNG, JPEG, WebP, AVIF or HEIC"):
         read_image(tmp_path / "a.gif")
     Image.fromarray(PICTURE).save(tmp_path / "whole.png")
     data = (tmp_path / "whole.png").read_bytes()
@@ -116,3 +116,79 @@ def test_a_fingerprint_tells_images_apart(tmp_path):
         != fingerprint(Image.fromarray(PICTURE))
         != fingerprint(Image.fromarray(255 - PICTURE))
     )
+
+
+# ---- profiles, AVIF, HEIC ------------------------------------------------------------------------------------------
+
+# Display P3's primaries and white point as a matrix profile with sRGB's curve, made by hand: what phones write.
+P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
+TO_SRGB = np.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]])
+
+
+def display_p3():
+    def fixed(*numbers):
+        return struct.pack(f">{len(numbers)}i", *(round(n * 65536) for n in numbers))
+
+    curve = b"para" + bytes(4) + struct.pack(">HH", 3, 0) + fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+    tags = {b"desc": b"desc" + bytes(4) + struct.pack(">I", 11) + b"Display P3\0" + bytes(78)}
+    tags |= {b"wtpt": b"XYZ " + bytes(4) + fixed(0.9642, 1.0, 0.8249), b"cprt": b"text" + bytes(4) + b"none\0"}
+    tags |= {name: b"XYZ " + bytes(4) + fixed(*xyz) for name, xyz in zip((b"rXYZ", b"gXYZ", b"bXYZ"), P3, strict=True)}
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    table, body, at = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        data += bytes(-len(data) % 4)
+        table += struct.pack(">4sII", name, at + len(body), len(data))
+        body += data
+    header = struct.pack(">I4sI4s4s4s12s4s", at + len(body), b"\0" * 4, 0x02400000, b"mntr", b"RGB ", b"XYZ ",
+                         bytes(12), b"acsp") + bytes(28) + fixed(0.9642, 1.0, 0.8249) + bytes(48)  # fmt: skip
+    return header + struct.pack(">I", len(tags)) + table + body
+
+
+def as_srgb(p3):
+    """Display P3 to sRGB by the definitions of both."""
+    x = p3 / 255
+    linear = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4) @ TO_SRGB.T
+    linear = linear.clip(0, 1)
+    return np.rint(255 * np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055))
+
+
+@pytest.mark.parametrize("ending", ["png", "webp", "jpg", "avif"])
+def test_a_photograph_in_display_p3_keeps_its_colours(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    colour = np.array([200, 100, 60])
+    picture = Image.fromarray(np.full((32, 32, 3), colour, np.uint8))
+    picture.save(path, icc_profile=display_p3(), **({"lossless": True} if ending == "webp" else {"quality": 100}))
+    found = np.asarray(read_image(path)).astype(int)
+    assert np.abs(found - as_srgb(colour)).max() <= (2 if ending in ("png", "webp") else 5)
+    assert np.abs(found - colour).max() > 10
+
+
+def test_a_profile_with_transparency_and_one_that_is_damaged(tmp_path):
+    clear = np.full((8, 8, 4), (200, 100, 60, 128), np.uint8)
+    Image.fromarray(clear).save(tmp_path / "a.png", icc_profile=display_p3())
+    expected = (as_srgb(clear[..., :3]) * 128 + 255 * 127) / 255
+    assert np.abs(np.asarray(read_image(tmp_path / "a.png")) - expected).max() <= 2
+    Image.fromarray(PICTURE).save(tmp_path / "b.png", icc_profile=b"no profile" * 30)
+    assert (np.asarray(read_image(tmp_path / "b.png")) == PICTURE).all()
+
+
+def test_avif_and_heic(tmp_path, monkeypatch):
+    flat = Image.new("RGB", (32, 24), (200, 40, 90))
+    flat.save(tmp_path / "a.avif", quality=100)
+    assert np.abs(np.asarray(read_image(tmp_path / "a.avif")).astype(int) - (200, 40, 90)).max() <= 4
+    import pillow_heif
+
+    pillow_heif.from_pillow(flat).save(tmp_path / "a.heic", quality=100)
+    assert np.abs(np.asarray(read_image(tmp_path / "a.heic")).astype(int) - (200, 40, 90)).max() <= 6
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImageError, match=r"videoada\[heic\]"):
+        read_image(tmp_path / "a.heic")
+
+
+def test_pointers_and_empty_files_are_named(tmp_path):
+    (tmp_path / "a.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\n")
+    (tmp_path / "b.png").touch()
+    with pytest.raises(ImageError, match="Git LFS pointer"):
+        read_image(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="is empty"):
+        read_image(tmp_path / "b.png")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 import videoada
 from videoada import GenerationConfig, LoadConfig, OutputError, PromptError, SkipConfig
 from videoada.config.settings import RunSettings
-from videoada.media.decoding import read_metadata
+from videoada.media.metadata import read_metadata
 from videoada.media.video import Video
 from videoada.records.find import find_record, settings_of
 from videoada.records.record import RunRecord

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from videoada.cli.app import app
+from videoada.cli.app import app, as_flags
 from videoada.errors import OutputError
 
 SHOWN = ("freeze_share", "return_share", "luma_flicker", "cut_share", "warping_error", "flow_magnitude")
@@ -17,7 +17,9 @@ SHOWN = ("freeze_share", "return_share", "luma_flicker", "cut_share", "warping_e
 
 @app.command(epilog="Examples:\n\n  videoada check clip.mp4\n\n  videoada check out/ --config coherence --json")
 def check(
-    videos: Annotated[list[Path], typer.Argument(help="Video files, folders of PNG frames, or folders of videos.")],
+    videos: Annotated[
+        list[Path], typer.Argument(help="Video files, folders of frames (PNG, JPEG, WebP), or folders of videos.")
+    ],
     config: Annotated[
         Path | None,
         typer.Option(help="A YAML file with limits; coherence: the one shipped, the defaults.", show_default=False),
@@ -29,32 +31,53 @@ def check(
             show_default=False,
         ),
     ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Also videos in folders below, as those of classes.")
+    ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON object a video on stdout.")] = False,
 ) -> None:
     """Check that the frames of a video hang together: frozen, repeated, shuffled, flickering; exit code 1 if not."""
     from videoada.config.settings import read_settings
     from videoada.config.shipped import LIMITS
-    from videoada.media.clips import find_videos, read_clips
-    from videoada.media.outputs import is_frame_folder
-    from videoada.metrics.coherence import CoherenceLimits, check_coherence
+    from videoada.media.failures import reading
+    from videoada.media.finding import search_videos
+    from videoada.media.kinds import is_frame_folder
+    from videoada.media.reading import open_video
+    from videoada.metrics.coherence import CoherenceLimits, CoherenceMeter
     from videoada.metrics.consistency import load_frame_features
 
     limits = CoherenceLimits(**read_settings(config, LIMITS)) if config else CoherenceLimits()
     features = load_frame_features(frame_model) if frame_model else None
-    paths = [p for v in videos for p in (find_videos(v) if v.is_dir() and not is_frame_folder(v) else [v])]
+    paths: list[Path] = []
+    for video in videos:
+        if not video.is_dir() or is_frame_folder(video):
+            paths.append(video)
+            continue
+        found_there = search_videos(video, recursive)
+        paths += found_there.videos
+        for text in found_there.not_read:
+            print(f"not read: {as_flags(text)}", file=sys.stderr)
     rows, unreadable = [], 0
     for path in paths:
         try:
-            clip = read_clips(path).clips[0]
+            meter, opened = CoherenceMeter(limits, features), open_video(path)
+            with reading(path):
+                for frame in opened.frames():
+                    if frame is not None:
+                        meter.add(frame)
+                found = meter.result()
         except OutputError as error:
             if len(paths) == 1:
                 raise
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
             unreadable += 1
             continue
-        rows.append((path, check_coherence(clip, limits, features)))
+        rows.append((path, found))
+        for note in opened.notes:
+            print(f"note: {path}: {note}", file=sys.stderr)
         if json_output:
-            print(json.dumps({"video": str(path)} | rows[-1][1], allow_nan=False), flush=True)
+            shown_too = {"fps": opened.fps, "notes": opened.notes}
+            print(json.dumps({"video": str(path)} | found | shown_too, allow_nan=False), flush=True)
     if unreadable == len(paths):
         raise typer.Exit(2)
     if not json_output:

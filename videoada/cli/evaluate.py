@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from videoada.cli.app import app
+from videoada.cli.app import app, as_flags
 from videoada.cli.options import option
 from videoada.errors import ConfigError
 from videoada.files import check_file
@@ -59,6 +59,9 @@ def evaluate(
     num_frames: Annotated[int | None, option("Frames of a clip.", "all of the video")] = None,
     stride: Annotated[int | None, option("Take each n-th frame.", "1")] = None,
     clips_per_video: Annotated[int | None, option("Clips of a video, evenly spread.", "1")] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Also videos in folders below, as those of classes.")
+    ] = False,
     bad_videos: Annotated[
         str | None,
         option("fail, or skip: leave out videos that can't be read or are too short, and list them.", "fail"),
@@ -76,7 +79,8 @@ def evaluate(
     """Measure generated videos: FVD and KVD of the sets, fidelity of the pairs, prompt agreement, coherence."""
     given: dict[str, Any] = {
         "extractor": extractor, "protocol": protocol, "num_frames": num_frames, "stride": stride,
-        "clips_per_video": clips_per_video, "bad_videos": bad_videos, "workers": workers, "batch_size": batch_size,
+        "clips_per_video": clips_per_video, "bad_videos": bad_videos,
+        "recursive": recursive or None, "workers": workers, "batch_size": batch_size,
         "device": device,
     }  # fmt: skip
     if metrics is not None:
@@ -144,7 +148,8 @@ def show(console: Console, result: EvaluationResult) -> None:
         if side:
             models = f", {', '.join(side.models)}" if side.models else ""
             sizes = f", {', '.join(side.sizes[:3])}" if side.sizes else ""
-            console.print(escape(f"{name}: {side.path}, {side.videos} videos{sizes} ({side.kind}{models})"))
+            rates = f" at {', '.join(f'{rate:g}' for rate in side.rates[:3])} a second" if side.rates else ""
+            console.print(escape(f"{name}: {side.path}, {side.videos} videos{sizes}{rates} ({side.kind}{models})"))
     if result.extractor:
         weights = str(result.extractor["weights_sha256"])[:12]
         sampling = result.sampling
@@ -177,6 +182,8 @@ def show(console: Console, result: EvaluationResult) -> None:
         )
     for skipped in result.skipped:
         console.print(f"[yellow]left out:[/] {escape(skipped['reason'])}")
+    for text in result.not_used:
+        console.print(f"[yellow]not read:[/] {escape(as_flags(text))}")
     for warning in result.warnings:
         console.print(f"[yellow]warning:[/] {escape(warning)}")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from videoada.cli.app import app
-from videoada.cli.options import Config, Quiet, takes_settings
+from videoada.cli.options import CodecOption, Config, CrfOption, Quiet, takes_settings
 from videoada.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from videoada.config.run import SkipConfig
     from videoada.config.settings import RunSettings
+    from videoada.media.outputs import Encoding
     from videoada.records.record import RunRecord
 
 EXAMPLES = """
@@ -46,8 +47,12 @@ def generate(
     ] = None,
     output: Annotated[
         Path,
-        typer.Option(help="The video: .mp4, .mkv (lossless), .gif, .webp (lossless), or a folder of PNG frames."),
+        typer.Option(
+            help="The video: .mp4, .mov, .webm, .mkv (lossless), .gif, .webp (lossless), or a folder of PNG frames."
+        ),
     ] = Path("video.mp4"),
+    codec: CodecOption = None,
+    crf: CrfOption = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Also run in full; measure fidelity and show both side by side.")
     ] = False,
@@ -66,7 +71,7 @@ def generate(
     from rich.console import Console
 
     from videoada.config.settings import RunSettings, merged, read_settings
-    from videoada.media.outputs import check_output, compared_path, output_paths
+    from videoada.media.outputs import Encoding, check_output, compared_path, output_paths
     from videoada.models.recommended import filled
     from videoada.records.find import find_record, settings_of
 
@@ -81,9 +86,10 @@ def generate(
             settings.requests()
         print(filled(settings).to_yaml(), end="")
         return
+    encoding = Encoding(codec, crf)
     paths = output_paths(output, len(settings.requests()))
     for path in paths:
-        check_output(path)
+        encoding.check(check_output(path).suffix.lower())
         if compare:
             check_output(compared_path(path))
     if settings.image is not None:
@@ -95,12 +101,12 @@ def generate(
 
         read_source_video(settings.video, height=settings.height, width=settings.width)
     console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-    _run(console, settings, skip, paths, compare, not no_metadata, json_output, record)
+    _run(console, settings, skip, paths, encoding, compare, not no_metadata, json_output, record)
 
 
 def _run(
-    console: Console, settings: RunSettings, skip: SkipConfig, paths: list[Path], compare: bool, metadata: bool,
-    json_output: bool, repeated: RunRecord | None,
+    console: Console, settings: RunSettings, skip: SkipConfig, paths: list[Path], encoding: Encoding,
+    compare: bool, metadata: bool, json_output: bool, repeated: RunRecord | None,
 ) -> None:  # fmt: skip
     from rich.markup import escape
 
@@ -141,10 +147,10 @@ def _run(
                 results = generate_videos(pipe, batch, skip=skip, batch_size=settings.batch_size, on_step=on_step)
         for i, (video, record) in enumerate(results):
             path = paths[first + i]
-            record = save_run(video, record, path, metadata=metadata, load_seconds=load_seconds)
+            record = save_run(video, record, path, metadata=metadata, load_seconds=load_seconds, **encoding.named)
             load_seconds = 0.0
             if comparisons:
-                side_by_side(comparisons[i]).write(compared_path(path))
+                side_by_side(comparisons[i]).write(compared_path(path), encoding=encoding)
             if json_output:
                 print(record.to_json(), flush=True)
             show_record(console, record, path)

@@ -19,6 +19,20 @@ Config = Annotated[
         show_default=False,
     ),
 ]
+CodecOption = Annotated[
+    str | None,
+    typer.Option(
+        help="h264, vp9, av1, or ffv1 (lossless), as far as the format holds it.",
+        show_default="h264 in .mp4 and .mov, vp9 in .webm, ffv1 in .mkv",
+    ),
+]
+CrfOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Quality of a lossy codec: 0 is the best, 51 (h264) or 63 the smallest file.",
+        show_default="17 for h264, 20 for vp9 and av1",
+    ),
+]
 JsonOutput = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No bar and no summary.")]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from videoada.cli.app import app, as_flags
-from videoada.cli.options import Config, Quiet, option, takes_settings
+from videoada.cli.options import CodecOption, Config, CrfOption, Quiet, option, takes_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,7 +55,11 @@ def render(
         int, typer.Option(min=1, max=10_000, help="Videos of each entry, with seeds one apart.")
     ] = 1,
     naming: Annotated[str, typer.Option(help="id (the row's, or its index), slug, or vbench.")] = "id",
-    format: Annotated[str, typer.Option(help="mp4, mkv (lossless), gif, webp (lossless) or frames.")] = "mp4",
+    format: Annotated[
+        str, typer.Option(help="mp4, mov, webm, mkv (lossless), gif, webp (lossless) or frames.")
+    ] = "mp4",
+    codec: CodecOption = None,
+    crf: CrfOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first entries of the file.")] = None,
     shard: Annotated[str | None, option("I/N: only part I of N, from 1.")] = None,
     workers: Annotated[
@@ -98,6 +102,7 @@ def render(
         prompts, out, settings, images=images, samples_per_prompt=samples_per_prompt, naming=naming, format=format,
         limit=limit, shard_text=shard, workers=workers, engine=engine, address=address,
         continue_on_error=continue_on_error, max_retries=max_retries, overwrite=overwrite, metadata=not no_metadata,
+        codec=codec, crf=crf,
     )  # fmt: skip
     console = Console(stderr=True, quiet=quiet or plan.rank > 0, highlight=False, soft_wrap=True)
 

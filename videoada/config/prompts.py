@@ -218,7 +218,8 @@ def _typed(name: str, value: Any) -> Any:
             raise ValueError(f"column '{name}': {str(value)[:40]!r} is no number") from None
         if isinstance(value, bool) or (kind is int and number != value and not isinstance(value, str)):
             raise ValueError(f"column '{name}': {value!r} is no whole number")
-        return int(number) if kind is int and number == number and abs(number) < 1e300 else number
+        as_int = kind is int or (name == "fps" and float(number).is_integer())
+        return int(number) if as_int and number == number and abs(number) < 1e300 else number
     if kind is bool:
         if isinstance(value, bool) or str(value).strip().lower() in ("true", "false", "1", "0", "yes", "no"):
             return value if isinstance(value, bool) else str(value).strip().lower() in ("true", "1", "yes")

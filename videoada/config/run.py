@@ -219,7 +219,7 @@ class GenerationConfig(FrozenConfig):
     num_frames: int | None = Field(default=None, ge=1, le=4096)
     height: int | None = Field(default=None, ge=8, le=16384)
     width: int | None = Field(default=None, ge=8, le=16384)
-    fps: int | None = Field(default=None, ge=1, le=240)
+    fps: float | None = Field(default=None, ge=0.1, le=240)
     seed: int = Field(default=0, ge=0, lt=2**63)
     scheduler: SchedulerName | None = None
     image: Any = None
@@ -239,6 +239,11 @@ class GenerationConfig(FrozenConfig):
     def guided(self) -> bool:
         """Whether the network is asked for both halves of classifier-free guidance."""
         return self.guidance_scale is not None and self.guidance_scale > 1
+
+    @field_validator("fps")
+    @classmethod
+    def _fps_as_written(cls, value: float | None) -> float | None:
+        return int(value) if value is not None and float(value).is_integer() else value  # records and hashes say 8
 
     @field_validator("prompt")
     @classmethod

@@ -47,10 +47,10 @@ class RunSettings(FrozenConfig):
     prompt: str | None = _setting(None, "What the video shows.", VIDEO)
     negative_prompt: str | None = _setting(None, "What to keep away from.", VIDEO)
     image: str | None = _setting(
-        None, "The first frame, for image-to-video models: a PNG, JPEG or WebP file.", VIDEO
+        None, "The first frame, for image-to-video models: a PNG, JPEG, WebP, AVIF or HEIC file.", VIDEO
     )  # fmt: skip
     video: str | None = _setting(
-        None, "What a video-to-video model starts from: a video file, or a folder of PNG frames.", VIDEO
+        None, "What a video-to-video model starts from: a video file, or a folder of frames.", VIDEO
     )
     strength: float | None = _setting(
         None, "How much of that video is generated again: the share of the steps that run, above 0 to 1.", VIDEO,
@@ -69,7 +69,7 @@ class RunSettings(FrozenConfig):
     num_frames: int | None = _setting(None, "Frames of the video.", VIDEO, shown=OWN)
     height: int | None = _setting(None, "Pixels.", VIDEO, shown=OWN)
     width: int | None = _setting(None, "Pixels.", VIDEO, shown=OWN)
-    fps: int | None = _setting(None, "Frames a second of the file.", VIDEO, shown=OWN)
+    fps: float | None = _setting(None, "Frames a second of the file, as 8 or 23.976.", VIDEO, shown=OWN)
     target_fps: int | None = _setting(
         None, "I2VGen-XL's condition for the motion's pace; not the file's rate.", VIDEO, shown="16"
     )
@@ -162,6 +162,11 @@ class RunSettings(FrozenConfig):
         if isinstance(value, str) and value.isdecimal():
             return int(value)
         raise ValueError(f"`steps`: give a number, or auto, got {str(value)[:40]!r}")
+
+    @field_validator("fps")
+    @classmethod
+    def _fps_as_written(cls, value: float | None) -> float | None:
+        return int(value) if value is not None and float(value).is_integer() else value
 
     @property
     def max_steps(self) -> int | None:

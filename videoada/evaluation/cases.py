@@ -15,7 +15,7 @@ from urllib.parse import quote
 from videoada.errors import OutputError, PromptError
 from videoada.evaluation.charts import step_chart
 from videoada.evaluation.result import EvaluationResult, VideoResult
-from videoada.media.clips import find_videos
+from videoada.media.finding import find_videos
 from videoada.media.video import Video
 from videoada.records.find import find_record
 from videoada.records.record import RunRecord

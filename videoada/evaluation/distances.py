@@ -111,7 +111,7 @@ def count_of(result: EvaluationResult) -> int:
 
 def first_clips(side: VideoSet) -> dict[str, int]:
     """Index of each video's first clip among the features."""
-    return {path.name: i for i, path in reversed(list(enumerate(side.owners)))}
+    return {side.name_of(path): i for i, path in reversed(list(enumerate(side.owners)))}
 
 
 def partner_order(made: VideoSet, real: VideoSet, result: EvaluationResult) -> Tensor | None:
@@ -122,7 +122,7 @@ def partner_order(made: VideoSet, real: VideoSet, result: EvaluationResult) -> T
     order = []
     for path in made.owners:
         nth = seen[path] = seen.get(path, -1) + 1
-        reference = partners.get(path.name)
+        reference = partners.get(made.name_of(path))
         if reference not in first:
             return None
         order.append(first[reference] + nth)

@@ -52,7 +52,7 @@ def evaluate(
     about: dict[str, Any] = {"extractor": describe(network) if network else None, "sampling": config.sampling_as_dict()}
     if isinstance(reference, VideoStatistics) and network:
         check_alike(reference, about)
-    sides = open_sides(generated, reference, config.most_videos)
+    sides = open_sides(generated, reference, config.most_videos, config.recursive)
     rows, skipped = _measure(sides, Batches(network, config.batch_size), wanted, config, on_video)
     if save_statistics and sides.real:
         kept = about | {"videos": len(set(sides.real.owners)), "folder": Path(sides.real.folder).name}
@@ -67,6 +67,7 @@ def evaluate(
         unpaired=sides.unpaired,
         skipped=skipped,
         warnings=_warnings(sides, wanted, config),
+        not_used=[line for _, side in sides.named() for line in side.not_read],
     )
     return with_distances(result, sides, wanted, config) if network and sides.made else result
 
@@ -95,15 +96,16 @@ def _measure(
     rows: list[VideoResult] = []
     skipped: list[dict[str, str]] = []
     jobs = sides.jobs()
-    outcomes = run_jobs(jobs, lambda job: measure_video(job, sides, wanted, config), config.workers)
+    keep = batches.network is not None
+    outcomes = run_jobs(jobs, lambda job: measure_video(job, sides, wanted, config, keep), config.workers)
     for done, (job, outcome) in enumerate(outcomes):
         for bad, reason in outcome.bad:
             if config.bad_videos == "fail":
                 raise OutputError(f"{reason}; `bad_videos=skip` leaves such videos out and lists them")
             skipped.append({"file": str(bad), "reason": reason})
-        for side, path, clips in ((sides.made, job[0], outcome.made), (sides.real, job[1], outcome.real)):
-            if side and path and clips:
-                batches.add(side, path, clips)
+        for side, path, taken in ((sides.made, job[0], outcome.made), (sides.real, job[1], outcome.real)):
+            if side and path and taken:
+                batches.add(side, path, taken)
         if outcome.row:
             rows.append(outcome.row)
         if on_video:
@@ -118,6 +120,17 @@ def _measure(
 def _warnings(sides: Sides, wanted: set[str], config: EvaluationConfig) -> list[str]:
     """What to know of the means over pairs and single videos."""
     warnings = sides.made.warnings(sides.pairs, sides.real) if sides.made and wanted & set(PAIRS) else []
+    rates = [side.rates for _, side in sides.named()]
+    if len(rates) == 2 and rates[0] != rates[1]:
+        shown = " and ".join(", ".join(f"{rate:g}" for rate in sorted(side)[:4]) for side in rates)
+        warnings.append(
+            f"frame rates differ, generated and reference: {shown} a second: content that moves alike moves otherwise "
+            "from frame to frame, which distances of sets count; bring both to one rate first"
+        )
+    for _, side in sides.named():
+        for lines in side.notes.values():
+            more = f" (and {len(lines) - 1} more alike)" if len(lines) > 1 else ""
+            warnings.append(f"{lines[0]}{more}")
     if config.clips_per_video > 1:
         warnings.append("pairs and single videos are measured on each video's first clip; clips of one video are not "
                         "independent: standard errors are too small")  # fmt: skip

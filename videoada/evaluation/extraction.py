@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from videoada.errors import ConfigError, ModelError
+from videoada.evaluation.measuring import Taken
 from videoada.evaluation.pairing import VideoSet
+from videoada.media.failures import is_out_of_memory, out_of_memory
 from videoada.metrics.features import Extractor, load_extractor
 from videoada.models.vae_features import PREFIX, load_vae_extractor
 
@@ -34,13 +36,16 @@ class Batches:
         self.network, self.batch_size, self.done = network, batch_size, 0
         self.waiting: dict[tuple[int, Any], tuple[VideoSet, list[tuple[int, NDArray[np.uint8]]]]] = {}
 
-    def add(self, side: VideoSet, path: Path, clips: list[NDArray[np.uint8]]) -> None:
-        for clip in clips:
+    def add(self, side: VideoSet, path: Path, taken: Taken) -> None:
+        """What was taken of a side's video: its clips go through the extractor, the rest is put down."""
+        side.note(path, taken.fps, taken.lossless, taken.notes)
+        for i, size in enumerate(taken.sizes):
             index = len(side.owners)
             side.owners.append(path)
-            side.sizes.add(clip.shape[:3])
-            if self.network is None:
+            side.sizes.add(size)
+            if self.network is None or taken.clips is None:
                 continue
+            clip = taken.clips[i]
             side.features.append(torch.empty(0))  # at its index, so that features keep the videos' order
             group = self.waiting.setdefault((id(side), clip.shape), (side, []))[1]
             group.append((index, clip))
@@ -65,7 +70,12 @@ class Batches:
             raise ConfigError(
                 f"{error}; leave the distances of sets out of `metrics`, or use another extractor"
             ) from None
-        except RuntimeError as error:  # also no memory left
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                what = f"{len(group)} clips of {videos.shape[1]} frames of {videos.shape[4]}×{videos.shape[3]}"
+                raise out_of_memory(
+                    f"the extractor looked at {what}", "give a smaller `batch_size`, or clips with `num_frames`"
+                ) from None
             raise ModelError(f"the extractor failed: {str(error).strip().splitlines()[0][:200]}") from None
         if found.ndim != 2 or len(found) != len(group):
             raise ConfigError(f"the extractor must give (B, D), got {tuple(found.shape)} for {len(group)} videos")

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from videoada.errors import PromptError
 from videoada.evaluation.result import Summary
-from videoada.media.clips import find_videos
+from videoada.media.finding import search_videos
 from videoada.metrics.statistics import VideoStatistics
 from videoada.records.find import find_record
 from videoada.records.record import RunRecord
 
-LOSSY = {".mp4", ".gif", ".webm", ".mov", ".avi", ".m4v"}
 SETTINGS: dict[str, Callable[[RunRecord], Any]] = {
     "model": lambda r: (r.model.name, r.model.weights_sha256),
     "scheduler": lambda r: r.request.scheduler,
@@ -37,6 +36,22 @@ class VideoSet:
     features: list[Tensor] = field(default_factory=list)
     owners: list[Path] = field(default_factory=list)  # whose features, clip by clip
     sizes: set[tuple[int, ...]] = field(default_factory=set)  # (F, H, W)
+    not_read: list[str] = field(default_factory=list)  # what else the folder holds
+    rates: set[float] = field(default_factory=set)  # frames a second
+    lossy: set[Path] = field(default_factory=set)
+    notes: dict[str, list[str]] = field(default_factory=dict)  # what to know of videos, and of which
+
+    def name_of(self, path: Path) -> str:
+        """A video's name in results: its path inside the folder."""
+        return path.relative_to(self.folder).as_posix()
+
+    def note(self, path: Path, fps: float, lossless: bool, notes: list[str]) -> None:
+        """Put down what was seen of a video."""
+        self.rates.add(fps)
+        if not lossless:
+            self.lossy.add(path)
+        for text in notes:
+            self.notes.setdefault(text.split(",")[0], []).append(f"{self.name_of(path)}: {text}")
 
     def stacked(self) -> Tensor:
         """Features (N, D) of all clips, in the order of the videos."""
@@ -45,7 +60,8 @@ class VideoSet:
     def warnings(self, partners: dict[Path, Path], other: VideoSet | None) -> list[str]:
         """What makes pairs less than the same run twice: lossy files, other models or settings."""
         found = []
-        files = {p.suffix.lower() for p in (*partners, *partners.values())} & LOSSY
+        lossy = self.lossy | (other.lossy if other else set())
+        files = {p.suffix.lower() or p.name for p in (*partners, *partners.values()) if p in lossy}
         if files:
             found.append(
                 f"pairs are of lossy files ({', '.join(sorted(files))}): PSNR, SSIM and tOF are of what is left in "
@@ -74,15 +90,17 @@ class VideoSet:
             videos=len(set(self.owners)),
             clips=len(self.owners),
             sizes=sorted(f"{f} frames of {w}×{h}" for f, h, w in self.sizes),
+            rates=sorted(self.rates),
             models=sorted({f"{r.model.name}{' (embedded)' if r.model.embedded else ''}" for r in records}),
         )
 
 
-def open_set(folder: str | Path | None, most: int | None = None) -> VideoSet | None:
+def open_set(folder: str | Path | None, most: int | None = None, recursive: bool = False) -> VideoSet | None:
     """The videos of a folder with what records they have; evenly over their names where there are more than `most`."""
     if folder is None:
         return None
-    videos = find_videos(folder)
+    found = search_videos(folder, recursive)
+    videos = found.videos
     if most and len(videos) > most:
         videos = [videos[i * len(videos) // most] for i in range(most)]
     records = {}
@@ -91,7 +109,7 @@ def open_set(folder: str | Path | None, most: int | None = None) -> VideoSet | N
             records[video] = find_record(video)
         except PromptError:  # none, or a damaged one: then it can't be paired, which is said
             continue
-    return VideoSet(str(folder), videos, records)
+    return VideoSet(str(folder), videos, records, not_read=found.not_read)
 
 
 def _key(record: RunRecord) -> tuple[Any, ...]:
@@ -123,7 +141,7 @@ def pair(made: VideoSet | None, real: VideoSet | None) -> tuple[dict[Path, Path]
                     why = "several partners have its prompt and seed"
                 else:
                     why = "no partner with its prompt and seed"
-                unpaired.setdefault(name, []).append(f"{path.name}: {why}")
+                unpaired.setdefault(name, []).append(f"{side.name_of(path)}: {why}")
     return pairs, unpaired
 
 
@@ -167,9 +185,12 @@ class Sides:
         )  # fmt: skip
 
 
-def open_sides(generated: str | Path | None, reference: str | Path | VideoStatistics | None, most: int | None) -> Sides:
+def open_sides(
+    generated: str | Path | None, reference: str | Path | VideoStatistics | None, most: int | None,
+    recursive: bool = False,
+) -> Sides:  # fmt: skip
     """Both sides with at most `most` videos each. Raises OutputError for a folder that is not there or is empty."""
     statistics = reference if isinstance(reference, VideoStatistics) else None
-    made = open_set(generated, most)
-    real = None if isinstance(reference, VideoStatistics) else open_set(reference, most)
+    made = open_set(generated, most, recursive)
+    real = None if isinstance(reference, VideoStatistics) else open_set(reference, most, recursive)
     return Sides(made, real, statistics, *pair(made, real))

@@ -25,6 +25,7 @@ class Summary(BaseModel):
     clips: int
     sizes: list[str]
     models: list[str]
+    rates: list[float] = []  # frames a second
 
 
 class VideoResult(BaseModel):
@@ -72,6 +73,7 @@ class EvaluationResult(BaseModel):
     unpaired: dict[str, list[str]]
     skipped: list[dict[str, str]]
     warnings: list[str]
+    not_used: list[str] = []  # what lies in the folders and was not read
     versions: dict[str, str] = Field(default_factory=package_versions)
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from videoada.errors import PromptError
 from videoada.evaluation.result import VideoResult
-from videoada.metrics.coherence import CoherenceLimits, check_coherence
+from videoada.metrics.coherence import CoherenceLimits, CoherenceMeter
 from videoada.metrics.frechet import (
     FEW_SAMPLES,
     frechet_distance,
@@ -26,11 +26,17 @@ from videoada.metrics.frechet import (
     paired_feature_distance,
 )
 from videoada.metrics.kernel import kernel_distance
-from videoada.metrics.paired import learned_similarity, multiscale_ssim, paired_fidelity, temporal_flow_error
+from videoada.metrics.paired import (
+    FidelityMeter,
+    FlowErrorMeter,
+    frame_learned_similarity,
+    frame_multiscale_ssim,
+)
 from videoada.records.record import RunRecord
 from videoada.shapes import agreement, measure, parse
 
 Clip = NDArray[np.uint8]  # (F, H, W, 3)
+Frame = NDArray[np.uint8]  # (H, W, 3)
 Row = dict[str, Any]  # a metric in the result: its value, what is known of its error, the number of clips behind it
 
 
@@ -117,74 +123,115 @@ SETS = {
 # ---- fidelity of a pair --------------------------------------------------------------------------------------------
 
 
+class PairMeter(Protocol):
+    """Takes two videos frame by frame, each (H, W, 3) uint8, and gives parts of the pair's `fidelity`."""
+
+    def add(self, preds: Frame, target: Frame) -> None: ...
+
+    def row(self) -> Row: ...
+
+
 @dataclass(frozen=True)
 class PairMetric:
-    """`measures` of (preds, target), equal in shape, give the parts of a video's `fidelity`; what metrics share is
+    """`meters` of (preds, target), equal in shape, give the parts of a video's `fidelity`; what metrics share is
     measured once.
 
     `titles` are the result's, each with the part that it is the mean of; `worst` is min or max; with
     `counts_identical` a row also says how many pairs are equal and thus have no finite value.
     """
 
-    measures: tuple[Callable[[Clip, Clip], Row], ...]
+    meters: tuple[type[PairMeter], ...]
     titles: dict[str, str]
     worst: Callable[[NDArray[np.float64]], float] = min
     counts_identical: bool = False
 
 
-def _pixels(preds: Clip, target: Clip) -> Row:
-    return paired_fidelity(preds, target, flow=False).as_dict()
+class Pixels(FidelityMeter):
+    def __init__(self) -> None:
+        super().__init__(flow=False)
+
+    def row(self) -> Row:
+        return self.result().as_dict()
 
 
-def _motion(preds: Clip, target: Clip) -> Row:
-    return {"tof": temporal_flow_error(preds, target)}
+class Motion(FlowErrorMeter):
+    def row(self) -> Row:
+        return {"tof": self.result()}
 
 
-def _scales(preds: Clip, target: Clip) -> Row:
-    return {"ms_ssim": multiscale_ssim(preds, target)}
+class Scales:
+    """Mean over frames of a measure of two frames; None for frames smaller than `smallest`."""
+
+    name, smallest, measure = "ms_ssim", 176, staticmethod(frame_multiscale_ssim)
+
+    def __init__(self) -> None:
+        self._values: list[float] = []
+
+    def add(self, preds: Frame, target: Frame) -> None:
+        if min(preds.shape[:2]) >= self.smallest:
+            self._values.append(self.measure(preds, target))
+
+    def row(self) -> Row:
+        return {self.name: float(np.mean(self._values)) if self._values else None}
 
 
-def _learned(preds: Clip, target: Clip) -> Row:
-    return {"lpips": learned_similarity(preds, target)}
+class Learned(Scales):
+    name, smallest, measure = "lpips", 1, staticmethod(frame_learned_similarity)
 
 
 PSNR = {"PSNR (pooled)": "psnr", "PSNR (mean of frames)": "psnr_frame_mean", "PSNR (worst frame)": "psnr_worst_frame"}
 PAIRS = {
-    "psnr": PairMetric((_pixels,), PSNR, counts_identical=True),
-    "ssim": PairMetric((_pixels,), {"SSIM": "ssim"}),
-    "tof": PairMetric((_pixels, _motion), {"tOF": "tof"}, worst=max),
-    "ms-ssim": PairMetric((_scales,), {"MS-SSIM": "ms_ssim"}),
-    "lpips": PairMetric((_learned,), {"LPIPS (alex)": "lpips"}, worst=max),
+    "psnr": PairMetric((Pixels,), PSNR, counts_identical=True),
+    "ssim": PairMetric((Pixels,), {"SSIM": "ssim"}),
+    "tof": PairMetric((Pixels, Motion), {"tOF": "tof"}, worst=max),
+    "ms-ssim": PairMetric((Scales,), {"MS-SSIM": "ms_ssim"}),
+    "lpips": PairMetric((Learned,), {"LPIPS (alex)": "lpips"}, worst=max),
 }
 
 
 # ---- single videos -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A generated video as single-video metrics see it: its first clip, its partner's, its record."""
+class VideoMeter(Protocol):
+    """Takes a generated video and its partner frame by frame, and gives fields of its VideoResult."""
 
-    clip: Clip
-    partner: Clip | None
-    record: RunRecord | None
-    limits: CoherenceLimits
+    def add(self, frame: Frame) -> None: ...
+
+    def add_partner(self, frame: Frame) -> None: ...
+
+    def row(self) -> Row: ...
 
 
 @dataclass(frozen=True)
 class VideoMetric:
-    """`measure` gives fields of a VideoResult; `average` the result's row of many, or None where none was measured."""
+    """`meter`, made for a video with its record, gives fields of its VideoResult; `average` the result's row of many,
+    or None where none was measured."""
 
-    measure: Callable[[Seen], Row]
+    meter: Callable[[RunRecord | None, CoherenceLimits], VideoMeter]
     title: str
     average: Callable[[Sequence[VideoResult]], Row | None]
 
 
-def _agreement(seen: Seen) -> Row:
-    if seen.record:
-        with contextlib.suppress(PromptError):  # a prompt outside the shapes grammar
-            return {"agreement": agreement(parse(seen.record.request.prompt), measure(seen.clip))}
-    return {}
+class Agreement:
+    """Whether a video shows what its prompt says. The judge follows objects through all frames, which are kept: of
+    videos with a record of a prompt of the shapes world alone."""
+
+    def __init__(self, record: RunRecord | None, limits: CoherenceLimits) -> None:
+        self._scene: Any = None
+        self._frames: list[Frame] = []
+        if record:
+            with contextlib.suppress(PromptError):  # a prompt outside the shapes grammar
+                self._scene = parse(record.request.prompt)
+
+    def add(self, frame: Frame) -> None:
+        if self._scene is not None:
+            self._frames.append(frame)
+
+    def add_partner(self, frame: Frame) -> None:
+        pass
+
+    def row(self) -> Row:
+        return {"agreement": agreement(self._scene, measure(np.stack(self._frames)))} if self._frames else {}
 
 
 def _mean_agreement(rows: Sequence[VideoResult]) -> Row | None:
@@ -197,11 +244,23 @@ def _mean_agreement(rows: Sequence[VideoResult]) -> Row | None:
     return {"value": every, **shares, "n": len(judged)}
 
 
-def _coherence(seen: Seen) -> Row:
-    found: Row = {"coherence": check_coherence(seen.clip, seen.limits)}
-    if seen.partner is not None:
-        found["coherence_reference"] = check_coherence(seen.partner, seen.limits)
-    return found
+class Coherence:
+    """Coherence of a video, and of its partner where it has one."""
+
+    def __init__(self, record: RunRecord | None, limits: CoherenceLimits) -> None:
+        self._limits, self._own = limits, CoherenceMeter(limits)
+        self._partner: CoherenceMeter | None = None
+
+    def add(self, frame: Frame) -> None:
+        self._own.add(frame)
+
+    def add_partner(self, frame: Frame) -> None:
+        self._partner = self._partner or CoherenceMeter(self._limits)
+        self._partner.add(frame)
+
+    def row(self) -> Row:
+        found: Row = {"coherence": self._own.result()}
+        return found | ({"coherence_reference": self._partner.result()} if self._partner else {})
 
 
 def _mean_coherence(rows: Sequence[VideoResult]) -> Row | None:
@@ -222,8 +281,8 @@ def _mean_coherence(rows: Sequence[VideoResult]) -> Row | None:
 
 
 VIDEOS = {
-    "agreement": VideoMetric(_agreement, "prompt agreement", _mean_agreement),
-    "coherence": VideoMetric(_coherence, "coherence", _mean_coherence),
+    "agreement": VideoMetric(Agreement, "prompt agreement", _mean_agreement),
+    "coherence": VideoMetric(Coherence, "coherence", _mean_coherence),
 }
 
 

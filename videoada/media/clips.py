@@ -1,26 +1,15 @@
-"""Videos of a folder, and clips cut from them: what evaluation and checking read.
-
-A long film is not decoded whole: decord, where it is installed, jumps to the frames that are wanted, and PyAV decodes
-up to the last of them. Both give the same frames.
-"""
+"""Clips cut from videos: what evaluation reads. A video is decoded once; what is not in a clip is let go at once."""
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from videoada.errors import OutputError
-from videoada.media.decoding import count_frames, decode_film, unreadable
-from videoada.media.video import Video
-
-FILMS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v")
-ENDINGS = (*FILMS, ".gif", ".webp")
-JUMP = 4  # decord pays where a film has this many times the frames that are wanted
+from videoada.media.reading import Readable, open_video, read_all
 
 
 @dataclass(frozen=True)
@@ -48,90 +37,51 @@ class Sampling:
         return [start + self.stride * np.arange(self.num_frames) for start in starts]
 
 
-def find_videos(folder: str | Path) -> list[Path]:
-    """Films, animations and folders of PNG frames in a folder, by name; without NAME-compare.ext beside NAME.ext.
-
-    Raises OutputError when the folder does not exist or holds none.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise OutputError(f"there is no folder {folder}")
-    videos = [
-        path
-        for path in sorted(folder.iterdir())
-        if not path.name.startswith(".")
-        and ((path.suffix.lower() in ENDINGS and path.is_file()) or (path.is_dir() and _holds_frames(path)))
-    ]
-    names = {path.name for path in videos}
-    videos = [p for p in videos if not (p.stem.endswith("-compare") and p.name.replace("-compare", "") in names)]
-    if not videos:
-        raise OutputError(f"{folder} holds no videos ({', '.join(ENDINGS)}, or folders of PNG frames)")
-    return videos
-
-
-def _holds_frames(folder: Path) -> bool:
-    """Whether it seems a video; other files in it are an error only when it is read."""
-    return any(f.suffix.lower() == ".png" for f in folder.iterdir())
-
-
 @dataclass(frozen=True)
 class Reading:
-    """The clips of one video, each (F, H, W, 3) uint8, how many frames it has, and all of them where it was decoded
-    whole."""
+    """The clips of one video, each (F, H, W, 3) uint8, how many frames it has, all of them where they are one clip,
+    frames a second, whether its file keeps every pixel, and what to know of it (`notes`)."""
 
     clips: list[NDArray[np.uint8]]
     total: int
     whole: NDArray[np.uint8] | None = None
+    fps: float = 8
+    lossless: bool = False
+    notes: list[str] = field(default_factory=list)
 
 
 def read_clips(path: str | Path, sampling: Sampling | None = None) -> Reading:
-    """Cut clips from a video. Raises OutputError, naming the file and what is wrong with it."""
-    path, sampling = Path(path), sampling or Sampling()
+    """Cut clips from a video. Raises OutputError, naming the file and what is wrong with it.
+
+    Every frame is decoded, also those that no clip takes: so a video that is damaged or cut off is refused whichever
+    frames are asked for, and how many there are is counted, not estimated.
+    """
+    sampling = sampling or Sampling()
+    video = open_video(path)
+    if sampling.num_frames is None:
+        frames = read_all(video, None if sampling.stride == 1 else lambda i: i % sampling.stride == 0)
+        complete = frames if sampling.stride == 1 else None
+        return Reading([frames], video.num_frames, complete, video.fps, video.lossless, video.notes)
     try:
-        if path.suffix.lower() not in FILMS or sampling.num_frames is None:
-            frames = Video.read(path).frames
-            if sampling == Sampling():  # the whole video as it is, without a copy
-                return Reading([frames], len(frames), frames)
-            return Reading([frames[chosen] for chosen in sampling.indices(len(frames))], len(frames), frames)
-        total = count_frames(path)
-        clips = sampling.indices(total)
-        wanted = sorted({int(i) for chosen in clips for i in chosen})
-        found = _pick(path, wanted, jump=total > JUMP * len(wanted))
-        index_of = {index: i for i, index in enumerate(wanted)}
-        return Reading([found[[index_of[int(i)] for i in chosen]] for chosen in clips], total)
+        return _sampled(video, sampling)
     except OutputError as error:
-        raise error if path.name in str(error) else OutputError(f"{path}: {error}") from None
+        raise error if video.path.name in str(error) else OutputError(f"{path}: {error}") from None
 
 
-def _pick(path: Path, wanted: Sequence[int], jump: bool) -> NDArray[np.uint8]:
-    """The frames of these numbers, ascending."""
-    if jump and importlib.util.find_spec("decord"):
-        try:
-            return pick_with_decord(path, wanted)
-        except Exception:  # DECORDError and whatever else it meets: PyAV says what is wrong, or reads it
-            pass
-    return pick_with_av(path, wanted)
-
-
-def pick_with_decord(path: Path, wanted: Sequence[int]) -> NDArray[np.uint8]:
-    """Quick in long films; damage within one it repairs in silence, as FFmpeg does."""
-    import decord
-
-    reader = decord.VideoReader(str(path), num_threads=1)
-    frames: NDArray[np.uint8] = reader.get_batch(list(wanted)).asnumpy()
-    return frames
-
-
-def pick_with_av(path: Path, wanted: Sequence[int]) -> NDArray[np.uint8]:
-    """Raises OutputError when the film can't be decoded as far as the last frame."""
-    needed, frames = set(wanted), []
-    for i, (frame, _) in enumerate(decode_film(path)):
-        if i in needed:
-            frames.append(frame.to_ndarray(format="rgb24"))
-        if i >= wanted[-1]:
+def _sampled(video: Readable, sampling: Sampling) -> Reading:
+    """Clips around indices that depend on how many frames there are: taken for what the file says of itself, and read
+    again in the few films where that is not so."""
+    total = video.expected()
+    try:
+        clips = sampling.indices(total)
+    except OutputError:  # too short: it may have more than it says
+        clips = []
+    while True:
+        wanted = sorted({int(i) for chosen in clips for i in chosen})
+        found = read_all(video, set(wanted).__contains__)
+        if clips and video.num_frames == total:
             break
-    if len(frames) < len(wanted):
-        raise unreadable(path, f"only {len(frames)} of the {len(wanted)} frames that are needed can be decoded")
-    if len({frame.shape for frame in frames}) > 1:
-        raise unreadable(path, "its frames change their size")
-    return np.stack(frames)
+        total, clips = video.num_frames, sampling.indices(video.num_frames)
+    index_of = {index: i for i, index in enumerate(wanted)}
+    chosen_frames = [found[[index_of[int(i)] for i in chosen]] for chosen in clips]
+    return Reading(chosen_frames, total, None, video.fps, video.lossless, video.notes)

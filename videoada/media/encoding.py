@@ -11,56 +11,65 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoada.errors import OutputError
-from videoada.media.decoding import EXIF_DESCRIPTION, flat_record
-from videoada.media.outputs import FRAME_NAME
+from videoada.media.films.rates import exact_rate
+from videoada.media.metadata import EXIF_DESCRIPTION, flat_record
+from videoada.media.outputs import CODECS, FILM_FORMATS, FRAME_NAME, Codec, Encoding
 
 Frames = NDArray[np.uint8]
 
 
-def encode_video(frames: Frames, fps: int, path: Path, metadata: str | None = None) -> None:
-    """Write (F, H, W, 3) to `path` directly, in the format of its ending. Raises OSError or OutputError."""
-    match path.suffix.lower():
-        case ".mp4" | ".mkv":
-            _encode_film(frames, fps, path, metadata)
-        case ".gif" | ".webp":
-            _encode_animation(frames, fps, path, metadata)
-        case _:
-            _encode_folder(frames, path, metadata)
+def encode_video(
+    frames: Frames, fps: float, path: Path, metadata: str | None = None, encoding: Encoding | None = None
+) -> None:
+    """Write (F, H, W, 3) to `path` directly, in the format of its ending. Raises ConfigError, OSError, OutputError."""
+    ending = path.suffix.lower()
+    name = (encoding or Encoding()).check(ending)
+    if ending in FILM_FORMATS:
+        crf = encoding.crf if encoding else None
+        _encode_film(frames, exact_rate(fps), path, metadata, CODECS[name], crf)
+    elif ending in (".gif", ".webp"):
+        _encode_animation(frames, fps, path, metadata)
+    else:
+        _encode_folder(frames, path, metadata)
 
 
-def _encode_film(frames: Frames, fps: int, path: Path, metadata: str | None) -> None:
+def _encode_film(
+    frames: Frames, rate: Fraction, path: Path, metadata: str | None, codec: Codec, crf: int | None
+) -> None:  # fmt: skip
     import av
 
-    lossless = path.suffix.lower() == ".mkv"
-    if not lossless:  # 4:2:0 needs even sizes: repeat the last row and column, never rescale
+    if codec.padded:  # 4:2:0 needs even sizes: repeat the last row and column, never rescale
         _, height, width, _ = frames.shape
         frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    options = {} if lossless else {"movflags": "+faststart+use_metadata_tags"}  # else only FFmpeg's own tags are kept
+    # else only FFmpeg's own tags are kept
+    options = {"movflags": "+faststart+use_metadata_tags"} if path.suffix.lower() in (".mp4", ".mov") else {}
     try:
-        with av.open(str(path), "w", options=options) as container:
+        with av.open(f"file:{path}", "w", options=options) as container:
             for name, value in _tags(metadata).items():
                 container.metadata[name] = value
-            stream = container.add_stream("ffv1" if lossless else "libx264", rate=fps)
+            stream = container.add_stream(codec.encoder, rate=rate)
             stream.height, stream.width = frames.shape[1:3]
-            stream.pix_fmt = "bgr0" if lossless else "yuv420p"
-            if not lossless:
-                # with mbtree, x264's AVX-512 code gives other files from the same frames now and then
-                stream.options = {"crf": "17", "preset": "medium", "x264-params": "mbtree=0"}
+            stream.pix_fmt = codec.pixels
+            stream.bit_rate = 0  # the quality decides
+            stream.options = codec.options | (
+                {} if codec.crf is None else {"crf": str(codec.crf if crf is None else crf)}
+            )
             for i, pixels in enumerate(frames):
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-                frame.pts, frame.time_base = i, Fraction(1, fps)
+                frame.pts, frame.time_base = i, 1 / rate
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
     except av.FFmpegError as error:
-        raise OutputError(f"can't write the video: {error.strerror or error}") from None
+        raise OutputError(f"can't write the video {path.name}: {error.strerror or error}") from None
 
 
-def _encode_animation(frames: Frames, fps: int, path: Path, metadata: str | None) -> None:
+def _encode_animation(frames: Frames, fps: float, path: Path, metadata: str | None) -> None:
     import imageio.v3 as iio
     from PIL import Image
 
     options: dict[str, Any] = {"loop": 0}
-    if path.suffix.lower() == ".gif":
+    ending = path.suffix.lower()
+    if ending == ".gif":
         options |= {"duration": round(100 / fps) * 10 or 10}
         if metadata is not None:
             options["comment"] = _ascii(metadata)
@@ -70,7 +79,8 @@ def _encode_animation(frames: Frames, fps: int, path: Path, metadata: str | None
             exif = Image.Exif()
             exif[EXIF_DESCRIPTION] = _ascii(metadata).decode()
             options["exif"] = exif.tobytes()
-    iio.imwrite(path, frames, plugin="pillow", **options)
+    with path.open("wb") as file:  # not by its name, which imageio might take for a URL
+        iio.imwrite(file, frames, plugin="pillow", extension=ending, **options)
 
 
 def _ascii(metadata: str) -> bytes:
@@ -78,7 +88,7 @@ def _ascii(metadata: str) -> bytes:
 
 
 def _encode_folder(frames: Frames, path: Path, metadata: str | None) -> None:
-    import imageio.v3 as iio
+    from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
     path.mkdir()
@@ -88,7 +98,7 @@ def _encode_folder(frames: Frames, path: Path, metadata: str | None) -> None:
             options["pnginfo"] = PngInfo()
             for name, value in _tags(metadata).items():
                 options["pnginfo"].add_itxt(name, value)
-        iio.imwrite(path / FRAME_NAME.format(i), frame, plugin="pillow", **options)
+        Image.fromarray(frame).save(path / FRAME_NAME.format(i), "PNG", **options)
 
 
 def _tags(metadata: str | None) -> dict[str, str]:

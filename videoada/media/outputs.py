@@ -1,15 +1,88 @@
-"""Where a video may be written, by which names it is known, and the record's name beside it."""
+"""Where a video may be written and in which formats and codecs, by which names it is known, and the record's name
+beside it."""
 
 from __future__ import annotations
 
 import os
-import re
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from videoada.errors import OutputError
+from videoada.config.frozen import one_of
+from videoada.errors import ConfigError, OutputError
+from videoada.media.kinds import is_frame_folder
 
-FORMATS = (".mp4", ".mkv", ".gif", ".webp")  # and a folder of PNG frames, a name without an ending
 FRAME_NAME = "frame-{:05d}.png"
+
+
+@dataclass(frozen=True)
+class Codec:
+    """An encoder of FFmpeg's and how it is called. `crf` is its quality where none is named, None for a lossless one;
+    `worst` the largest that it takes. `padded`: sizes are made even."""
+
+    encoder: str
+    pixels: str
+    padded: bool
+    crf: int | None = None
+    worst: int = 63
+    options: dict[str, str] = field(default_factory=dict)
+
+
+CODECS = {
+    # with mbtree, x264's AVX-512 code gives other files from the same frames now and then
+    "h264": Codec("libx264", "yuv420p", True, 17, 51, {"preset": "medium", "x264-params": "mbtree=0"}),
+    "vp9": Codec("libvpx-vp9", "yuv420p", True, 20, 63, {"deadline": "good", "cpu-used": "2"}),
+    "av1": Codec("libsvtav1", "yuv420p", True, 20, 63, {"preset": "6"}),
+    "ffv1": Codec("ffv1", "bgr0", False),
+}
+FILM_FORMATS = {  # with the codecs that each holds, its default first
+    ".mp4": ("h264", "vp9", "av1"),
+    ".mov": ("h264",),
+    ".mkv": ("ffv1", "h264", "vp9", "av1"),
+    ".webm": ("vp9", "av1"),
+}
+FORMATS = (*FILM_FORMATS, ".gif", ".webp")  # and a folder of PNG frames, a name without an ending
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a film is encoded: `codec` h264, vp9, av1 or ffv1 (None: the format's own), `crf` its quality, from 0, the
+    best, to 51 for h264 and 63 for vp9 and av1 (None: 17, 20 and 20)."""
+
+    codec: str | None = None
+    crf: int | None = None
+
+    def check(self, ending: str) -> str:
+        """The name of the codec for a format; "" where it has none. Raises ConfigError for what does not fit."""
+        codecs = FILM_FORMATS.get(ending, ())
+        if self.codec is not None:
+            try:
+                one_of("codec", self.codec, tuple(CODECS))
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
+            if self.codec not in codecs:
+                fitting = [form for form, names in FILM_FORMATS.items() if self.codec in names]
+                raise ConfigError(f"`codec={self.codec}` goes with {', '.join(fitting)}, not with {ending or 'frames'}")
+        name = self.codec or (codecs[0] if codecs else "")
+        if self.crf is not None:
+            codec = CODECS.get(name)
+            if codec is None or codec.crf is None:
+                lossy = [n for n in codecs if CODECS[n].crf is not None]
+                hint = f"name a lossy one with `codec`: {', '.join(lossy)}" if lossy else "leave it out"
+                raise ConfigError(
+                    f"`crf={self.crf}`: {ending or 'a folder of frames'} has no quality to choose; {hint}"
+                )
+            if not 0 <= self.crf <= codec.worst:
+                raise ConfigError(f"`crf={self.crf}`: {name} takes 0 (best) to {codec.worst}")
+        return name
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """What was asked for, without what was left to the format."""
+        return {name: value for name, value in (("codec", self.codec), ("crf", self.crf)) if value is not None}
+
+
+DEFAULT = Encoding()
 
 
 def check_output(path: str | Path) -> Path:
@@ -56,22 +129,3 @@ def output_paths(path: Path, count: int) -> list[Path]:
 def compared_path(path: Path) -> Path:
     """Where the side-by-side video goes: NAME-compare.ext."""
     return path.with_stem(f"{path.stem}-compare")
-
-
-def is_frame_folder(path: Path) -> bool:
-    """A folder that holds PNG files and nothing else (or nothing at all); what desktops leave in folders aside."""
-    return path.is_dir() and all(f.suffix.lower() == ".png" and f.is_file() for f in path.iterdir() if not stray(f))
-
-
-def stray(path: Path) -> bool:
-    """A hidden file, or one that a desktop left."""
-    return path.name.startswith(".") or path.name.lower() in ("thumbs.db", "desktop.ini")
-
-
-def frame_files(folder: Path) -> list[Path]:
-    """The PNG files of a folder in the order of the numbers in their names: frame_2 before frame_10."""
-
-    def key(path: Path) -> list[tuple[int, str]]:
-        return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", path.name)]
-
-    return sorted((f for f in folder.iterdir() if f.suffix.lower() == ".png" and not stray(f)), key=key)

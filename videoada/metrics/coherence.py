@@ -9,11 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 
 from videoada.config.frozen import FrozenConfig
 from videoada.metrics.consistency import FrameFeatures, frame_consistency
+from videoada.metrics.flow import FLOW, SMALLEST_FLOW, FlowMeter
 from videoada.metrics.paired import frame_ssim
 
 FROZEN = 0.25  # mean absolute difference of neighbours, in grey levels of 255, below which they are one picture
@@ -22,7 +25,9 @@ STILL_SHARE = 0.2  # … unless it changes by less than this share of what most 
 NEARER = 0.8  # neighbours count as more alike below this share of the frame's own difference to one of them
 FEWEST_FOR_RETURNS = 8  # frames: in fewer, one turn of a motion would look like a shuffled clip
 SPIKE = 3.0  # a cut changes this many times what the clip's other pairs change: not every pair of a clip can be one
-SMALLEST_FLOW = 12  # pixels; DIS takes nothing smaller
+FEATURE_BATCH = 16  # frames through an image model at once
+PARTS = ("luma", "step", "busiest", "ssim", "error", "content", "second", "leap")
+Values = dict[str, NDArray[np.float64]]  # of each frame, pair or three neighbours
 
 
 class CoherenceLimits(FrozenConfig):
@@ -63,125 +68,138 @@ def check_coherence(
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
         raise ValueError(f"a clip must be (F, H, W, 3) uint8, got {frames.shape} {frames.dtype}")
-    found: dict[str, Any] = {"num_frames": len(frames)}
-    found |= _differences(frames) | _neighbours(frames) | _cuts(frames) | _flow(frames)
-    if frame_features is not None:
-        found |= frame_consistency(frame_features(frames))
-    limits = limits or CoherenceLimits()
-    failed = []
-    for name, most in limits.model_dump().items():
-        value = found[name.removeprefix("max_")]
-        if most is not None and value is not None and value > most:
-            failed.append(name.removeprefix("max_"))
-    return found | {"failed": failed, "passed": not failed}
+    meter = CoherenceMeter(limits, frame_features)
+    for frame in frames:
+        meter.add(frame)
+    return meter.result()
 
 
-def _differences(frames: NDArray[np.uint8]) -> dict[str, float | int | None]:
+class CoherenceMeter:
+    """`check_coherence` of a clip that comes frame by frame, in the memory of a few frames however long it is."""
+
+    def __init__(self, limits: CoherenceLimits | None = None, frame_features: FrameFeatures | None = None) -> None:
+        self._limits, self._features = limits or CoherenceLimits(), frame_features
+        self._count = 0
+        self._last: list[NDArray[np.uint8]] = []  # the last two frames
+        self._flow: FlowMeter | None = None
+        self._values: dict[str, list[float]] = {name: [] for name in PARTS}
+        self._waiting: list[NDArray[np.uint8]] = []
+        self._found: list[Tensor] = []
+
+    def add(self, frame: NDArray[np.uint8]) -> None:
+        """The next frame (H, W, 3) uint8."""
+        values, self._count = self._values, self._count + 1
+        values["luma"].append(float(frame.mean()))
+        if self._last:
+            previous = self._last[-1]
+            change = np.abs(frame.astype(np.int16) - previous)
+            values["step"].append(float(change.mean()))
+            values["busiest"].append(float(_blocks(change.mean(2)).max()))
+            values["ssim"].append(frame_ssim(frame, previous))
+            error = np.square(frame.astype(np.int32) - previous).mean(dtype=np.float64)
+            values["error"].append(float(error))
+            values["content"].append(_content(frame, previous))
+            if min(frame.shape[:2]) >= SMALLEST_FLOW:
+                self._flow = self._flow or FlowMeter(previous)
+                self._flow.add(frame)
+        if len(self._last) == 2:
+            before, middle = (kept.astype(np.int16) for kept in self._last)
+            values["second"].append(float(np.abs(frame - 2 * middle + before).mean()))
+            values["leap"].append(float(np.abs(frame - before).mean()))
+        self._last = [*self._last[-1:], frame]
+        if self._features is not None:
+            self._waiting.append(frame)
+            if len(self._waiting) == FEATURE_BATCH:
+                self._extract()
+
+    def _extract(self) -> None:
+        assert self._features is not None
+        self._found.append(self._features(np.stack(self._waiting)))
+        self._waiting = []
+
+    def result(self) -> dict[str, Any]:
+        """As `check_coherence`. Raises ValueError where no frame came."""
+        if not self._count:
+            raise ValueError("a clip must have a frame")
+        values = {name: np.array(found) for name, found in self._values.items()}
+        found: dict[str, Any] = {"num_frames": self._count}
+        found |= _differences(values) | _neighbours(values) | _cuts(values)
+        found |= self._flow.result() if self._flow else dict.fromkeys(FLOW)
+        if self._features is not None:
+            if self._waiting:
+                self._extract()
+            found |= frame_consistency(torch.cat(self._found))
+        failed = []
+        for name, most in self._limits.model_dump().items():
+            value = found[name.removeprefix("max_")]
+            if most is not None and value is not None and value > most:
+                failed.append(name.removeprefix("max_"))
+        return found | {"failed": failed, "passed": not failed}
+
+
+def _differences(values: Values) -> dict[str, float | int | None]:
     names = ("temporal_flickering", "second_difference", "second_difference_ratio", "freeze_share", "longest_freeze",
              "still_share", "return_share", "luma_flicker")  # fmt: skip
-    if len(frames) < 2:
-        return dict.fromkeys(names)
-    x = frames.astype(np.int16)
-    change = np.abs(np.diff(x, axis=0))
-    step = change.mean((1, 2, 3))  # (F − 1,), grey levels
+    found: dict[str, float | int | None] = dict.fromkeys(names)
+    step = values["step"]  # (F − 1,), grey levels
+    if not len(step):
+        return found
     frozen = step < FROZEN
-    busiest = _blocks(change.mean(3)).max((1, 2))
-    still = frozen & ((busiest < STILL_BLOCK) | (step < STILL_SHARE * np.percentile(step, 75)))
+    still = frozen & ((values["busiest"] < STILL_BLOCK) | (step < STILL_SHARE * np.percentile(step, 75)))
     runs = np.diff(np.flatnonzero(np.concatenate([[True], ~frozen, [True]])))  # frames that are one picture, run by run
-    values: dict[str, float | int | None] = dict.fromkeys(names)
-    values |= {
+    found |= {
         "temporal_flickering": float((255 - step.mean()) / 255),
         "freeze_share": float(frozen.mean()),
         "longest_freeze": int(runs.max()),
         "still_share": float(still.mean()),
     }
-    if len(frames) > 2:
-        second = float(np.abs(np.diff(x, n=2, axis=0)).mean())
-        values |= {
+    if len(values["second"]):
+        second = float(values["second"].mean())
+        found |= {
             "second_difference": second,
             "second_difference_ratio": second / float(step.mean()) if step.any() else 0.0,
-            "luma_flicker": float(np.abs(np.diff(x.mean((1, 2, 3)), n=2)).mean()),
+            "luma_flicker": float(np.abs(np.diff(values["luma"], n=2)).mean()),
         }
-    if len(frames) >= FEWEST_FOR_RETURNS:
-        leap = np.abs(x[2:] - x[:-2]).mean((1, 2, 3))
+    if len(step) + 1 >= FEWEST_FOR_RETURNS:
         farther = np.maximum(step[:-1], step[1:])
-        values["return_share"] = float(((farther > 0) & (leap < NEARER * farther)).mean())
-    return values
+        found["return_share"] = float(((farther > 0) & (values["leap"] < NEARER * farther)).mean())
+    return found
 
 
-def _blocks(change_FHW: NDArray[np.float64]) -> NDArray[np.float64]:
+def _blocks(change_HW: NDArray[np.float64]) -> NDArray[np.float64]:
     """Means over blocks of 8×8 pixels; of smaller frames, over the whole."""
-    frames, height, width = change_FHW.shape
+    height, width = change_HW.shape
     side = min(8, height, width)
-    cut = change_FHW[:, : height // side * side, : width // side * side]
-    means: NDArray[np.float64] = cut.reshape(frames, height // side, side, width // side, side).mean((2, 4))
+    cut = change_HW[: height // side * side, : width // side * side]
+    means: NDArray[np.float64] = cut.reshape(height // side, side, width // side, side).mean((1, 3))
     return means
 
 
-def _neighbours(frames: NDArray[np.uint8]) -> dict[str, float | None]:
+def _neighbours(values: Values) -> dict[str, float | None]:
     names = [f"adjacent_{kind}_{what}" for kind in ("ssim", "psnr") for what in ("min", "mean", "p5")]
-    if len(frames) < 2:
-        return dict.fromkeys(names)
-    ssim = np.array([frame_ssim(b, a) for a, b in zip(frames[:-1], frames[1:], strict=True)])
-    pairs = zip(frames[:-1], frames[1:], strict=True)
-    error = np.array([np.square(b.astype(np.int32) - a).mean(dtype=np.float64) for a, b in pairs])
+    error = values["error"]
     psnr = 10 * np.log10(255**2 / error[error > 0])
-    values: dict[str, float | None] = dict.fromkeys(names)
-    for kind, found in (("ssim", ssim), ("psnr", psnr)):
+    shown: dict[str, float | None] = dict.fromkeys(names)
+    for kind, found in (("ssim", values["ssim"]), ("psnr", psnr)):
         if len(found):
-            values |= {
+            shown |= {
                 f"adjacent_{kind}_min": float(found.min()),
                 f"adjacent_{kind}_mean": float(found.mean()),
                 f"adjacent_{kind}_p5": float(np.percentile(found, 5)),
             }
-    return values
+    return shown
 
 
-def _cuts(frames: NDArray[np.uint8]) -> dict[str, float | None]:
+def _content(frame: NDArray[np.uint8], previous: NDArray[np.uint8]) -> float:
+    """PySceneDetect's: the mean difference in hue, saturation and value."""
     import cv2
 
-    if len(frames) < 2:
+    hsv, before = (cv2.cvtColor(v, cv2.COLOR_RGB2HSV).astype(np.int16) for v in (frame, previous))
+    return float(np.abs(hsv - before).mean())
+
+
+def _cuts(values: Values) -> dict[str, float | None]:
+    step = values["step"]
+    if not len(step):
         return {"cut_share": None}
-    hsv = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2HSV) for frame in frames]).astype(np.int16)
-    content = np.abs(np.diff(hsv, axis=0)).mean((1, 2, 3))
-    change = np.abs(np.diff(frames.astype(np.int16), axis=0)).mean((1, 2, 3))
-    return {"cut_share": float(((content > 27) & (change > SPIKE * np.median(change))).mean())}
-
-
-def _flow(frames: NDArray[np.uint8]) -> dict[str, float | None]:
-    import cv2
-
-    names = ("warping_error", "flow_magnitude", "dynamic_degree")
-    if len(frames) < 2 or min(frames.shape[1:3]) < SMALLEST_FLOW:
-        return dict.fromkeys(names)
-    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-    height, width = frames.shape[1:3]
-    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
-    errors, magnitudes, largest = [], [], []
-    for t in range(len(frames) - 1):
-        forth, back = dis.calc(grey[t], grey[t + 1], None), dis.calc(grey[t + 1], grey[t], None)
-        target = grid + forth
-        back_there = cv2.remap(back, target[..., 0], target[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        warped = cv2.remap(
-            frames[t + 1].astype(np.float32) / 255, target[..., 0], target[..., 1], cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )  # fmt: skip
-        # Ruder et al., arXiv 1604.08610, eq. 5 and 6: where flow forth and back disagree, and at motion boundaries
-        length = (forth**2).sum(-1) + (back_there**2).sum(-1)
-        occluded = ((forth + back_there) ** 2).sum(-1) > 0.01 * length + 0.5
-        slope = sum((g**2).sum(-1) for g in np.gradient(forth, axis=(0, 1)))
-        boundary = slope > 0.01 * (back_there**2).sum(-1) + 0.002
-        outside = (target < 0).any(-1) | (target[..., 0] > width - 1) | (target[..., 1] > height - 1)
-        seen = ~(occluded | boundary | outside)
-        if seen.any():
-            errors.append(float(((warped - frames[t] / 255) ** 2).sum(-1)[seen].mean()))
-        magnitude = np.sqrt((forth**2).sum(-1)).ravel()
-        magnitudes.append(float(magnitude.mean()))
-        count = max(len(magnitude) // 20, 1)
-        largest.append(float(np.partition(magnitude, -count)[-count:].mean()))
-    return {
-        "warping_error": float(np.mean(errors)) if errors else None,
-        "flow_magnitude": float(np.mean(magnitudes)),
-        "dynamic_degree": float(np.mean(largest)),
-    }
+    return {"cut_share": float(((values["content"] > 27) & (step > SPIKE * np.median(step))).mean())}

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from videoada.media.failures import is_out_of_memory, out_of_memory
+
 ROUNDING = 1e-12  # of the traces: what a distance of 0 may come out below 0
 LARGEST_START = 0.8  # FVD∞ fits its line from at most this share of the samples on: a shorter one has no slope
 GROUPS = 16  # that a jackknife leaves out in turn
@@ -154,14 +156,25 @@ class VideoSetMetric(Metric):
 
     @torch.inference_mode()
     def features(self, videos: Tensor) -> Tensor:
-        """Features (B, D) as float64 of videos (B, T, C, H, W). Raises ValueError for other shapes or types."""
+        """Features (B, D) as float64 of videos (B, T, C, H, W). Raises ValueError for other shapes or types, TypeError
+        for what is no tensor, ResourceError where memory runs out."""
+        if not isinstance(videos, Tensor):
+            raise TypeError(
+                f"videos must be a torch tensor (B, T, 3, H, W), uint8 or float in 0–1, got {type(videos).__name__}; "
+                "of frames (B, T, H, W, 3) in NumPy, torch.from_numpy(frames).permute(0, 1, 4, 2, 3)"
+            )
         if videos.ndim != 5 or videos.shape[2] != 3:
             raise ValueError(f"videos must be (B, T, 3, H, W), got {tuple(videos.shape)}")
         if videos.dtype != torch.uint8 and not videos.is_floating_point():
             raise ValueError(f"videos must be uint8 or float in [0, 1], got {videos.dtype}")
         if videos.is_floating_point() and not (videos.amin() >= 0 and videos.amax() <= 1):
             raise ValueError("float videos must lie in [0, 1]")
-        found = self.extractor(videos)
+        try:
+            found = self.extractor(videos)
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise out_of_memory(f"the extractor looked at {tuple(videos.shape)}", "update with fewer") from None
+            raise
         if found.ndim != 2 or len(found) != len(videos):
             raise ValueError(f"the extractor must give (B, D), got {tuple(found.shape)} for {len(videos)} videos")
         return found.double()

@@ -16,6 +16,7 @@ from torchmetrics.functional.image import (
 )
 
 from videoada.errors import ConfigError
+from videoada.metrics.flow import SMALLEST_FLOW
 
 IDENTICAL = 100.0  # dB that stand for equal frames where a mean is taken
 
@@ -42,18 +43,39 @@ def paired_fidelity(preds: NDArray[np.uint8], target: NDArray[np.uint8], flow: b
     """
     if preds.shape != target.shape:
         raise ValueError(f"clips differ in shape: {preds.shape} and {target.shape}")
-    errors = torch.tensor([_squared_error(p, t) for p, t in zip(preds, target, strict=True)], dtype=torch.float64)
-    differing = _psnr(errors[errors > 0])
-    identical = not len(differing)
-    ssim = 1.0 if identical else np.mean([frame_ssim(p, t) for p, t in zip(preds, target, strict=True)])
-    return Fidelity(
-        psnr=None if identical else float(_psnr(errors.mean())),
-        psnr_frame_mean=None if identical else float(differing.mean()),
-        psnr_worst_frame=None if identical else float(differing.min()),
-        ssim=float(ssim),
-        tof=temporal_flow_error(preds, target) if flow else None,
-        identical=identical,
-    )
+    meter = FidelityMeter(flow)
+    for p, t in zip(preds, target, strict=True):
+        meter.add(p, t)
+    return meter.result()
+
+
+class FidelityMeter:
+    """`paired_fidelity` of two clips that come frame by frame, in the memory of a few frames however long they are."""
+
+    def __init__(self, flow: bool = True) -> None:
+        self._errors: list[float] = []
+        self._ssim: list[float] = []
+        self._flow = FlowErrorMeter() if flow else None
+
+    def add(self, preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
+        """The next frame (H, W, 3) uint8 of both."""
+        self._errors.append(_squared_error(preds, target))
+        self._ssim.append(1.0 if not self._errors[-1] else frame_ssim(preds, target))
+        if self._flow:
+            self._flow.add(preds, target)
+
+    def result(self) -> Fidelity:
+        errors = torch.tensor(self._errors, dtype=torch.float64)
+        differing = _psnr(errors[errors > 0])
+        identical = not len(differing)
+        return Fidelity(
+            psnr=None if identical else float(_psnr(errors.mean())),
+            psnr_frame_mean=None if identical else float(differing.mean()),
+            psnr_worst_frame=None if identical else float(differing.min()),
+            ssim=1.0 if identical else float(np.mean(self._ssim)),
+            tof=self._flow.result() if self._flow else None,
+            identical=identical,
+        )
 
 
 def _squared_error(a_HWC: NDArray[np.uint8], b_HWC: NDArray[np.uint8]) -> float:
@@ -85,8 +107,13 @@ def multiscale_ssim(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> floa
     """MS-SSIM (Wang et al. 2003), mean over frames; None below 176 pixels, where five scales do not fit."""
     if min(preds.shape[1:3]) < 176:
         return None
-    p_FCHW, t_FCHW = (torch.from_numpy(v.copy()).permute(0, 3, 1, 2).double() for v in (preds, target))
-    return float(multiscale_structural_similarity_index_measure(p_FCHW, t_FCHW, data_range=255.0))
+    return float(np.mean([frame_multiscale_ssim(p, t) for p, t in zip(preds, target, strict=True)]))
+
+
+def frame_multiscale_ssim(a_HWC: NDArray[np.uint8], b_HWC: NDArray[np.uint8]) -> float:
+    """MS-SSIM of two frames of at least 176 pixels."""
+    a, b = (torch.from_numpy(v.copy()).permute(2, 0, 1)[None].double() for v in (a_HWC, b_HWC))
+    return float(multiscale_structural_similarity_index_measure(a, b, data_range=255.0))
 
 
 def learned_similarity(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> float:
@@ -95,13 +122,18 @@ def learned_similarity(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> f
     Needs torchvision and its weights (extra `lpips`), which this project's own machines lack: it is untested there.
     Raises ConfigError without them.
     """
+    return float(np.mean([frame_learned_similarity(p, t) for p, t in zip(preds, target, strict=True)]))
+
+
+def frame_learned_similarity(a_HWC: NDArray[np.uint8], b_HWC: NDArray[np.uint8]) -> float:
+    """LPIPS of two frames."""
     if not importlib.util.find_spec("torchvision"):
         raise ConfigError("LPIPS needs torchvision: pip install 'videoada[lpips]', or leave lpips out of `metrics`")
     from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
 
-    p_FCHW, t_FCHW = (torch.from_numpy(v.copy()).permute(0, 3, 1, 2).float() / 255 for v in (preds, target))
+    a, b = (torch.from_numpy(v.copy()).permute(2, 0, 1)[None].float() / 255 for v in (a_HWC, b_HWC))
     try:
-        return float(learned_perceptual_image_patch_similarity(p_FCHW, t_FCHW, net_type="alex", normalize=True))
+        return float(learned_perceptual_image_patch_similarity(a, b, net_type="alex", normalize=True))
     except Exception as error:  # its backbone's weights are fetched when first used
         raise ConfigError(f"LPIPS can't be computed: {str(error).splitlines()[0][:200]}") from None
 
@@ -112,14 +144,32 @@ def temporal_flow_error(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> 
     Flow from each frame to the next of one clip (F, H, W, 3) uint8, by OpenCV's DIS. None for a single frame or one
     smaller than 12 pixels.
     """
-    import cv2
+    meter = FlowErrorMeter()
+    for p, t in zip(preds, target, strict=True):
+        meter.add(p, t)
+    return meter.result()
 
-    if len(preds) < 2 or min(preds.shape[1:3]) < 12:  # DIS takes nothing smaller
-        return None
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    errors = []
-    grey = [[cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip] for clip in (preds, target)]
-    for i in range(len(preds) - 1):
-        of_preds, of_target = (flow.calc(clip[i], clip[i + 1], None) for clip in grey)
-        errors.append(np.abs(of_preds - of_target).mean())
-    return float(np.mean(errors))
+
+class FlowErrorMeter:
+    """`temporal_flow_error` of two clips that come frame by frame."""
+
+    def __init__(self) -> None:
+        self._dis: Any = None
+        self._grey: list[Any] = []
+        self._errors: list[float] = []
+
+    def add(self, preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
+        """The next frame (H, W, 3) uint8 of both."""
+        import cv2
+
+        if min(preds.shape[:2]) < SMALLEST_FLOW:
+            return
+        self._dis = self._dis or cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (preds, target)]
+        if self._grey:
+            of_preds, of_target = (self._dis.calc(a, b, None) for a, b in zip(self._grey, grey, strict=True))
+            self._errors.append(float(np.abs(of_preds - of_target).mean()))
+        self._grey = grey
+
+    def result(self) -> float | None:
+        return float(np.mean(self._errors)) if self._errors else None

@@ -9,6 +9,7 @@ from typing import Any
 
 from videoada.config.run import GenerationConfig
 from videoada.errors import ConfigError, ModelError
+from videoada.media.pictures import as_rgb
 from videoada.models.denoisers import denoisers_of
 from videoada.models.images import cover, read_image
 from videoada.models.source_videos import read_source_video
@@ -281,4 +282,4 @@ def _decodes_frame_by_frame(pipe: Any) -> bool:
 
 def as_image(image: Any) -> Any:
     """A picture, read where a path is given."""
-    return read_image(image) if isinstance(image, str) else image
+    return read_image(image) if isinstance(image, str) else as_rgb(image)

@@ -1,62 +1,30 @@
-"""Input images: PNG, JPEG and WebP files as upright RGB; what would not fit into memory is refused undecoded."""
+"""Input images: files as upright RGB in sRGB; what would not fit into memory is refused undecoded."""
 
 from __future__ import annotations
 
 import hashlib
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from videoada.errors import ImageError
+from videoada.media.pictures import MOST_PIXELS, read_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FORMATS = ("PNG", "JPEG", "WEBP")
-MOST_PIXELS = 89_478_485  # Pillow's own limit, above which it suspects a decompression bomb
-PAPER = (255, 255, 255)  # what shows through transparent pixels
-
 
 def read_image(path: str | Path) -> Image:
-    """The first picture of a PNG, JPEG or WebP file: RGB, turned as its EXIF says, on white where it is transparent.
+    """The first picture of a PNG, JPEG, WebP or AVIF file, or with the extra `heic` of a HEIC one: RGB, turned as its
+    EXIF says, in sRGB, on white where it is transparent.
 
     Raises ImageError for a file that is missing, no such picture, damaged, or above 89 million pixels.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    path = Path(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                return as_rgb(ImageOps.exif_transpose(image))
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise ImageError(f"the image {path} has more than {MOST_PIXELS:,} pixels; make it smaller") from None
-    except FileNotFoundError:
-        raise ImageError(f"the image {path} does not exist") from None
-    except UnidentifiedImageError:
-        raise ImageError(f"{path} is no PNG, JPEG or WebP image") from None
-    except Exception as error:  # a damaged file can break a decoder anywhere
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200] or type(error).__name__
-        raise ImageError(f"can't read the image {path}: {reason}") from None
+    return read_picture(path, "the image", ImageError)
 
 
 def check_image(path: str | Path) -> None:
     """Raises ImageError, as `read_image` would, for what its first bytes show: the picture is not decoded."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise ImageError(f"the image {path} has more than {MOST_PIXELS:,} pixels; make it smaller")
-    except (FileNotFoundError, NotADirectoryError):
-        raise ImageError(f"the image {path} does not exist") from None
-    except UnidentifiedImageError:
-        raise ImageError(f"{path} is no PNG, JPEG or WebP image") from None
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"can't read the image {str(path)[:200]}: {error}") from None
+    read_picture(path, "the image", ImageError, decode=False)
 
 
 def image_name(image: str | Image | None) -> str | None:
@@ -69,18 +37,6 @@ def fingerprint(image: str | Image | None) -> str | None:
     if image is None:
         return None
     return hashlib.sha256(Path(image).read_bytes() if isinstance(image, str) else image.tobytes()).hexdigest()
-
-
-def as_rgb(image: Image) -> Image:
-    """8-bit RGB: transparency on white, grey of 16 bits scaled rather than clipped."""
-    from PIL import Image
-
-    if image.mode.startswith("I"):  # PNG's 16-bit grey; convert("L") would clip it
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) // 257).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, PAPER), image)
-    return image.convert("RGB")
 
 
 def cover(image: Image, width: int, height: int) -> Image:

@@ -61,11 +61,13 @@ def with_recommended(pipe: Any, requests: Sequence[GenerationConfig]) -> list[Ge
     ]
 
 
-def _of_video(pipe: Any, request: GenerationConfig) -> dict[str, int]:
+def _of_video(pipe: Any, request: GenerationConfig) -> dict[str, int | float]:
     """What follows from a request's input video: its rate, and its number of frames where each is generated again."""
     if request.video is None or "video" not in names_of(pipe):
         return {}
-    found = {"num_frames": source_length(request.video)} if request.num_frames is None and edits_video(pipe) else {}
+    found: dict[str, int | float] = {}
+    if request.num_frames is None and edits_video(pipe):
+        found["num_frames"] = source_length(request.video)
     if request.fps is None and (rate := source_rate(request.video)) is not None:
         found["fps"] = rate
     return found

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from videoada.errors import ImageError, OutputError
-from videoada.media.decoding import ANIMATIONS, MOST_FPS, count_frames, read_rate
+from videoada.media.metadata import animation_metadata, number_in
+from videoada.media.pictures import as_rgb
+from videoada.media.reading import Readable, open_video
+from videoada.media.stills import MOST_FPS, FrameFolder
 from videoada.media.video import Video
-from videoada.models.images import as_rgb, cover
-
-T = TypeVar("T")
+from videoada.models.images import cover
 
 
 def read_source_video(
@@ -29,7 +30,10 @@ def read_source_video(
 
     name = repr(video) if isinstance(video, str) else "the video"
     if isinstance(video, str):
-        video = _asked(Video.read, video)
+        try:
+            video = Video.read(video)
+        except OutputError as error:
+            raise ImageError(f"`video`: {error}") from None
     frames = [Image.fromarray(frame) for frame in video.frames] if isinstance(video, Video) else list(video)
     pictures = [as_rgb(f if hasattr(f, "convert") else Image.fromarray(np.asarray(f))) for f in frames]
     if len(pictures) < (num_frames or 1):
@@ -41,28 +45,34 @@ def read_source_video(
     return [cover(picture, *size) for picture in pictures[:num_frames]]
 
 
-def source_rate(video: Any) -> int | None:
+def source_rate(video: Any) -> float | None:
     """Frames a second of a file, a folder of frames or a Video; None for what has no rate. Raises ImageError."""
     if isinstance(video, Video):
         return video.fps
-    rate = _asked(read_rate, video) if isinstance(video, str) else None
-    return None if rate is None else min(max(rate, 1), MOST_FPS)
+    if not isinstance(video, str):
+        return None
+    source = _passed_through(video)
+    if isinstance(source, FrameFolder):
+        return number_in(animation_metadata(source.path), "fps", MOST_FPS)
+    return source.fps
 
 
 def source_length(video: Any) -> int:
-    """Frames of what `read_source_video` reads, a film's without decoding. Raises ImageError."""
-    if not isinstance(video, str):
-        return len(video.frames if isinstance(video, Video) else video)
-    film = Path(video).is_file() and Path(video).suffix.lower() not in ANIMATIONS
-    return _asked(count_frames, video) if film else len(_asked(Video.read, video).frames)
+    """Frames of what `read_source_video` reads, which are decoded but not held. Raises ImageError."""
+    if isinstance(video, str):
+        return _passed_through(video).num_frames
+    return len(video.frames if isinstance(video, Video) else video)
 
 
-def _asked(read: Callable[[Path], T], video: str) -> T:
-    """What `read` makes of the file. Raises ImageError."""
+def _passed_through(video: str) -> Readable:
+    """The video, whose rate and length are known after its last frame. Raises ImageError."""
     try:
-        return read(Path(video))
+        source = open_video(video)
+        for _ in source.frames(lambda number: False):
+            pass
     except OutputError as error:
         raise ImageError(f"`video`: {error}") from None
+    return source
 
 
 def video_fingerprint(video: str | Video | Sequence[Any] | None) -> str | None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from videoada.config.run import GenerationConfig, LoadConfig, is_hash
 from videoada.errors import OutputError, PromptError
-from videoada.media.decoding import read_metadata
+from videoada.media.metadata import read_metadata
 from videoada.media.outputs import record_path
 from videoada.records.record import RunRecord
 

@@ -7,26 +7,30 @@ import time
 from pathlib import Path
 
 from videoada.files import written_aside
-from videoada.media.outputs import check_output, record_path
+from videoada.media.outputs import Encoding, check_output, record_path
 from videoada.media.video import Video
 from videoada.records.record import RunRecord
 
 
 def save_run(
-    video: Video, record: RunRecord, path: str | Path, *, metadata: bool = True, load_seconds: float = 0.0
-) -> RunRecord:
+    video: Video, record: RunRecord, path: str | Path, *, metadata: bool = True, load_seconds: float = 0.0,
+    codec: str | None = None, crf: int | None = None,
+) -> RunRecord:  # fmt: skip
     """The record with the time that writing took; the video is at `path`, the record beside it as NAME.json.
 
-    The ending says the format: .mp4 (H.264), .mkv and .webp (lossless), .gif, none for a folder of PNG frames. With
-    `metadata` the record is inside the video, too. Raises OutputError where nothing can be written; then nothing is.
+    The ending says the format: .mp4 and .mov (H.264), .webm (VP9), .mkv and .webp (lossless), .gif, none for a folder
+    of PNG frames; `codec` is another that the format holds (h264, vp9, av1, ffv1), `crf` the quality of a lossy one.
+    With `metadata` the record is inside the video, too. Raises OutputError where nothing can be written, ConfigError
+    for a codec or quality that the format has not; then nothing is.
 
         [(video, record)] = videoada.generate(pipe, prompt="…", seed=7)
         videoada.save_run(video, record, "clip.mp4")
     """
-    path = check_output(path)
+    path, encoding = check_output(path), Encoding(codec, crf)
+    encoding.check(path.suffix.lower())
     began = time.perf_counter()
     with written_aside(record_path(path)) as record_aside, written_aside(path) as aside:
-        video.encode(aside, metadata_of(record) if metadata else None)
+        video.encode(aside, metadata_of(record) if metadata else None, encoding)
         record = with_seconds(
             record, load=load_seconds or record.seconds.get("load", 0.0), write=time.perf_counter() - began
         )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from videoada.errors import ConfigError, OutputError
-from videoada.media.outputs import FORMATS, record_path
+from videoada.media.outputs import FORMATS, Encoding, record_path
 from videoada.media.video import Video
 from videoada.records.record import RunRecord
 from videoada.records.save import metadata_of, with_seconds
@@ -109,7 +109,9 @@ class RenderFolder:
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 
-    def write(self, job: Job, video: Video, record: RunRecord, metadata: bool = True) -> RunRecord:
+    def write(
+        self, job: Job, video: Video, record: RunRecord, metadata: bool = True, encoding: Encoding | None = None
+    ) -> RunRecord:
         """The video and then its record, complete and on the disk. Raises OutputError. The job must be acquired."""
         began = time.perf_counter()
         target = self.video_of(job)
@@ -118,7 +120,7 @@ class RenderFolder:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._drop_old(job)
             with self._aside(job.name, self.format) as aside:
-                video.encode(aside, metadata_of(record) if metadata else None)
+                video.encode(aside, metadata_of(record) if metadata else None, encoding)
                 _to_disk(*([*aside.iterdir()] if aside.is_dir() else ()), aside)
                 aside.replace(target)
             record = with_seconds(record, write=time.perf_counter() - began)

@@ -15,6 +15,7 @@ from videoada.config.prompts import PromptEntry
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.config.settings import SHIPPED, RunSettings, merged
 from videoada.errors import ConfigError, ImageError, PromptError
+from videoada.media.outputs import Encoding
 from videoada.models.images import check_image, fingerprint
 from videoada.models.recommended import filled
 from videoada.models.source_videos import read_source_video, video_fingerprint
@@ -41,6 +42,7 @@ class Job:
 def plan_jobs(
     entries: Sequence[PromptEntry], settings: RunSettings, *, source: str | Path = "the prompts",
     samples_per_prompt: int = 1, naming: str = "id", format: str = ".mp4",
+    encoding: Encoding | None = None,
 ) -> list[Job]:  # fmt: skip
     """One job for each entry and sample, in their order; every one is checked, and images are opened.
 
@@ -58,7 +60,7 @@ def plan_jobs(
         try:
             own = json.dumps({k: v for k, v in entry.fields.items() if k not in PER_VIDEO}, sort_keys=True)
             if own not in common:
-                common[own] = _common(settings, json.loads(own), format)
+                common[own] = _common(settings, json.loads(own), format, encoding or Encoding())
             shared = common[own]
             image = entry.fields.get("image", settings.image)
             if image is not None and (image := os.path.abspath(image)) not in images:
@@ -127,7 +129,7 @@ class _Common:
     group: str
 
 
-def _common(settings: RunSettings, own: dict[str, Any], format: str) -> _Common:
+def _common(settings: RunSettings, own: dict[str, Any], format: str, encoding: Encoding) -> _Common:
     base = settings.model_dump(exclude={*PER_VIDEO, "num_videos"})
     asked = RunSettings(**(merged(base, own) | {"prompt": "-"}))
     entry = filled(asked)  # a video's hash is of what shapes it, said or not
@@ -146,6 +148,7 @@ def _common(settings: RunSettings, own: dict[str, Any], format: str) -> _Common:
         del shaping["strength"]
     parts = [_content(path) for path in (skip.exit_heads, fields["step_policy"]) if path not in (None, SHIPPED)]
     own_fields = asked.requests()[0].model_dump(exclude=PER_VIDEO)
+    parts += [f"{name}={value}" for name, value in encoding.named.items()]
     group = _digest(json.dumps(shaping, sort_keys=True), skip.model_dump_json(), format, *parts)
     return _Common(own_fields, skip, group)
 

@@ -17,6 +17,8 @@ from videoada.config.frozen import one_of
 from videoada.config.prompts import read_entries
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, OutputError
+from videoada.media import outputs
+from videoada.media.outputs import DEFAULT, Encoding
 from videoada.models.recommended import filled_in
 from videoada.rendering.checks import check_jobs, read_shard
 from videoada.rendering.jobs import Job, plan_jobs
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from videoada.rendering.render import Progress
     from videoada.rendering.worker import Outcome, WorkerPlan
 
-FORMATS = ("mp4", "mkv", "gif", "webp", "frames")
+FORMATS = (*(ending.removeprefix(".") for ending in outputs.FORMATS), "frames")
 ENGINES = ("local", "ray")
 # Device, memory options and batch size change rounding alone: another run may choose others.
 NOT_SHAPING = {"prompt", "image", "num_videos", "batch_size", "device", "offload", "vae_slicing", "vae_tiling",
@@ -57,6 +59,7 @@ class Plan:
     max_retries: int
     rank: int  # this process's number under `accelerate launch`, and how many there are
     world: int
+    encoding: Encoding = DEFAULT
 
     @property
     def ending(self) -> str:
@@ -69,14 +72,15 @@ class Plan:
         for name, value in filled_in(self.settings.model).items():
             if kept.get(name) == value:  # said, and what the model would take anyway
                 del kept[name]
-        return kept | {"format": self.format, "naming": self.naming}
+        return kept | {"format": self.format, "naming": self.naming} | self.encoding.named
 
     def worker(self) -> WorkerPlan:
         from videoada.rendering.worker import WorkerPlan  # with torch, which checking the entries goes without
 
         return WorkerPlan(
-            str(self.out), self.ending, self.settings.model, self.settings.loading(), self.metadata, self.overwrite
-        )
+            str(self.out), self.ending, self.settings.model, self.settings.loading(), self.metadata, self.overwrite,
+            encoding=self.encoding,
+        )  # fmt: skip
 
 
 def plan_render(
@@ -84,6 +88,7 @@ def plan_render(
     samples_per_prompt: int = 1, naming: str = "id", format: str = "mp4", limit: int | None = None,
     shard_text: str | None = None, workers: int | None = None, engine: str = "local", address: str = "auto",
     continue_on_error: bool = False, max_retries: int = 1, overwrite: bool = False, metadata: bool = True,
+    codec: str | None = None, crf: int | None = None,
 ) -> Plan:  # fmt: skip
     """What `render_prompts` would do, with every entry, image and trained part checked. Raises what it raises."""
     try:
@@ -105,9 +110,12 @@ def plan_render(
         )
     entries = read_entries(prompts, images)[:limit]
     ending = "" if format == "frames" else f".{format}"
+    encoding = Encoding(codec, crf)
+    encoding.check(ending)
     jobs = plan_jobs(
-        entries, settings, source=prompts, samples_per_prompt=samples_per_prompt, naming=naming, format=ending
-    )
+        entries, settings, source=prompts, samples_per_prompt=samples_per_prompt, naming=naming, format=ending,
+        encoding=encoding,
+    )  # fmt: skip
     if shard_text:
         jobs = part_of(jobs, *read_shard(shard_text))
     check_jobs(settings, jobs, prompts)
@@ -116,7 +124,7 @@ def plan_render(
         raise ConfigError("`accelerate launch` starts the processes itself: leave `workers` and `engine` out")
     return Plan(
         jobs, settings, Path(out), naming, format, overwrite, metadata, workers, engine, address, continue_on_error,
-        max_retries, rank, world,
+        max_retries, rank, world, encoding,
     )  # fmt: skip
 
 
@@ -125,15 +133,17 @@ def render_prompts(
     samples_per_prompt: int = 1, naming: str = "id", format: str = "mp4", limit: int | None = None,
     shard: str | None = None, workers: int | None = None, engine: str = "local", address: str = "auto",
     continue_on_error: bool = False, max_retries: int = 1, overwrite: bool = False, metadata: bool = True,
-    on_progress: OnProgress | None = None, on_message: Say | None = None, **fields: Any,
+    codec: str | None = None, crf: int | None = None, on_progress: OnProgress | None = None,
+    on_message: Say | None = None, **fields: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """The summary of rendering a prompt file into the folder `out`, which holds it as summary.json.
 
     Every entry becomes `samples_per_prompt` videos, each with its record beside it. Give RunSettings or its fields:
     `render_prompts("prompts.txt", "out/", model="tiny-t2v", quality="high", workers=2)`. A render that was cut goes on
-    where it stopped; several on one folder share the work. `naming` is id, slug or vbench, `format` mp4, mkv, gif, webp
-    or frames, `shard` "I/N" for part I of N, `engine` local or ray. A video that fails is tried `max_retries` times
-    more; then the rest goes on with `continue_on_error`. The summary lists `failures`, each with its line and why.
+    where it stopped; several on one folder share the work. `naming` is id, slug or vbench, `format` mp4, mov, mkv,
+    webm, gif, webp or frames, `codec` and `crf` as `save_run` takes them, `shard` "I/N" for part I of N, `engine` local
+    or ray. A video that fails is tried `max_retries` times more; then the rest goes on with `continue_on_error`. The
+    summary lists `failures`, each with its line and why.
 
     Raises PromptError with file and line for an entry that can't be used, ConfigError, ModelError and ImageError for
     what can't be met, all before anything is written, and OutputError where nothing can be written.
@@ -142,6 +152,7 @@ def render_prompts(
         prompts, out, _settings(settings, fields), images=images, samples_per_prompt=samples_per_prompt, naming=naming,
         format=format, limit=limit, shard_text=shard, workers=workers, engine=engine, address=address,
         continue_on_error=continue_on_error, max_retries=max_retries, overwrite=overwrite, metadata=metadata,
+        codec=codec, crf=crf,
     )  # fmt: skip
     return run_plan(plan, on_progress, on_message)
 

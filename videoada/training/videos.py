@@ -14,7 +14,7 @@ from torch import Tensor
 from videoada.config.prompts import read_requests
 from videoada.config.run import GenerationConfig
 from videoada.errors import PromptError
-from videoada.media.clips import find_videos
+from videoada.media.finding import find_videos
 from videoada.media.video import Video
 from videoada.records.find import find_record
 from videoada.training.exit_losses import Features, watched

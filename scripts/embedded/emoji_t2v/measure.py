@@ -21,7 +21,7 @@ from torch import Tensor
 from emoji_t2v.clips import BACKGROUNDS, Clips, parse_prompt, prompt_of
 from videoada.errors import ConfigError
 from videoada.files import results_folder, written_aside
-from videoada.media.clips import find_videos
+from videoada.media.finding import find_videos
 from videoada.media.video import Video
 from videoada.metrics import check_coherence
 from videoada.metrics.features import Extractor

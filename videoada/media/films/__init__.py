@@ -1,0 +1,1 @@
+"""Films: the frames that a player shows, in order."""
