@@ -63,6 +63,12 @@ def default_of(pipe: Any, name: str) -> Any:
     return None if parameter is None or parameter.default is parameter.empty else parameter.default
 
 
+def is_required(pipe: Any, name: str) -> bool:
+    """Whether the pipeline's call has a parameter of that name without a default."""
+    parameter = _parameters(_class_of(pipe)).get(name)
+    return parameter is not None and parameter.default is parameter.empty
+
+
 def takes_image(pipe: Any) -> bool:
     """Whether the pipeline takes an image."""
     return "image" in names_of(pipe)
@@ -79,8 +85,7 @@ def needs(pipe: Any, field: str) -> bool:
     if field not in names:
         return False
     marks = {"image": ("I2V", "ImageToVideo", "Image2Video", "StableVideoDiffusion"), "video": ("VideoToVideo", "V2V")}
-    required = _parameters(kind)[names[field]].default is inspect.Parameter.empty
-    return required or any(mark in kind.__name__ for mark in marks[field])
+    return is_required(kind, names[field]) or any(mark in kind.__name__ for mark in marks[field])
 
 
 def edits_video(pipe: Any) -> bool:

@@ -11,11 +11,11 @@ from typing import Any
 
 from videoada.config.run import GenerationConfig
 from videoada.config.settings import RunSettings
-from videoada.models.arguments import default_of, edits_video, names_of
+from videoada.models.arguments import default_of, edits_video, is_required, names_of
 from videoada.models.catalogue import known_model
 from videoada.models.source_videos import source_length, source_rate
 
-STEPS, FPS = 50, 8  # of a pipeline whose call has no such default
+FRAMES, STEPS, FPS = 16, 50, 8  # of a pipeline whose call has no such default
 # Frames a second of families whose call does not take a rate: as diffusers' examples and their model cards export them.
 RATES = {"Wan": 16, "SkyReels": 24, "HunyuanVideo": 15, "Mochi": 30, "Allegro": 15, "Sana": 16, "Kandinsky5": 24,
          "Motif": 24, "Helios": 24, "Lucy": 24, "AnyFlow": 16}  # fmt: skip
@@ -40,6 +40,8 @@ def recommended_of(pipe: Any) -> dict[str, Any]:
     if known := recommended_for(model_info(pipe).name):
         return known
     own = {field: default_of(pipe, name) for field, name in names_of(pipe).items()}
+    if is_required(pipe, names_of(pipe).get("num_frames", "")):
+        own["num_frames"] = FRAMES
     kind = type(pipe).__name__
     rate = own.get("fps") or next((fps for mark, fps in RATES.items() if kind.startswith(mark)), FPS)
     return {
