@@ -18,6 +18,7 @@ import greenlet
 import torch
 
 from videoada.config.run import GenerationConfig, SkipConfig
+from videoada.devices import synchronize
 from videoada.errors import ConfigError
 from videoada.generation.generate import check_request
 from videoada.learned.early_exit import exits_of, find_heads
@@ -181,10 +182,11 @@ def _timed(
 ) -> Callable[[Callable[[], None]], Any]:
     """A run for `in_turn` that hands over after each step."""
 
+    device = device_of(pipe)
+
     def run(hand_over: Callable[[], None]) -> Any:
         def on_step(*_: Any) -> None:
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+            synchronize(device)
             hand_over()
 
         with (

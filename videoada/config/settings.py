@@ -135,7 +135,7 @@ class RunSettings(FrozenConfig):
         None, "Branch, tag or commit of a hub id.", MODEL, shown="the newest", column=False
     )  # fmt: skip
     variant: str | None = _setting(None, "Weights of this variant, for example fp16.", MODEL, column=False)
-    device: str = _setting("auto", "auto, cpu, cuda or cuda:N.", MODEL, column=False)
+    device: str = _setting("auto", "auto, cpu, cuda, cuda:N or mps.", MODEL, column=False)
     dtype: str = _setting("auto", "auto, float32, float16 or bfloat16.", MODEL, column=False)
     offload: str = _setting(
         "none", "none, model (one part at a time on the GPU) or sequential (one layer).", MODEL, column=False

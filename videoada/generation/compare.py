@@ -81,7 +81,7 @@ def _keeper(runs: list[list[Tensor]]) -> LatentsCallback:
     def keep(step: int, latents: Tensor) -> None:
         if step == 0:
             runs.append([])
-        runs[-1].append(latents.double().cpu())  # squares of large ones overflow float32
+        runs[-1].append(latents.cpu().double())  # squares of large ones overflow float32
 
     return keep
 

@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
-
 from videoada.config.goals import make_skip, split_fields
 from videoada.config.run import GenerationConfig, SkipConfig
+from videoada.devices import reset_peak_memory
 from videoada.errors import ConfigError
 from videoada.generation.make_record import make_record, savings, with_measures
 from videoada.learned.early_exit import exits_of, find_heads
@@ -139,8 +138,7 @@ def _generate_batch(
     on_step: StepCallback | None,
     on_latents: LatentsCallback | None,
 ) -> list[tuple[Video, RunRecord]]:
-    if (device := device_of(pipe)).type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    reset_peak_memory(device_of(pipe))
     with (
         scheduler_of(pipe, batch[0].scheduler),
         exits_of(pipe, skip, guided=batch[0].guided) as exits,

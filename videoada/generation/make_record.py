@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
-import torch
 from PIL import Image
 
 from videoada.config.run import POLICY_DEFAULTS, GenerationConfig, SkipConfig, is_hash
+from videoada.devices import peak_memory
 from videoada.learned.early_exit import exit_record
 from videoada.learned.exit_network import ExitTrace
 from videoada.learned.parts import EXIT_HEADS
@@ -29,18 +28,6 @@ def _heads_of(pipe: Any, skip: SkipConfig) -> dict[str, Any]:
     """The exit heads of the run: the file's name where it did not ship, and its hash."""
     own = {"heads": str(skip.exit_heads)} if skip.exit_heads else {}
     return own | {"heads_sha256": EXIT_HEADS.sha256(pipe, skip.exit_heads)}
-
-
-def _peak_memory(pipe: Any) -> int | None:
-    """Peak memory in bytes: of the GPU during this run, or of the process so far on a CPU."""
-    if (device := device_of(pipe)).type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)
 
 
 def make_record(
@@ -78,7 +65,7 @@ def make_record(
         unet_rows=trace.rows_of(index),
         unet_rows_full=trace.rows_per_prediction * steps if seen else trace.unet_rows,
         seconds={name: round(value, 4) for name, value in seconds.items()},
-        peak_memory_bytes=_peak_memory(pipe),
+        peak_memory_bytes=peak_memory(device_of(pipe)),
         warnings=_frames_missing(pipe, request, video) + _warnings(pipe, request, skip, trace, index, left),
         not_used=_not_used(request, skip, trace, left),
         device=str(device_of(pipe)),

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from videoada.config.frozen import one_of
 from videoada.config.run import DEFAULT_MODEL, LoadConfig
+from videoada.devices import find_device
 from videoada.errors import ConfigError, ModelError, ResourceError, VideoAdaError
 from videoada.models.placement import check_placement, place, quantization, ran_out_of_memory
 from videoada.models.sources import absent_parts, describe, find_folder, quiet
@@ -59,19 +60,13 @@ def load_pipeline(model: str = DEFAULT_MODEL, options: LoadConfig | None = None,
 
 
 def resolve_device(device: str = "auto", dtype: str = "auto") -> tuple[Any, Any]:
-    """The torch device and dtype for their names. Raises ConfigError for what is unknown or not there."""
+    """The torch device and dtype for their names. Raises ConfigError for what is unknown or not there.
+
+    `auto` is float16 on CUDA, else float32.
+    """
     import torch
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch_device = torch.device(device)
-    except RuntimeError:
-        raise ConfigError(f"unknown device '{device}'; use auto, cpu, cuda or cuda:N") from None
-    if torch_device.type == "cuda" and (torch_device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"device '{device}' is not there: torch sees {torch.cuda.device_count()} CUDA devices; use `device=cpu`"
-        )
+    torch_device = find_device(device)
     if dtype == "auto":
         dtype = "float16" if torch_device.type == "cuda" else "float32"
     try:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from videoada.devices import synchronize
 from videoada.skipping.trace import StepTrace
 
 
@@ -26,10 +27,11 @@ class Clock:
 
             def outside(*args: Any, **kwargs: Any) -> Any:
                 nonlocal inside
-                self._synchronize()  # what was queued before is not the call's
+                device = _device_of(args, kwargs)
+                self._synchronize(device)  # what was queued before is not the call's
                 began = time.perf_counter()
                 result = inherited(*args, **kwargs)
-                self._synchronize()
+                self._synchronize(device)
                 inside += time.perf_counter() - began
                 return result
 
@@ -56,6 +58,12 @@ class Clock:
         yield
         self.trace.own_seconds -= time.perf_counter() - began
 
-    def _synchronize(self) -> None:
-        if self.trace.synchronize and torch.cuda.is_available():
-            torch.cuda.synchronize()
+    def _synchronize(self, device: torch.device | None) -> None:
+        if self.trace.synchronize and device is not None:
+            synchronize(device)
+
+
+def _device_of(values: tuple[Any, ...], named: dict[str, Any]) -> torch.device | None:
+    """The GPU that a call's tensors are on, which need not be the current one."""
+    devices = (value.device for value in (*values, *named.values()) if isinstance(value, torch.Tensor))
+    return next((device for device in devices if device.type != "cpu"), None)
