@@ -28,6 +28,7 @@ from videoada.metrics.paired import IDENTICAL, paired_fidelity
 from videoada.models.call import call_pipeline
 from videoada.models.denoisers import device_of, dtype_of, names_of_denoisers
 from videoada.models.pipelines import model_info
+from videoada.models.placement import compile_denoiser
 from videoada.models.recommended import with_recommended
 from videoada.models.schedulers import scheduler_of
 from videoada.records.record import package_versions
@@ -206,7 +207,11 @@ def twin(pipe: Any) -> Any:
     twin = copy.copy(pipe)
     twin.scheduler = copy.deepcopy(pipe.scheduler)  # a run with the pipeline's own makes no other
     for name in names_of_denoisers(pipe):  # a unet, its lists of blocks, the blocks: early exit wraps those as well
-        setattr(twin, name, _shell(getattr(pipe, name), depth=2))
+        denoiser = getattr(pipe, name)
+        shell = _shell(denoiser, depth=2)
+        if getattr(denoiser, "_compiled_call_impl", None) is not None:  # copies of a module are not; torch finds the same graphs for it
+            compile_denoiser(shell)
+        setattr(twin, name, shell)
     return twin
 
 

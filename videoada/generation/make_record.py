@@ -97,6 +97,11 @@ def _warnings(
             f"no step left the network early, and asking took {left['macs'] - 1:.1%} of the work of those computed: "
             "raise the exit threshold, or leave early exit out"
         )
+    if trace.padded_rows:
+        warnings.append(
+            f"{trace.padded_rows} of the batch's {trace.unet_rows} UNet rows only filled sizes that are compiled: with "
+            "`compile` a batch whose prompts skip at different steps saves less time than rows"
+        )
     return warnings + trace.warnings_of(index)
 
 

@@ -52,13 +52,18 @@ def place(pipe: Any, options: LoadConfig, device: torch.device) -> None:
                 module.to(memory_format=torch.channels_last_3d)
     if options.compile:
         for denoiser in denoisers_of(pipe):
-            denoiser.compile()
+            compile_denoiser(denoiser)
     if options.offload == "model":
         pipe.enable_model_cpu_offload(device=device)
     elif options.offload == "sequential":
         pipe.enable_sequential_cpu_offload(device=device)
     else:
         pipe.to(device)
+
+
+def compile_denoiser(denoiser: Any) -> None:
+    """Compile it at its next calls: a graph for each shape, of which there are few, as skipping pads rows to few."""
+    denoiser.compile(dynamic=False)
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

@@ -60,7 +60,8 @@ def copied(leaf: Leaf) -> Leaf:
 
 
 def put_rows(leaf: Leaf, rows: Rows, part: Leaf) -> None:
-    """Write the rows that were computed into a copied leaf."""
+    """Write the rows that were computed into a copied leaf; what `part` has beyond them only filled a size."""
+    part = part[: len(rows.numbers)]
     if isinstance(leaf, Tensor):
         leaf[rows.on(leaf.device)] = part
         return

@@ -42,6 +42,16 @@ class Rows:
         self.numbers = list(numbers)
         self.known: dict[torch.device, Tensor] = {}
 
+    def padded(self, num_rows: int) -> Rows:
+        """These rows, the last one again and again up to a size that is compiled: `num_rows`, half of it, a quarter, …
+
+        So a batch's calls have at most ⌈log₂ rows⌉ + 1 shapes, whichever prompts skip.
+        """
+        size = num_rows
+        while -(-size // 2) >= len(self.numbers) and size > 1:
+            size = -(-size // 2)
+        return Rows(self.numbers + self.numbers[-1:] * (size - len(self.numbers)))
+
     def on(self, device: torch.device) -> Tensor:
         if device not in self.known:
             self.known[device] = torch.tensor(self.numbers).to(device, non_blocking=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError
+from videoada.models.denoisers import is_compiled
 from videoada.skipping.caches import check_cache, check_rows
 from videoada.skipping.calls import MOST_CALLS, DenoiserCalls
 from videoada.skipping.clock import Clock
@@ -203,10 +204,12 @@ class Stepping:
                 return self._compute_all(inherited, call, denoiser, batch, args, kwargs)
             check_rows(denoiser)
             rows = rows_of(compute, num_rows, without_first_half=alone)
-            args, kwargs = select_rows(args, kwargs, rows, num_rows, names_of_arguments(denoiser))
-            with called_for(rows.numbers, num_rows):
+            called = rows.padded(num_rows) if is_compiled(denoiser) else rows
+            args, kwargs = select_rows(args, kwargs, called, num_rows, names_of_arguments(denoiser))
+            with called_for(called.numbers, num_rows):
                 held.put(rows, inherited(*args, **kwargs))
-            self.trace.unet_rows += len(rows.numbers)
+            self.trace.unet_rows += len(called.numbers)
+            self.trace.padded_rows += len(called.numbers) - len(rows.numbers)
             if held.output is not None and self.halves.rule is not None:
                 level = self.schedule.levels[self.step]
                 self.halves.fill(held.output, alone, level)
