@@ -28,7 +28,7 @@ from videoada.metrics.paired import IDENTICAL, paired_fidelity
 from videoada.models.call import call_pipeline
 from videoada.models.denoisers import device_of, dtype_of, names_of_denoisers
 from videoada.models.pipelines import model_info
-from videoada.models.placement import compile_denoiser
+from videoada.models.placement import compile_denoiser, has_first_costs
 from videoada.models.recommended import with_recommended
 from videoada.models.schedulers import scheduler_of
 from videoada.records.record import package_versions
@@ -49,6 +49,9 @@ class Pair:
     num_steps_full: int
     num_steps: int  # of the skipped run: fewer where a step policy chose so
     psnr: float
+    full_denoising: float  # of `full`, from the timesteps to the last latents
+    skipped_denoising: float
+    first_calls: float  # seconds of both, in network calls whose shapes this process had not seen
 
     @property
     def call(self) -> float:
@@ -82,7 +85,8 @@ class Timing:
     pairs: int
     num_inference_steps: int
     predictions: float
-    speedup: float
+    speedup: float  # of the full run, from the prompt to the frames
+    speedup_denoising: float
     ideal_speedup: float
     efficiency: float
     row_efficiency: float
@@ -105,7 +109,8 @@ def time_pairs(
 ) -> Timing:
     """Time `pairs` pairs of runs over the requests in turn, after one warm-up.
 
-    A run is timed from the prompt to the decoded frames, while it has its turn; which of a pair begins alternates. With
+    A run is timed from the prompt to the decoded frames, while it has its turn; which of a pair begins alternates. A
+    pair that met sizes new to the process is run again where such first calls are slow (a GPU, or compiled). With
     a step policy, a batch holds requests for which it chooses the same number of steps, and its full run has the most
     steps that the policy can choose. Raises ConfigError for requests that can't be met.
     """
@@ -127,7 +132,10 @@ def time_pairs(
     pair(0)
     measured = []
     for i in range(pairs):
-        measured.append(pair(i))
+        found = pair(i)
+        if found.first_calls and has_first_costs(pipe):
+            found = pair(i)
+        measured.append(found)
         if on_pair:
             on_pair(i, measured[-1])
     info = model_info(pipe)
@@ -144,6 +152,7 @@ def time_pairs(
         num_inference_steps=requests[0].num_steps,
         predictions=statistics.fmean(p.num_steps_full * p.rows / p.rows_full for p in measured),
         speedup=median(p.full / p.skipped for p in measured),
+        speedup_denoising=median(p.full_denoising / p.skipped_denoising for p in measured),
         ideal_speedup=median(p.full / p.ideal for p in measured),
         efficiency=median(p.ideal / p.skipped for p in measured),
         row_efficiency=median(p.ideal_by_rows / p.skipped for p in measured),
@@ -169,12 +178,13 @@ def _pair(
     heads = find_heads(pipe, skip.exit_heads) if skip.early_exit else None
     full, skipped = _timed(pipe, in_full, SkipConfig(policy="none")), _timed(twin(pipe), batch, skip, heads)
     results = in_turn(full, skipped) if full_first else reversed(in_turn(skipped, full))
-    ((full_frames, full_trace), full_seconds), ((frames, trace), seconds) = results
+    ((full_frames, full_trace, full_denoising), full_seconds), ((frames, trace, denoising), seconds) = results
     psnrs = [paired_fidelity(a.frames, b.frames).psnr for a, b in zip(frames, full_frames, strict=True)]
     counted = [IDENTICAL if p is None else min(p, IDENTICAL) for p in psnrs]
     return Pair(
         full_seconds, seconds, full_trace.denoiser_seconds, trace.denoiser_seconds, full_trace.unet_rows,
         trace.unet_rows, trace.own_seconds, full_trace.num_steps, trace.num_steps, statistics.fmean(counted),
+        full_denoising, denoising, full_trace.first_call_seconds + trace.first_call_seconds,
     )  # fmt: skip
 
 
@@ -186,9 +196,14 @@ def _timed(
     device = device_of(pipe)
 
     def run(hand_over: Callable[[], None]) -> Any:
-        def on_step(*_: Any) -> None:
+        denoising = began = 0.0
+
+        def on_step(step: int, *_: Any) -> None:
+            nonlocal denoising, began
             synchronize(device)
+            denoising += time.perf_counter() - (began if step else trace.started)
             hand_over()
+            began = time.perf_counter()
 
         with (
             scheduler_of(pipe, batch[0].scheduler),
@@ -197,7 +212,7 @@ def _timed(
         ):
             trace.synchronize = True
             frames, _ = call_pipeline(pipe, batch)
-        return frames, trace
+        return frames, trace, denoising
 
     return run
 
@@ -209,7 +224,7 @@ def twin(pipe: Any) -> Any:
     for name in names_of_denoisers(pipe):  # a unet, its lists of blocks, the blocks: early exit wraps those as well
         denoiser = getattr(pipe, name)
         shell = _shell(denoiser, depth=2)
-        if getattr(denoiser, "_compiled_call_impl", None) is not None:  # copies of a module are not; torch finds the same graphs for it
+        if getattr(denoiser, "_compiled_call_impl", None) is not None:  # which copies lose; the graphs are shared
             compile_denoiser(shell)
         setattr(twin, name, shell)
     return twin

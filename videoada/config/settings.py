@@ -145,7 +145,9 @@ class RunSettings(FrozenConfig):
     decode_chunk_size: int | None = _setting(
         None, "Frames decoded at once.", MODEL, shown="the pipeline's own", column=False
     )
-    compile: bool = _setting(False, "Compile the network (minutes, at the first call of each size).", MODEL, column=False)
+    compile: bool = _setting(
+        False, "Compile the network (minutes, at the first call of each size).", MODEL, column=False
+    )  # fmt: skip
     channels_last: bool = _setting(
         False, "Keep the network's weights in channels-last order.", MODEL, column=False
     )  # fmt: skip

@@ -65,6 +65,7 @@ def make_record(
         unet_rows=trace.rows_of(index),
         unet_rows_full=trace.rows_per_prediction * steps if seen else trace.unet_rows,
         seconds={name: round(value, 4) for name, value in seconds.items()},
+        first_call_seconds=round(trace.first_call_seconds / max(len(trace.computed), 1), 4),
         peak_memory_bytes=peak_memory(device_of(pipe)),
         warnings=_frames_missing(pipe, request, video) + _warnings(pipe, request, skip, trace, index, left),
         not_used=_not_used(request, skip, trace, left),

@@ -10,7 +10,11 @@ from typing import Any
 import torch
 
 from videoada.devices import synchronize
+from videoada.models.denoisers import is_compiled
+from videoada.patching import unpatched
 from videoada.skipping.trace import StepTrace
+
+_CALLED: set[tuple[Any, ...]] = set()  # kinds of networks and the shapes that they were called with in this process
 
 
 class Clock:
@@ -22,7 +26,7 @@ class Clock:
     def timed(self, method: Callable[..., Any], of_denoiser: bool = False) -> Callable[..., Any]:
         """`method`, whose own time (all but the inherited call's) adds to the trace."""
 
-        def measured(inherited: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        def measured(inherited: Callable[..., Any], item: Any, *args: Any, **kwargs: Any) -> Any:
             inside = 0.0
 
             def outside(*args: Any, **kwargs: Any) -> Any:
@@ -32,11 +36,14 @@ class Clock:
                 began = time.perf_counter()
                 result = inherited(*args, **kwargs)
                 self._synchronize(device)
-                inside += time.perf_counter() - began
+                seconds = time.perf_counter() - began
+                inside += seconds
+                if of_denoiser and _is_first(item, args, kwargs):
+                    self.trace.first_call_seconds += seconds
                 return result
 
             began = time.perf_counter()
-            result = method(outside, *args, **kwargs)
+            result = method(outside, item, *args, **kwargs)
             self.trace.own_seconds += time.perf_counter() - began - inside
             if of_denoiser:
                 self.trace.denoiser_seconds += inside
@@ -61,6 +68,19 @@ class Clock:
     def _synchronize(self, device: torch.device | None) -> None:
         if self.trace.synchronize and device is not None:
             synchronize(device)
+
+
+def _is_first(network: Any, values: tuple[Any, ...], named: dict[str, Any]) -> bool:
+    """Whether nothing like it was called with such shapes in this process: then kernels are chosen, plans are made,
+    and what is compiled is compiled, all of which later calls find done."""
+    shapes = tuple((v.shape, v.dtype, v.device) for v in (*values, *named.values()) if isinstance(v, torch.Tensor))
+    parameters = getattr(network, "parameters", None)
+    first = next(iter(parameters()), None) if callable(parameters) else None
+    key = unpatched(type(network)), first is not None and first.shape, is_compiled(network), shapes
+    if key in _CALLED:
+        return False
+    _CALLED.add(key)
+    return True
 
 
 def _device_of(values: tuple[Any, ...], named: dict[str, Any]) -> torch.device | None:

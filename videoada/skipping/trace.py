@@ -34,6 +34,7 @@ class StepTrace:
     finished: float = 0.0  # … and after the last scheduler step
     own_seconds: float = 0.0  # that deciding, remembering and predicting took
     denoiser_seconds: float = 0.0  # that the network took
+    first_call_seconds: float = 0.0  # of them, in calls whose shapes this process had not seen
     warnings: list[str] = field(default_factory=list)  # what somebody who looks at the video would want to know
     fallbacks: list[Fallback] = field(default_factory=list)  # prompts that were computed from some step on
     not_used: list[str] = field(default_factory=list)  # what was asked for and had no effect
@@ -44,7 +45,7 @@ class StepTrace:
         self.num_steps, self.decisions, self.without_uncond = 0, [], []
         self.warnings, self.not_used, self.fallbacks = [], [], []
         self.unet_rows = self.unet_rows_full = self.padded_rows = 0
-        self.own_seconds = self.denoiser_seconds = 0.0
+        self.own_seconds = self.denoiser_seconds = self.first_call_seconds = 0.0
         self.started = self.finished = time.perf_counter()
 
     def expect(self, num_steps: int) -> None:
