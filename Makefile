@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-docs test-families test-slow lint docs wheel bench clean
+.PHONY: demo test test-docs test-families test-oldest test-slow lint docs wheel bench clean
 
 demo: $(READY)
 	$(BIN)/videoada generate --model emoji-t2v --prompt "rocket on a navy background" --seed 3 --compare --output demo.mp4
@@ -21,6 +21,10 @@ test-docs: $(READY)
 # Every small build of a diffusers pipeline through all checks and commands; `make test` runs some.
 test-families: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow tests/pipelines tests/generation/test_families.py
+
+# The core of the tests on the lowest versions that pyproject.toml allows.
+test-oldest:
+	PYTHON=$(PYTHON) scripts/test_oldest.sh
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
@@ -60,4 +64,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs out site demo.mp4 demo-compare.mp4 demo.json
+	rm -rf $(VENV) .venv-oldest runs out site demo.mp4 demo-compare.mp4 demo.json

@@ -99,11 +99,11 @@ def train(args: argparse.Namespace, stages: tuple[str, ...], folder: Path) -> No
     from emoji_t2v.network import Sizes
     from training import Budget
 
-    from videoada.models.pipelines import resolve_device
+    from videoada.devices import find_device
     from videoada.training.run import contents, same_run
 
     sizes = Sizes(args.vae_channels, args.unet_channels, args.text_width)
-    device, _ = resolve_device(args.device)
+    device = find_device(args.device)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
     clips = Clips.load(folder)
     given = {"sizes": sizes, "seed": args.seed, "clips": str(contents(folder)).split()[-1]}

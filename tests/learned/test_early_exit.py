@@ -226,7 +226,7 @@ def test_rows_that_were_cut_keep_their_past(carrying):
     for rows, left in (([1, 3], [[2]]), ([0, 2, 3], [[2, 2]]), ([3], [[2]])):
         with early_exit(unet, heads, 0.5, choose=always(2), guided=True) as trace:
             call(t=500)
-            with called_for(torch.tensor(rows), ROWS):
+            with called_for(rows, ROWS):
                 part = call(rows, t=480)
         assert trace.calls[1:] == left
         torch.testing.assert_close(part, together[rows], rtol=1e-3, atol=1e-4)
@@ -246,7 +246,7 @@ def test_rows_are_carried_on_each_from_its_own_last_full_call(carrying):
     ) as trace:
         call(t=500)
         call(t=480)
-        with called_for(torch.tensor([1, 3]), ROWS):
+        with called_for([1, 3], ROWS):
             call([1, 3], t=470)
         mixed = call(t=420)
     assert trace.calls == [[3, 3], [1, 3], [3], [1, 1]]

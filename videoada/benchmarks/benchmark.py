@@ -54,6 +54,8 @@ class Cell:
     reference_steps: int | None = None
     computed: str = ""
     peak_memory_bytes: int | None = None
+    denoising: float | None = None  # of `seconds`; a cell of an older version lacks it
+    denoising_full: float | None = None
     digest: str = ""  # of the method's definition, the weights, the device and its precision
 
     @property
@@ -251,6 +253,7 @@ def _measure(
         reference_steps=reference_steps if reference else None,
         coherent=bool(check_coherence(generated.video.frames)["passed"]),
         computed="".join("01"[step] for step in generated.computed), peak_memory_bytes=generated.peak_memory_bytes,
+        denoising=_rounded(generated.denoising_seconds), denoising_full=_rounded(full.denoising_seconds),
         digest=definition,
     )  # fmt: skip
 

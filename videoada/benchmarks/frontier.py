@@ -40,9 +40,11 @@ class Point:
     coherent: float
     speedup: float
     peak_memory_bytes: int | None
+    speedup_denoising: float | None = None  # None where a cell lacks it
 
     def as_dict(self) -> dict[str, Any]:
-        return {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(self).items()}
+        values = {k: v for k, v in asdict(self).items() if k != "speedup_denoising" or v is not None}
+        return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
 
 
 def summarize(cells: Sequence[Cell], seed: int = 0) -> list[Point]:
@@ -66,8 +68,13 @@ def _point(cells: Sequence[Cell], seed: int) -> Point:
         psnr_reference=_mean_known(c.psnr_reference for c in cells),
         agreement=_mean_known(c.agreement for c in cells), coherent=_mean(float(c.coherent) for c in cells),
         speedup=sum(c.seconds_full for c in cells) / max(sum(c.seconds for c in cells), 1e-9),
-        peak_memory_bytes=max(memory) if memory else None,
+        peak_memory_bytes=max(memory) if memory else None, speedup_denoising=_speedup_denoising(cells),
     )  # fmt: skip
+
+
+def _speedup_denoising(cells: Sequence[Cell]) -> float | None:
+    pairs = [(c.denoising_full, c.denoising) for c in cells if c.denoising_full and c.denoising]
+    return sum(full for full, _ in pairs) / sum(own for _, own in pairs) if len(pairs) == len(cells) else None
 
 
 def bootstrap(values: Any, seed: int = 0) -> tuple[float, float]:

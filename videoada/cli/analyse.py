@@ -31,7 +31,7 @@ def analyse(
     predictor: Annotated[str, typer.Option(help="Approximates skipped predictions, for the oracle too.")] = "linear",
     corrector: Annotated[bool, typer.Option(help="Take skipped steps again, for the oracle and all.")] = True,
     max_skips: Annotated[int | None, typer.Option(min=1, help="Most steps that the oracle skips.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     output: Annotated[
         Path | None, typer.Option(help="A folder for figures and plots; prompts it holds are not searched again.")
     ] = None,

@@ -182,7 +182,11 @@ def _time(
             f"{name}, {scheduler}, batch {batch_size}, {result.device} {result.dtype}",
         ),
         ("predictions", f"{result.predictions:.1f} of {result.num_inference_steps}"),
-        ("speed-up", f"{result.speedup:.2f}× measured, {result.ideal_speedup:.2f}× ideal"),
+        (
+            "speed-up",
+            f"{result.speedup:.2f}× measured, {result.ideal_speedup:.2f}× ideal; the denoising alone "
+            f"{result.speedup_denoising:.2f}×",
+        ),
         (
             "efficiency",
             f"{result.efficiency:.3f} (ideal ÷ measured time, median of {pairs} pairs); "

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from videoada.skipping.stepping import StepCallback
 
 
+LONG = 0.1  # of the denoising: first calls that take more are reported
+
+
 @contextlib.contextmanager
 def step_bar(console: Console, num_steps: int) -> Iterator[StepCallback | None]:
     """A bar that shows computed and skipped steps as they happen; nothing where nobody looks."""
@@ -73,11 +76,15 @@ def show_record(console: Console, record: RunRecord, path: Path | None = None) -
         likeness = "identical" if fidelity.get("identical") else f"PSNR {fidelity['psnr']:.1f} dB"
         speedup = fidelity.get("speedup")  # a record from elsewhere may lack it
         fast = f", {speedup:.2f}× as fast" if isinstance(speedup, (int, float)) else ""
+        denoising = fidelity.get("speedup_denoising")
+        fast += f" (the denoising alone {denoising:.2f}×)" if fast and isinstance(denoising, (int, float)) else ""
         console.print(f"against the full run: {likeness}, SSIM {fidelity['ssim']:.4f}{fast}")
     if coherence := record.coherence:
         failed = ", ".join(f"{name.replace('_', ' ')} {coherence[name]:.2g}" for name in coherence["failed"])
         console.print(f"coherence: {f'[yellow]failed[/] ({failed})' if failed else 'passed'}")
     console.print(f"seconds: {stages} · total {record.seconds.get('total', 0):.2f}")
+    if record.first_call_seconds > LONG * record.seconds.get("denoise", 0.0):
+        console.print(f"of the denoising {record.first_call_seconds:.2f} s were first calls of a size")
     for warning in record.warnings:
         console.print(f"[yellow]warning:[/] {escape(warning)}")
     for text in record.not_used:

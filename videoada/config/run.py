@@ -162,10 +162,10 @@ POLICY_DEFAULTS: dict[str, dict[str, Any]] = {
 class LoadConfig(FrozenConfig):
     """Where a model comes from, where its parts live, and how it computes.
 
-    `device` is `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`; `dtype` is `auto` (float32 on a CPU; on
-    CUDA the catalogue's for the model, bfloat16 for weights stored in it, else float16). `offload` keeps in the
-    device's memory one part of the pipeline (`model`) or one layer (`sequential`) at a time. `quantize` holds the
-    denoiser's linear layers in 8 bits; its convolutions stay as they are.
+    `device` is `auto` (CUDA or Apple's MPS where there is one), `cpu`, `cuda`, `cuda:N` or `mps`; `dtype` is `auto`
+    (float32, but on CUDA the catalogue's for the model, bfloat16 for weights stored in it, else float16). `offload`
+    keeps in the device's memory one part of the pipeline (`model`) or one layer (`sequential`) at a time. `quantize`
+    holds the denoiser's linear layers in 8 bits; its convolutions stay as they are.
     """
 
     revision: str | None = None

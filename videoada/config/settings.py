@@ -135,7 +135,7 @@ class RunSettings(FrozenConfig):
         None, "Branch, tag or commit of a hub id.", MODEL, shown="the newest", column=False
     )  # fmt: skip
     variant: str | None = _setting(None, "Weights of this variant, for example fp16.", MODEL, column=False)
-    device: str = _setting("auto", "auto, cpu, cuda or cuda:N.", MODEL, column=False)
+    device: str = _setting("auto", "auto, cpu, cuda, cuda:N or mps.", MODEL, column=False)
     dtype: str = _setting("auto", "auto, float32, float16 or bfloat16.", MODEL, column=False)
     offload: str = _setting(
         "none", "none, model (one part at a time on the GPU) or sequential (one layer).", MODEL, column=False
@@ -145,7 +145,9 @@ class RunSettings(FrozenConfig):
     decode_chunk_size: int | None = _setting(
         None, "Frames decoded at once.", MODEL, shown="the pipeline's own", column=False
     )
-    compile: bool = _setting(False, "Compile the network first (takes minutes).", MODEL, column=False)
+    compile: bool = _setting(
+        False, "Compile the network (minutes, at the first call of each size).", MODEL, column=False
+    )  # fmt: skip
     channels_last: bool = _setting(
         False, "Keep the network's weights in channels-last order.", MODEL, column=False
     )  # fmt: skip

@@ -130,7 +130,9 @@ def _tiles(
         detail = f"mean; worst {min(psnr):.1f} dB" + (f"; {equal} identical" if equal else "")
         tiles.append(_tile(f"PSNR to the {partner}", f"{np.mean(psnr):.1f} dB", detail))
     if speedups := [c.fidelity["speedup"] for c in cases if c.fidelity.get("speedup")]:
-        tiles.append(_tile("speed-up", f"{np.median(speedups):.2f}×", "median, measured"))
+        alone = [c.fidelity["speedup_denoising"] for c in cases if c.fidelity.get("speedup_denoising")]
+        detail = f"; the denoising alone {np.median(alone):.2f}×" if alone else ""
+        tiles.append(_tile("speed-up", f"{np.median(speedups):.2f}×", f"median, measured{detail}"))
     for name, row in (result.metrics if result else {}).items():
         if name.startswith(("FVD", "KVD")) and row.get("value") is not None:
             error = f" ± {row['standard_error']:.2g}" if row.get("standard_error") is not None else ""

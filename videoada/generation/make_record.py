@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
-import torch
 from PIL import Image
 
 from videoada.config.run import POLICY_DEFAULTS, GenerationConfig, SkipConfig, is_hash
+from videoada.devices import peak_memory
 from videoada.learned.early_exit import exit_record
 from videoada.learned.exit_network import ExitTrace
 from videoada.learned.parts import EXIT_HEADS
@@ -31,18 +30,6 @@ def _heads_of(pipe: Any, skip: SkipConfig) -> dict[str, Any]:
     """The exit heads of the run: the file's name where it did not ship, and its hash."""
     own = {"heads": str(skip.exit_heads)} if skip.exit_heads else {}
     return own | {"heads_sha256": EXIT_HEADS.sha256(pipe, skip.exit_heads)}
-
-
-def _peak_memory(pipe: Any) -> int | None:
-    """Peak memory in bytes: of the GPU during this run, or of the process so far on a CPU."""
-    if (device := device_of(pipe)).type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)
 
 
 def make_record(
@@ -80,7 +67,8 @@ def make_record(
         unet_rows=trace.rows_of(index),
         unet_rows_full=trace.rows_per_prediction * steps if seen else trace.unet_rows,
         seconds={name: round(value, 4) for name, value in seconds.items()},
-        peak_memory_bytes=_peak_memory(pipe),
+        first_call_seconds=round(trace.first_call_seconds / max(len(trace.computed), 1), 4),
+        peak_memory_bytes=peak_memory(device_of(pipe)),
         warnings=_frames_missing(pipe, request, video) + _warnings(pipe, request, skip, trace, index, left),
         not_used=_not_used(request, skip, trace, left),
         device=str(device_of(pipe)),
@@ -103,6 +91,11 @@ def _warnings(
         warnings.append(
             f"no step left the network early, and asking took {left['macs'] - 1:.1%} of the work of those computed: "
             "raise the exit threshold, or leave early exit out"
+        )
+    if trace.padded_rows:
+        warnings.append(
+            f"{trace.padded_rows} of the batch's {trace.unet_rows} UNet rows only filled sizes that are compiled: with "
+            "`compile` a batch whose prompts skip at different steps saves less time than rows"
         )
     return warnings + trace.warnings_of(index)
 

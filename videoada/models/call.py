@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from videoada.config.run import GenerationConfig
+from videoada.devices import is_gpu
 from videoada.errors import ConfigError, ResourceError, VideoAdaError
 from videoada.media.video import Video
 from videoada.models.arguments import as_image, call_arguments, decodes_in_chunks, is_i2vgen, takes_chunk_size
@@ -116,7 +117,7 @@ def _memory_errors(pipe: Any, request: GenerationConfig) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not ran_out_of_memory(error):
             raise
-        on_gpu, denoiser = device_of(pipe).type == "cuda", next(iter(denoisers_of(pipe)), None)
+        on_gpu, denoiser = is_gpu(device_of(pipe)), next(iter(denoisers_of(pipe)), None)
         vae = getattr(pipe, "vae", None)
         advice = [
             *(["`offload=model` (or sequential)"] if on_gpu and not hasattr(denoiser, "_hf_hook") else []),

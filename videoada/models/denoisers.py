@@ -39,6 +39,12 @@ def denoiser_of(pipe: Any) -> Any:
     return found[0]
 
 
+def is_compiled(denoiser: Any) -> bool:
+    """Whether torch.compile makes a graph for each shape that this denoiser is called with."""
+    inside = "_orig_mod" in vars(denoiser).get("_modules", ())  # of torch.compile(network)
+    return inside or getattr(denoiser, "_compiled_call_impl", None) is not None
+
+
 def device_of(pipe: Any) -> Any:
     """The torch device that the pipeline computes on, which under offloading is not where its parts are."""
     return pipe._execution_device

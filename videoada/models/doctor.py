@@ -67,10 +67,14 @@ def _devices() -> list[Finding]:
         return []
     import torch
 
+    from videoada.devices import has_mps
+
     cpu = Finding("cpu", "ok", f"{torch.get_num_threads()} threads of {os.cpu_count()} cores")
     if torch.cuda.is_available():
         gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
         return [cpu, *(Finding("gpu", "ok", f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB") for gpu in gpus)]
+    if has_mps():
+        return [cpu, Finding("gpu", "ok", "Apple's, by MPS")]
     if torch.version.cuda is None and sys.platform != "darwin":
         advice = "with an NVIDIA GPU, install a CUDA build of torch: https://pytorch.org/get-started"
     else:

@@ -32,7 +32,7 @@ def load_pipeline(model: str = DEFAULT_MODEL, options: LoadConfig | None = None,
     if options is not None and fields:
         raise ConfigError("give a LoadConfig or its fields, not both")
     options = options or LoadConfig(**fields)
-    torch_device = resolve_device(options.device)
+    torch_device = find_device(options.device)
     check_placement(options, torch_device.type)
     import diffusers
 
@@ -58,23 +58,6 @@ def load_pipeline(model: str = DEFAULT_MODEL, options: LoadConfig | None = None,
         raise ModelError(f"can't load '{model}': {first}") from None
     _INFO[pipe], _LOADED[pipe] = describe(model, folder, options.revision), options
     return pipe
-
-
-def resolve_device(device: str = "auto") -> Any:
-    """The torch device of that name. Raises ConfigError for what is unknown or not there."""
-    import torch
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch_device = torch.device(device)
-    except RuntimeError:
-        raise ConfigError(f"unknown device '{device}'; use auto, cpu, cuda or cuda:N") from None
-    if torch_device.type == "cuda" and (torch_device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"device '{device}' is not there: torch sees {torch.cuda.device_count()} CUDA devices; use `device=cpu`"
-        )
-    return torch_device
 
 
 def resolve_dtype(dtype: str, device_type: str, model: str, folder: Path) -> Any:

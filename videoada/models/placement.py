@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from videoada.config.run import LoadConfig
+from videoada.devices import is_gpu
 from videoada.errors import ConfigError
-from videoada.models.denoisers import denoisers_of, names_in_folder
+from videoada.models.denoisers import denoisers_of, device_of, is_compiled, names_in_folder
 
 
 def check_placement(options: LoadConfig, device_type: str) -> None:
@@ -52,13 +53,23 @@ def place(pipe: Any, options: LoadConfig, device: torch.device) -> None:
                 module.to(memory_format=torch.channels_last_3d)
     if options.compile:
         for denoiser in denoisers_of(pipe):
-            denoiser.compile()
+            compile_denoiser(denoiser)
     if options.offload == "model":
         pipe.enable_model_cpu_offload(device=device)
     elif options.offload == "sequential":
         pipe.enable_sequential_cpu_offload(device=device)
     else:
         pipe.to(device)
+
+
+def compile_denoiser(denoiser: Any) -> None:
+    """Compile it at its next calls: a graph for each shape, of which there are few, as skipping pads rows to few."""
+    denoiser.compile(dynamic=False)
+
+
+def has_first_costs(pipe: Any) -> bool:
+    """Whether the first network call of a size takes much longer than the next: on a GPU, or compiled."""
+    return is_gpu(device_of(pipe)) or any(is_compiled(denoiser) for denoiser in denoisers_of(pipe))
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

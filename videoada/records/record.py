@@ -87,6 +87,7 @@ class RunRecord(BaseModel):
     unet_rows: int
     unet_rows_full: int
     seconds: dict[str, float]
+    first_call_seconds: float = 0.0  # of `denoise`: network calls of a size that was new to the process
     peak_memory_bytes: int | None = None
     fidelity: dict[str, Any] | None = None
     coherence: dict[str, Any] | None = None

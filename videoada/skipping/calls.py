@@ -10,11 +10,11 @@ import weakref
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from videoada.skipping import outputs
 from videoada.skipping.outputs import Leaf
+from videoada.skipping.rows import Rows
 
 MOST_CALLS = 16  # within a step: beyond it the pipeline's steps are taken where nobody sees them
 
@@ -41,14 +41,10 @@ class HeldCall:
         first = self.leaves[0]
         return (len(first), *first[0].shape) if isinstance(first, list) else tuple(first.shape)
 
-    @property
-    def device(self) -> torch.device:
-        return self.leaves[0][0].device
-
     def rebuilt(self) -> Any:
         return outputs.with_leaves(self.result, self.listed, [outputs.copied(leaf) for leaf in self.leaves])
 
-    def put(self, rows: Tensor, result: Any) -> None:
+    def put(self, rows: Rows, result: Any) -> None:
         """Rows of a call that was made for these alone; the leaves are new ones, as others may hold the old."""
         parts = outputs.leaves_of(result, self.listed)
         self.leaves = [outputs.copied(leaf) for leaf in self.leaves]

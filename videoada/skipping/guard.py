@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from videoada.devices import synchronize
 from videoada.skipping.rules.contradiction import FACTOR, contradiction
 from videoada.skipping.rules.decision import Decision, Policy, SkipState
 from videoada.skipping.rules.error_controlled import ErrorControlled
@@ -32,7 +33,9 @@ class Fallback(NamedTuple):
 
 
 class Guard:
-    """Of one history: what real calls said, looked at before the next decision, as one transfer from the device."""
+    """Of one history: what real calls said, on its way to the CPU until the next decision was made."""
+
+    device: torch.device
 
     def __init__(self, policy: Policy) -> None:
         rule = policy if isinstance(policy, ErrorControlled) else None  # others' estimates have units of their own
@@ -51,7 +54,8 @@ class Guard:
         """A prompt was computed again after a gap, over which it would have been approximated as `x0`."""
         found = contradiction(past, real, x0, schedule)
         if found is not None:
-            self.said[prompt] = found
+            self.device = found.device
+            self.said[prompt] = found.to("cpu", non_blocking=True)  # on its way meanwhile, read by `look`
             if real.step - past[-1].step > (self.max_skip_steps or math.inf):
                 self.at_cap.add(prompt)
 
@@ -60,6 +64,7 @@ class Guard:
         if not self.said or self.tolerance is None:
             return []
         found = []
+        synchronize(self.device)  # no wait after a decision, whose transfer came later
         values = torch.stack(list(self.said.values())).tolist()
         for prompt, value in zip(self.said, values, strict=True):
             small = prompt in self.at_cap and value > CAPPED_FACTOR * self.tolerance

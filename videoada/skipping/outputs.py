@@ -12,6 +12,8 @@ from typing import Any, TypeAlias, Union
 
 from torch import Tensor
 
+from videoada.skipping.rows import Rows
+
 Leaf: TypeAlias = Union[Tensor, list[Tensor]]  # noqa: UP007 (Tensor | … is no type in torch's stubs)
 
 
@@ -57,12 +59,13 @@ def copied(leaf: Leaf) -> Leaf:
     return [row.clone() for row in leaf] if isinstance(leaf, list) else leaf.clone()
 
 
-def put_rows(leaf: Leaf, rows: Tensor, part: Leaf) -> None:
-    """Write the rows that were computed into a copied leaf."""
+def put_rows(leaf: Leaf, rows: Rows, part: Leaf) -> None:
+    """Write the rows that were computed into a copied leaf; what `part` has beyond them only filled a size."""
+    part = part[: len(rows.numbers)]
     if isinstance(leaf, Tensor):
-        leaf[rows] = part
+        leaf[rows.on(leaf.device)] = part
         return
-    for i, row in zip(rows.tolist(), part, strict=True):
+    for i, row in zip(rows.numbers, part, strict=True):
         leaf[i] = row
 
 

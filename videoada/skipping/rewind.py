@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from videoada.devices import random_state, set_random_state
+
 # Outputs and sample, both as the pipeline shapes them, and what the step before it returned for this one to take, or
 # None; gives what it made of the sample, and what it carries to the next.
 Take = Callable[[Tensor, Tensor, Any], tuple[Tensor, Any]]
@@ -97,13 +99,11 @@ def _randomness(generator: Any, sample: Tensor) -> list[tuple[torch.Generator | 
     unique: list[torch.Generator | None] = list({id(g): g for g in generators}.values())
     if unique != [None]:
         return [(g, g.get_state()) for g in unique if g is not None]
-    return [(None, torch.cuda.get_rng_state(sample.device) if sample.is_cuda else torch.get_rng_state())]
+    return [(None, random_state(sample.device))]
 
 
 def _set_randomness(generator: torch.Generator | None, state: Tensor, sample: Tensor) -> None:
     if generator is not None:
         generator.set_state(state)
-    elif sample.is_cuda:
-        torch.cuda.set_rng_state(state, sample.device)
     else:
-        torch.set_rng_state(state)
+        set_random_state(state, sample.device)

@@ -37,9 +37,30 @@ LISTED = ("x", "cap_feats", "siglip_feats", "image_noise_mask", "hidden_states",
 OF_THE_BATCH = ("kv_cache",)
 
 
-def rows_of(
-    compute: Sequence[bool], num_rows: int, device: torch.device, without_first_half: Collection[int] = ()
-) -> Tensor:
+class Rows:
+    """Indices of batch rows: the host knows them, and each device gets them once, without a wait."""
+
+    def __init__(self, numbers: Sequence[int]):
+        self.numbers = list(numbers)
+        self.known: dict[torch.device, Tensor] = {}
+
+    def padded(self, num_rows: int) -> Rows:
+        """These rows, the last one again and again up to a size that is compiled: `num_rows`, half of it, a quarter, …
+
+        So a batch's calls have at most ⌈log₂ rows⌉ + 1 shapes, whichever prompts skip.
+        """
+        size = num_rows
+        while -(-size // 2) >= len(self.numbers) and size > 1:
+            size = -(-size // 2)
+        return Rows(self.numbers + self.numbers[-1:] * (size - len(self.numbers)))
+
+    def on(self, device: torch.device) -> Tensor:
+        if device not in self.known:
+            self.known[device] = torch.tensor(self.numbers).to(device, non_blocking=True)
+        return self.known[device]
+
+
+def rows_of(compute: Sequence[bool], num_rows: int, without_first_half: Collection[int] = ()) -> Rows:
     """Row indices, in order, of the prompts to compute; `num_rows` is a multiple of the number of prompts.
 
     Of prompts in `without_first_half` the rows of the first half, the unconditional one, are left out.
@@ -47,15 +68,14 @@ def rows_of(
     prompts = len(compute)
     chosen = [i for i, needed in enumerate(compute) if needed]
     halves = range(0, num_rows, prompts)
-    rows = torch.tensor([half + i for half in halves for i in chosen if half or i not in without_first_half])
-    return rows.to(device, non_blocking=True)  # no second synchronisation of this step
+    return Rows([half + i for half in halves for i in chosen if half or i not in without_first_half])
 
 
-_CALLED: ContextVar[tuple[Tensor, int] | None] = ContextVar("rows of a batch that a call is for", default=None)
+_CALLED: ContextVar[tuple[Sequence[int], int] | None] = ContextVar("rows of a batch that a call is for", default=None)
 
 
 @contextmanager
-def called_for(rows: Tensor, num_rows: int) -> Iterator[None]:
+def called_for(rows: Sequence[int], num_rows: int) -> Iterator[None]:
     """Inside the block, `current_rows()` returns the batch rows that this denoiser call was cut down to."""
     token = _CALLED.set((rows, num_rows))
     try:
@@ -67,7 +87,7 @@ def called_for(rows: Tensor, num_rows: int) -> Iterator[None]:
 def current_rows(num_rows: int) -> tuple[list[int], int]:
     """(rows, size of the full batch) of the present denoiser call: all rows, where `called_for` did not cut it down."""
     called = _CALLED.get()
-    return (list(range(num_rows)), num_rows) if called is None else (called[0].tolist(), called[1])
+    return (list(range(num_rows)), num_rows) if called is None else (list(called[0]), called[1])
 
 
 def batch_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, bool]:
@@ -92,7 +112,7 @@ def names_of_arguments(denoiser: Any) -> tuple[str, ...]:
 
 
 def select_rows(
-    args: tuple[Any, ...], kwargs: dict[str, Any], rows: Tensor, num_rows: int, names: Sequence[str] = ()
+    args: tuple[Any, ...], kwargs: dict[str, Any], rows: Rows, num_rows: int, names: Sequence[str] = ()
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """A denoiser call's arguments for `rows` alone: cuts tensors whose first dimension is the batch's, in dicts too.
 
@@ -108,7 +128,7 @@ def can_be_cut(kwargs: dict[str, Any]) -> bool:
     return all(kwargs.get(name) is None for name in OF_THE_BATCH)
 
 
-def _select(value: Any, rows: Tensor, num_rows: int, name: str) -> Any:
+def _select(value: Any, rows: Rows, num_rows: int, name: str) -> Any:
     if SHARED.search(name):
         inside = [k for k in IN_SETTINGS if k in value] if isinstance(value, dict) else []
         return value | {k: _select(value[k], rows, num_rows, k) for k in inside} if inside else value
@@ -116,14 +136,14 @@ def _select(value: Any, rows: Tensor, num_rows: int, name: str) -> Any:
         if not value.ndim or SHARED_WITH_DIMENSIONS.get(name) == value.ndim:
             return value
         if len(value) == num_rows:
-            return value.index_select(0, rows.to(value.device))
+            return value.index_select(0, rows.on(value.device))
         if name in REPEATED and len(value) % num_rows == 0:
-            return value.unflatten(0, (num_rows, -1)).index_select(0, rows.to(value.device)).flatten(0, 1)
+            return value.unflatten(0, (num_rows, -1)).index_select(0, rows.on(value.device)).flatten(0, 1)
         return value
     if isinstance(value, dict):
         return {k: _select(v, rows, num_rows, k if isinstance(k, str) else "") for k, v in value.items()}
     if type(value) is list and name in LISTED and len(value) == num_rows:
-        return [value[i] for i in rows.tolist()]
+        return [value[i] for i in rows.numbers]
     if isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) for v in value):
         return type(value)(_select(v, rows, num_rows, "") for v in value)
     return value

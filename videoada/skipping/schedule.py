@@ -200,7 +200,7 @@ def _at_equal_scale(sigma: float) -> Level:
 
 def noise_levels(scheduler: Any, timesteps: Any) -> list[Level]:
     """√ᾱ_t and √(1 − ᾱ_t) at any timesteps of a scheduler with ᾱ, interpolated between its own."""
-    alpha_bar = scheduler.alphas_cumprod.double().cpu().numpy()
+    alpha_bar = scheduler.alphas_cumprod.cpu().double().numpy()
     at_step = np.interp(np.asarray(timesteps, dtype=np.float64), np.arange(len(alpha_bar)), alpha_bar)
     return [Level(float(np.sqrt(a)), float(np.sqrt(1 - a))) for a in at_step]
 

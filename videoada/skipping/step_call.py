@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torch import Tensor
 
 from videoada.errors import ConfigError
+from videoada.skipping.loop import Loop
 from videoada.skipping.schedule import RunSchedule, one_for_each_row
 
 NEEDED = ("model_output", "timestep", "sample")
+TIMESTEPS = ("timestep", "timestep_back")
 CARRIED = "old_pred_original_sample"  # of the step before, which CogVideoX's DPM scheduler takes and returns
 
 
@@ -22,6 +26,7 @@ class StepCall:
         self, signature: inspect.Signature, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ):
         self.call = call
+        self.surroundings: Callable[[], AbstractContextManager[None]] = nullcontext
         self.bound = signature.bind(*args, **kwargs)
         values = self.bound.arguments
         if isinstance(values.get("generator"), list):
@@ -52,6 +57,12 @@ class StepCall:
         """x₀, where the pipeline reads it out itself (Cosmos)."""
         return self.bound.arguments.get("pred_original_sample")
 
+    def off_the_gpu(self, loop: Loop, scheduler: Any) -> None:
+        """Let the scheduler look its timesteps up without a wait for the GPU, now and when the step is taken again."""
+        values = self.bound.arguments
+        values.update({name: loop.on_host(scheduler, values[name]) for name in TIMESTEPS if name in values})
+        self.surroundings = functools.partial(loop.timesteps_on_host, scheduler)
+
     def read(self, schedule: RunSchedule) -> RunSchedule:
         """The schedule in terms of what this call passes on."""
         if self._clean is not None:
@@ -69,7 +80,8 @@ class StepCall:
         if carried is not None and CARRIED in values:
             changed[CARRIED] = carried
         call = inspect.BoundArguments(self.bound.signature, type(values)(changed))
-        return self.call(*call.args, **call.kwargs)
+        with self.surroundings():
+            return self.call(*call.args, **call.kwargs)
 
 
 def latents_of(result: Any) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError
+from videoada.models.denoisers import is_compiled
 from videoada.skipping.caches import check_cache, check_rows
 from videoada.skipping.calls import MOST_CALLS, DenoiserCalls
 from videoada.skipping.clock import Clock
@@ -144,6 +145,7 @@ class Stepping:
             if self.config.mask and len(self.config.mask) != self.loop.num_steps:
                 raise _wrong_mask(self.config.mask, self.loop.num_steps)
             self.trace.expect(self.loop.num_steps)
+        call.off_the_gpu(self.loop, scheduler)
 
     def _learn(self, output: Tensor, sample: Tensor) -> None:
         """At the first step of a history: how many prompts there are, and whether guidance is in one call."""
@@ -205,11 +207,13 @@ class Stepping:
             if not (held.shares_rows and can_be_cut(kwargs)):
                 return self._compute_all(inherited, call, denoiser, batch, args, kwargs)
             check_rows(denoiser)
-            rows = rows_of(compute, num_rows, held.device, without_first_half=alone)
-            args, kwargs = select_rows(args, kwargs, rows, num_rows, names_of_arguments(denoiser))
-            with called_for(rows, num_rows):
+            rows = rows_of(compute, num_rows, without_first_half=alone)
+            called = rows.padded(num_rows) if is_compiled(denoiser) else rows
+            args, kwargs = select_rows(args, kwargs, called, num_rows, names_of_arguments(denoiser))
+            with called_for(called.numbers, num_rows):
                 held.put(rows, inherited(*args, **kwargs))
-            self.trace.unet_rows += len(rows)
+            self.trace.unet_rows += len(called.numbers)
+            self.trace.padded_rows += len(called.numbers) - len(rows.numbers)
             if held.output is not None and self.halves.rule is not None:
                 level = self.schedule.levels[self.step]
                 self.halves.fill(held.output, alone, level)
@@ -238,8 +242,9 @@ class Stepping:
         if self.begun and self.step - self.begun < self.warmup_steps:
             return Decision.all(state)
         guard = self.correction.guard
+        decided = self.policy.decide(state)  # the one transfer of this step, which what the guard reads came before
         self.trace.fall_back(guard.look(self.step))
-        decision, fallen = guard.apply(state, self._checked(self.policy.decide(state), state.num_prompts))
+        decision, fallen = guard.apply(state, self._checked(decided, state.num_prompts))
         self.trace.fall_back(fallen)
         if any(decision.compute) and not all(decision.compute) and not cuttable:
             decision = Decision((True,) * len(decision.compute), decision.signal, decision.schedule_signal)

@@ -28,11 +28,13 @@ class StepTrace:
     decisions: list[Decision] = field(default_factory=list)
     without_uncond: list[frozenset[int]] = field(default_factory=list)  # prompts computed in the conditional half alone
     unet_rows: int = 0  # rows of the network's batch that really ran
+    padded_rows: int = 0  # of them, those that only filled a size that is compiled
     unet_rows_full: int = 0  # rows that the full run takes
     started: float = 0.0  # time.perf_counter() when the timesteps were set
     finished: float = 0.0  # … and after the last scheduler step
     own_seconds: float = 0.0  # that deciding, remembering and predicting took
     denoiser_seconds: float = 0.0  # that the network took
+    first_call_seconds: float = 0.0  # of them, in calls whose shapes this process had not seen
     warnings: list[str] = field(default_factory=list)  # what somebody who looks at the video would want to know
     fallbacks: list[Fallback] = field(default_factory=list)  # prompts that were computed from some step on
     not_used: list[str] = field(default_factory=list)  # what was asked for and had no effect
@@ -42,8 +44,8 @@ class StepTrace:
         """Forget the generation before."""
         self.num_steps, self.decisions, self.without_uncond = 0, [], []
         self.warnings, self.not_used, self.fallbacks = [], [], []
-        self.unet_rows = self.unet_rows_full = 0
-        self.own_seconds = self.denoiser_seconds = 0.0
+        self.unet_rows = self.unet_rows_full = self.padded_rows = 0
+        self.own_seconds = self.denoiser_seconds = self.first_call_seconds = 0.0
         self.started = self.finished = time.perf_counter()
 
     def expect(self, num_steps: int) -> None:

@@ -118,7 +118,8 @@ def by_rule(
         change, scale = change.mean().expand(len(change)), scale.mean().expand(len(scale))
     limit = threshold * scale
     columns = [change, scale, (change < limit) if compute_when_equal else (change <= limit), *(of_schedule or ())]
-    changes, scales, skips, *schedule = torch.stack([c.double() for c in columns]).cpu().tolist()
+    wide = torch.float64 if torch.float64 in (change.dtype, scale.dtype) else torch.float32  # MPS has no float64
+    changes, scales, skips, *schedule = torch.stack([c.to(wide) for c in columns]).tolist()
     compute = tuple(not skip or must for skip, must in zip(skips, forced, strict=True))
     return Decision(
         (any(compute),) * len(compute) if batch_decision != "prompt" else compute,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from videoada.devices import in_double
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import LEAST, PredictionType
 from videoada.skipping.rules.predictors import extrapolate, measured_damping
@@ -79,6 +80,6 @@ def clean_share(level: Level, kind: PredictionType) -> float:
 
 def find_guidance_scale(guided: Tensor, uncond: Tensor, cond: Tensor) -> float:
     """s of guided = u + s·(c − u), by least squares, as pipelines do not pass it to the network."""
-    difference = (cond - uncond).double().flatten()
-    size = float(difference.dot(difference))
-    return float((guided - uncond).double().flatten().dot(difference)) / size if size > 0 else 1.0
+    difference, moved = (in_double(x - uncond).flatten() for x in (cond, guided))
+    size, along = torch.stack([difference.dot(difference), moved.dot(difference)]).tolist()  # one transfer
+    return float(along / size) if size > 0 else 1.0

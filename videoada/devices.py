@@ -1,0 +1,103 @@
+"""Devices: which one a name means, and waiting for one, its peak memory and its random state, whatever its kind.
+
+A GPU that nothing has used yet is asleep: some of torch's questions wake it or fail, so it is asked nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videoada.errors import ConfigError
+
+VARIABLE = "VIDEOADA_DEVICE"  # of the environment: what `auto` means
+NAMES = "auto, cpu, cuda, cuda:N or mps"
+
+
+def find_device(name: str = "auto") -> torch.device:
+    """The torch device of a name; of `auto`, what VIDEOADA_DEVICE says, else CUDA, else Apple's MPS, else the CPU.
+
+    Raises ConfigError for a name that is unknown, and for a device that is not there.
+    """
+    said = f"device '{name}'"
+    if name == "auto":
+        name = os.environ.get(VARIABLE) or "auto"
+        said = f"{VARIABLE}: device '{name}'"
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if has_mps() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"unknown {said}; use {NAMES}") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"{said} is not there: torch sees {torch.cuda.device_count()} CUDA devices; use `device=cpu`")
+    if device.type == "mps" and not has_mps():
+        raise ConfigError(f"{said} is not there: torch finds no Apple GPU; use `device=cpu`")
+    return device
+
+
+def has_mps() -> bool:
+    """Whether torch can use an Apple GPU."""
+    return bool(torch.backends.mps.is_available())
+
+
+def is_gpu(device: torch.device) -> bool:
+    """Whether work is queued on it, and its memory is worth saving."""
+    return device.type in ("cuda", "mps")
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until that device, which need not be the current one, has done what was queued."""
+    if device.type == "cuda" and torch.cuda.is_initialized():
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Let `peak_memory` begin again from here, where the device can."""
+    if device.type == "cuda" and torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Peak memory in bytes: of a CUDA device since the reset, of the process so far on a CPU. None where torch keeps
+    no peak (MPS, Windows)."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device)) if torch.cuda.is_initialized() else 0
+    if device.type == "mps":
+        return None
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def random_state(device: torch.device) -> Tensor:
+    """The state of torch's own generator for that device, on the CPU."""
+    state: Tensor = _module_of(device).get_rng_state(*_index_of(device))
+    return state
+
+
+def set_random_state(state: Tensor, device: torch.device) -> None:
+    """Put back what `random_state` gave."""
+    _module_of(device).set_rng_state(state, *_index_of(device))
+
+
+def in_double(tensor: Tensor) -> Tensor:
+    """The same numbers in float64; on the CPU where the device has none (MPS)."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+
+
+def _module_of(device: torch.device) -> Any:
+    return {"cuda": torch.cuda, "mps": torch.mps}.get(device.type, torch)
+
+
+def _index_of(device: torch.device) -> tuple[torch.device, ...]:
+    return (device,) if device.type == "cuda" else ()
