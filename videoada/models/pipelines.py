@@ -10,6 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from videoada.config.run import DEFAULT_MODEL, LoadConfig
+from videoada.devices import find_device
 from videoada.errors import ConfigError, ModelError, ResourceError, VideoAdaError
 from videoada.models.catalogue import known_model
 from videoada.models.placement import check_placement, place, quantization, ran_out_of_memory
