@@ -62,8 +62,8 @@ NAMES = """
 VIDEOS = """
 ## Films, animations and pictures
 
-What `evaluate`, `check` and `--video` read. In a folder, files are known by these endings; a file that is named is read by
-what it holds, whatever its ending. A folder that holds nothing but PNG, JPEG or WebP pictures is one video.
+What `evaluate`, `check` and `--video` read. In a folder, files are known by these endings; a file that is named is read
+by what it holds, whatever its ending. A folder that holds nothing but PNG, JPEG or WebP pictures is one video.
 
 """
 PICTURES = """
