@@ -59,6 +59,8 @@ def _encode_film(
                 frame.pts, frame.time_base = i, 1 / rate
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
+    except av.codec.codec.UnknownCodecError:
+        raise OutputError(f"can't write {path.name}: this FFmpeg lacks {codec.encoder}; pip install -U av") from None
     except av.FFmpegError as error:
         raise OutputError(f"can't write the video {path.name}: {error.strerror or error}") from None
 

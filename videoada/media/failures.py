@@ -40,7 +40,8 @@ def said(
     if isinstance(problem, BaseException) and is_out_of_memory(problem):
         return out_of_memory(f"reading {path}", "close other programs, or use smaller or fewer frames")
     if wrong := wrong_with(path):
-        return error(wrong)
+        named = what.startswith("the ") and wrong.startswith(str(path)[:300])  # the image X does not exist
+        return error(f"{what} {wrong}" if named else wrong)
     return error(f"can't read {what} from {path}: {reason_of(problem)}")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from videoada.errors import OutputError, VideoAdaError
-from videoada.media.failures import reading, wrong_with
+from videoada.media.failures import reading, said, wrong_with
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,7 +54,7 @@ def read_picture(
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             raise error(f"{what} {path} has more than {MOST_PIXELS:,} pixels; make it smaller") from None
         except UnidentifiedImageError:
-            raise error(wrong_with(path) or f"{path} is no {NAMES} image") from None
+            raise (said(path, "", what, error) if wrong_with(path) else error(f"{path} is no {NAMES} image")) from None
 
 
 def _formats(path: Path, error: type[VideoAdaError]) -> tuple[str, ...]:

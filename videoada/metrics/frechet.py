@@ -160,8 +160,9 @@ class VideoSetMetric(Metric):
         for what is no tensor, ResourceError where memory runs out."""
         if not isinstance(videos, Tensor):
             raise TypeError(
-                f"videos must be a torch tensor (B, T, 3, H, W), uint8 or float in 0–1, got {type(videos).__name__}; "
-                "of frames (B, T, H, W, 3) in NumPy, torch.from_numpy(frames).permute(0, 1, 4, 2, 3)"
+                f"videos must be a torch tensor (B, T, 3, H, W), uint8 or float in [0, 1], got "
+                f"{type(videos).__name__}; a NumPy array of (B, T, H, W, 3) is given as "
+                "torch.from_numpy(frames).permute(0, 1, 4, 2, 3)"
             )
         if videos.ndim != 5 or videos.shape[2] != 3:
             raise ValueError(f"videos must be (B, T, 3, H, W), got {tuple(videos.shape)}")

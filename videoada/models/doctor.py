@@ -29,7 +29,7 @@ NEEDED = (
 )  # fmt: skip
 OPTIONAL = {
     "ftfy": "cleans prompts of Wan, SkyReels and Kandinsky, which fail without it: pip install 'videoada[wan]'",
-    "decord": "fast random access when data sets are read; PyAV does it without: pip install decord",
+    "pillow-heif": "HEIC images: pip install 'videoada[heic]'",
     "ray": "rendering on many machines: pip install 'videoada[ray]'",
     "torchvision": "the LPIPS metric: pip install 'videoada[lpips]'",
     "torchao": "8-bit weights (quantize): pip install 'videoada[quantize]'",
@@ -88,7 +88,12 @@ def _codecs() -> list[Finding]:
     import av
 
     findings = []
-    for codec, ending in (("libx264", ".mp4"), ("ffv1", ".mkv")):
+    for codec, ending in (
+        ("libx264", ".mp4"),
+        ("ffv1", ".mkv"),
+        ("libvpx-vp9", ".webm"),
+        ("libsvtav1", "av1 in .webm"),
+    ):
         if codec in av.codecs_available:
             findings.append(Finding(f"codec {codec}", "ok", f"for {ending}"))
         else:
