@@ -215,9 +215,9 @@ def test_compare_with_nothing_skipped_is_identical(tmp_path, capsys):
         capsys, *QUICK, "--policy", "none", "--compare", "--json", "--output", str(tmp_path / "a.webp")
     )
     assert code == 0
-    assert json.loads(out)["fidelity"] | {"speedup": 1} == {
+    assert json.loads(out)["fidelity"] | {"speedup": 1, "speedup_denoising": 1} == {
         "psnr": None, "psnr_frame_mean": None, "psnr_worst_frame": None, "ssim": 1.0, "tof": 0.0, "identical": True,
-        "speedup": 1, "latent_error": [0.0] * 6,
+        "speedup": 1, "speedup_denoising": 1, "latent_error": [0.0] * 6,
     }  # fmt: skip
     assert "identical" in err
 

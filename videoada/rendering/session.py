@@ -70,7 +70,7 @@ class Plan:
         """What a folder's videos have in common, which another render into it must repeat."""
         kept = self.settings.model_dump(mode="json", exclude=NOT_SHAPING, exclude_defaults=True)
         for name, value in filled_in(self.settings.model).items():
-            if kept.get(name) == value:  # said, and what the model would take anyway
+            if name in kept and kept[name] == value:  # said, and what the model would take anyway
                 del kept[name]
         return kept | {"format": self.format, "naming": self.naming} | self.encoding.named
 
