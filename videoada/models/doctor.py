@@ -88,12 +88,8 @@ def _codecs() -> list[Finding]:
     import av
 
     findings = []
-    for codec, ending in (
-        ("libx264", ".mp4"),
-        ("ffv1", ".mkv"),
-        ("libvpx-vp9", ".webm"),
-        ("libsvtav1", "av1 in .webm"),
-    ):
+    codecs = {"libx264": ".mp4", "ffv1": ".mkv", "libvpx-vp9": ".webm", "libsvtav1": "av1 in .webm"}
+    for codec, ending in codecs.items():
         if codec in av.codecs_available:
             findings.append(Finding(f"codec {codec}", "ok", f"for {ending}"))
         else:
