@@ -178,8 +178,9 @@ def on_gpu(path: Path) -> str:
     return (
         f"{f['device']}, {f['dtype']}, {versions}; random weights.{when} A decision alone takes {decisions}.\n\n"
     ) + table(
-        "architecture | batch | run | predictions | prompt to frames | speed-up | of the denoising alone | efficiency | "
-        "own time a step | peak memory", rows,
+        "architecture | batch | run | predictions | prompt to frames | speed-up | of the denoising alone | "
+        "efficiency | own time a step | peak memory",
+        rows,
     )  # fmt: skip
 
 
