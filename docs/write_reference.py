@@ -42,7 +42,11 @@ def generated() -> dict[Path, str]:
         ROOT / "docs" / "input.md": input_forms.page(),
         ROOT / "docs" / "python-api.md": python_api.page(),
         contributing: between(contributing.read_text(encoding="utf-8"), "file tree", file_tree.tree()),
-        readme: between(readme.read_text(encoding="utf-8"), "table", results.readme_table()),
+        readme: between(
+            between(readme.read_text(encoding="utf-8"), "table", results.readme_table()),
+            "GPU table",
+            results.gpu_table(),
+        ),
         ROOT / "videoada" / "records" / "run-record.schema.json": schema(),
     }
 

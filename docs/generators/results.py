@@ -29,6 +29,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "v-prediction.json": tables.holding,
     "metrics.json": tables.damages,
     "architectures-cpu.json": tables.architectures,
+    "architectures-gpu.json": tables.on_gpu,
     "evaluation-cost.json": tables.evaluation_cost,
 } | dict.fromkeys(("predictors", "guidance", "schedulers", "quality", "quality-stress"), tables.curves)
 
@@ -48,6 +49,11 @@ def page() -> str:
 def readme_table() -> str:
     """The README's one table: each family of methods at each budget, on emoji-t2v."""
     return tables.budgets_of(RESULTS / "frontier" / "emoji-t2v.json")
+
+
+def gpu_table() -> str:
+    """The README's table of what a GPU gave at the real models' size."""
+    return tables.on_gpu_in_short(RESULTS / "architectures-gpu.json")
 
 
 def _filled(slot: re.Match[str]) -> str:

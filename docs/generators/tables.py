@@ -154,6 +154,56 @@ def architectures(path: Path) -> str:
     )  # fmt: skip
 
 
+def on_gpu(path: Path) -> str:
+    """What skipping gave on a GPU at the real architectures' size, with random weights, and when that was measured."""
+    f = read(path)
+    rows = []
+    for name, figures in f["models"].items():
+        batches = sorted((key for key in figures if key.startswith("batch_")), key=lambda key: int(key[6:]))
+        for key in batches:
+            full = figures[key][0]
+            rows += [
+                f"{name} | {key[6:]} | {_run(run)} | {sum(run['predictions'])} of {sum(full['predictions'])} | "
+                f"{run['seconds']:.2f} s | {run['speedup']:.2f}× | "
+                f"{full['denoising_seconds'] / run['denoising_seconds']:.2f}× | {run['efficiency']:.3f} | "
+                f"{run['own_milliseconds_a_step']:.2f} ms | {run['peak_memory_bytes'] / 2**30:.1f} GiB"
+                for run in figures[key]
+            ]
+    versions = ", ".join(f"{name} {f['versions'][name]}" for name in ("torch", "diffusers", "transformers"))
+    decisions = ", ".join(
+        f"{figures['decision_milliseconds']:.2f} ms, {figures['decision_share_of_a_unet_call']:.1%} of a UNet call "
+        f"({name})" for name, figures in f["models"].items()
+    )  # fmt: skip
+    when = f" Measured on {f['measured_on']}." if "measured_on" in f else ""
+    return (
+        f"{f['device']}, {f['dtype']}, {versions}; random weights.{when} A decision alone takes {decisions}.\n\n"
+    ) + table(
+        "architecture | batch | run | predictions | prompt to frames | speed-up | of the denoising alone | "
+        "efficiency | own time a step | peak memory",
+        rows,
+    )  # fmt: skip
+
+
+def on_gpu_in_short(path: Path) -> str:
+    """Of a single video: the speed-up and the efficiency at each number of predictions."""
+    f, rows = read(path), []
+    for name, figures in f["models"].items():
+        full = figures["batch_1"][0]
+        cells = [
+            f"{run['speedup']:.2f}× ({run['efficiency']:.3f})"
+            for run in figures["batch_1"] if run["run"].endswith("predictions")
+        ]  # fmt: skip
+        size = "×".join(str(figures["video"][side]) for side in ("width", "height"))
+        rows.append(f"{name}, {size}, {figures['video']['num_frames']} frames | {full['seconds']:.2f} s | "
+                    + " | ".join(cells))  # fmt: skip
+    counts = [run["predictions"][0] for run in figures["batch_1"] if run["run"].endswith("predictions")]
+    return table("architecture | full run of 50 | " + " | ".join(f"{n} predictions" for n in counts), rows)
+
+
+def _run(run: dict[str, Any]) -> str:
+    return {"rule": "asked at each step, nothing skipped"}.get(run["run"], run["run"])
+
+
 def evaluation_cost(path: Path) -> str:
     """A sentence: what metrics add to decoding and extracting."""
     f = read(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from videoada.metrics import (
     load_frame_features,
 )
 from videoada.metrics.features import describe
+from videoada.metrics.weights import _with_biases
 from videoada.models.catalogue import ASSETS
 from videoada.shapes import render
 
@@ -248,3 +250,17 @@ def test_the_embedded_extractor_tells_attributes_apart():
         for i, prompt in enumerate(prompts):
             nearest = torch.cdist(features(prompt, range(8_000, 8_006)), centres).argmin(1)
             assert (nearest == i).float().mean() >= 0.8, prompt
+
+
+def test_biases_are_found_under_the_names_that_some_versions_have(tmp_path):
+    """As transformers 5.5 to 5.17, which miss VideoMAE's q_bias, v_bias, and a bias of the keys that it never had."""
+    names = [f"encoder.layer.0.attention.attention.{part}.bias" for part in ("query", "key", "value")]
+    tensors = {f"videomae.encoder.layer.0.attention.attention.{name}": torch.rand(3) for name in ("q_bias", "v_bias")}
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    parameters = {name: torch.nn.Parameter(torch.full((3,), 9.0)) for name in [*names, "layernorm.weight"]}
+    model = SimpleNamespace(named_parameters=parameters.items)
+    assert _with_biases(model, tmp_path, [*names, "layernorm.weight"]) == {"layernorm.weight"}
+    query, key, value = (parameters[name].data for name in names)
+    assert torch.equal(query, tensors["videomae.encoder.layer.0.attention.attention.q_bias"])
+    assert torch.equal(value, tensors["videomae.encoder.layer.0.attention.attention.v_bias"])
+    assert torch.equal(key, torch.zeros(3))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,31 @@ def load_model(folder: Path, kinds: tuple[str, ...], what: str) -> tuple[Any, di
             )  # fmt: skip
     except Exception as error:  # OSError, ValueError, safetensors' own and more
         raise ModelError(f"can't load the model in {folder}: {first_line(error)}") from None
+    if kind == "videomae":
+        info["missing_keys"] = _with_biases(model, folder, info["missing_keys"])
     if missing := sorted(key for key in info["missing_keys"] if not key.startswith("pooler.")):  # poolers are not used
         raise ModelError(f"the weights in {folder} lack {len(missing)} parts of a '{kind}', first {missing[0]}")
     return model.eval().requires_grad_(False), values
+
+
+def _with_biases(model: Any, folder: Path, missing: Iterable[str]) -> set[str]:
+    """The keys that are still missing once attention's biases are filled in. Some versions of transformers 5 look for
+    query.bias, key.bias and value.bias where VideoMAE's weights have q_bias and v_bias, and no bias of the keys."""
+    from safetensors import safe_open
+
+    left, parameters = set(missing), dict(model.named_parameters())
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, "pt") as weights:
+            names = set(weights.keys())
+            for key in sorted(left):
+                before, _, part = key.rpartition(".attention.")
+                own = {"query.bias": "q_bias", "value.bias": "v_bias", "key.bias": "q_bias"}.get(part)
+                stored = {n for n in names if own and n.endswith(f"{before}.attention.{own}")}
+                if stored:
+                    value = weights.get_tensor(min(stored, key=len))
+                    parameters[key].data.copy_(torch.zeros_like(value) if part == "key.bias" else value)
+                    left.discard(key)
+    return left
 
 
 def normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -224,7 +224,7 @@ def _render_waiting(
     if not folder.locks.supported:
         say("warning: no locks here: let no other command render into this folder meanwhile")
     say(f"loading {plan.settings.model} …")
-    crew = _engine(plan, len(waiting))
+    crew = _engine(plan, len(waiting), say)
     if plan.world > 1:  # each begins with its own share, then helps the others
         rest = [job for i, job in enumerate(waiting) if i % plan.world != plan.rank]
         waiting = waiting[plan.rank :: plan.world] + rest
@@ -236,7 +236,7 @@ def _render_waiting(
     return progress
 
 
-def _engine(plan: Plan, jobs: int) -> Engine:
+def _engine(plan: Plan, jobs: int, say: Say) -> Engine:
     worker = plan.worker()
     if plan.engine == "ray":
         from videoada.rendering.engines.ray import OnRay
@@ -244,8 +244,12 @@ def _engine(plan: Plan, jobs: int) -> Engine:
         return OnRay(worker, plan.workers, plan.address)
     if (plan.workers or 1) > 1:
         from videoada.rendering.engines.processes import Processes
+        from videoada.rendering.sharing import check_sharing
 
-        return Processes(worker, min(plan.workers or 1, jobs))
+        workers = min(plan.workers or 1, jobs)
+        if shared := check_sharing(worker.model, worker.loading, workers):
+            say(shared)
+        return Processes(worker, workers)
     from videoada.rendering.engines.here import Here
 
     if plan.world > 1 and worker.loading.device in ("auto", "cuda"):

@@ -18,6 +18,7 @@ from typing import Any
 
 from videoada.errors import ModelError, ResourceError, VideoAdaError
 from videoada.rendering.jobs import Job
+from videoada.rendering.sharing import devices_of
 from videoada.rendering.worker import Outcome, Worker, WorkerPlan
 
 LONGEST_WAIT = 0.5  # seconds, for news
@@ -129,11 +130,7 @@ def _without_interrupts() -> Iterator[None]:
 
 def _plan_of(plan: WorkerPlan, index: int, workers: int) -> WorkerPlan:
     """A share of the CPU's cores, and the GPU whose turn it is."""
-    import torch
-
-    loading = plan.loading
-    if loading.device in ("auto", "cuda") and torch.cuda.is_available():
-        loading = loading.model_copy(update={"device": f"cuda:{index % torch.cuda.device_count()}"})
+    loading = plan.loading.model_copy(update={"device": devices_of(plan.loading, workers)[index]})
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return replace(plan, loading=loading, threads=plan.threads or max(1, cores // workers))
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from videoada.devices import VARIABLE
 from videoada.errors import ConfigError, ResourceError, VideoAdaError
 from videoada.rendering.jobs import Job
 from videoada.rendering.worker import Outcome, Worker, WorkerPlan
@@ -57,11 +58,16 @@ class Actor:
 class OnRay:
     """Actors on the cluster at `address` ("auto": the one that this machine belongs to; "local": one made here).
 
-    `workers` None takes one for each GPU, or for each machine where there are none. Raises ConfigError where Ray is not
+    `workers` None takes one for each GPU, or for each machine where there are none; more than there are GPUs share
+    them. On an actor `cuda` is the GPU that Ray gave it, so that none can be named. Raises ConfigError where Ray is not
     installed or there is no such cluster, ResourceError when actors die or are not placed, what `load_pipeline` raises.
     """
 
     def __init__(self, plan: WorkerPlan, workers: int | None = None, address: str = "auto") -> None:
+        if plan.loading.device.startswith("cuda:"):
+            raise ConfigError(
+                f"`device={plan.loading.device}` with `engine=ray`: Ray gives each actor its GPU; say `device=cuda`"
+            )
         try:
             import ray
         except ImportError:
@@ -75,7 +81,8 @@ class OnRay:
                 reason = str(error).strip().splitlines()[0][:200]
                 raise ConfigError(f"there is no Ray cluster at '{address}': {reason}") from None
         resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        gpus = int(sum(r.get("GPU", 0) for r in resources))
+        on_cpu = plan.loading.device == "cpu" or (plan.loading.device == "auto" and os.environ.get(VARIABLE) == "cpu")
+        gpus = 0 if on_cpu else int(sum(r.get("GPU", 0) for r in resources))
         self.workers = workers or gpus or len(resources)
         on_each = -(-self.workers // max(len(resources), 1))
         cpus = max(1, int(min(r.get("CPU", 1) for r in resources)) // on_each)
@@ -83,7 +90,8 @@ class OnRay:
         self.plan = replace(
             plan, folder=str(Path(plan.folder).resolve()), model=model, threads=plan.threads or (None if gpus else cpus)
         )
-        needs = {"num_gpus": 1} if gpus else {"num_cpus": cpus, "scheduling_strategy": "SPREAD"}
+        share = 1 / -(-self.workers // gpus) if gpus else 0  # of a GPU, where there are more actors than GPUs
+        needs = {"num_gpus": share} if gpus else {"num_cpus": cpus, "scheduling_strategy": "SPREAD"}
         self.make = ray.remote(max_restarts=0, **needs)(Actor).remote
         self.crew = [_Held(self.make(self.plan)) for _ in range(self.workers)]
         self.deaths = 0
