@@ -28,10 +28,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("videoada/assets/tiny-wan"), help="the exported folder")
     parser.add_argument("--vae-clips", type=positive, default=1200, help="that the autoencoder is trained on")
     parser.add_argument("--clips", type=positive, default=3000, help="whose latents the transformer is trained on")
-    for stage, steps in (("vae-frames", 700), ("vae", 1700), ("frames", 600), ("transformer", 4000)):
+    for stage, steps in (("vae-frames", 700), ("vae", 1250), ("frames", 600), ("transformer", 4000)):
         parser.add_argument(f"--{stage}-steps", type=positive, default=steps)
+    parser.add_argument("--vae-frames-lr", type=float, default=2e-3)
+    parser.add_argument("--vae-lr", type=float, default=7e-4)
+    parser.add_argument("--vae-from", default="vae-frames", help="stage of the run whose weights the clips begin from")
     parser.add_argument("--frames-batch", type=positive, default=64)
-    parser.add_argument("--transformer-batch", type=positive, default=32)
+    parser.add_argument("--transformer-batch", type=positive, default=24)
     parser.add_argument("--lr", type=float, default=1e-3, help="of the transformer and its text encoder")
     parser.add_argument("--gate", type=positive, default=150, help="held-out clips that judge the autoencoder")
     parser.add_argument("--evaluate-minutes", type=float, default=12, help="minutes between sample sheets")
@@ -54,13 +57,14 @@ def train(args: argparse.Namespace, stage: str) -> None:
     if stage in ("vae-frames", "vae"):
         steps = args.vae_frames_steps if stage == "vae-frames" else args.vae_steps
         same_run(args.run, **{f"training of {stage}": [steps, args.vae_clips]})
-        train_vae(args.run, stage, steps, args.vae_clips, args.save_seconds, args.gate)
+        lr = args.vae_frames_lr if stage == "vae-frames" else args.vae_lr
+        train_vae(args.run, stage, steps, lr, args.vae_from, args.vae_clips, args.save_seconds, args.gate)
     elif stage == "encode":
         same_run(args.run, clips=args.clips)
         encode(args.run, args.clips)
     elif stage in ("frames", "transformer"):
         steps, batch = (getattr(args, f"{stage}_{name}") for name in ("steps", "batch"))
-        same_run(args.run, **{f"training of {stage}": [steps, batch, args.lr]})
+        same_run(args.run, **{f"training of {stage}": [batch, args.lr]})  # with more steps it goes on
         every = args.save_seconds, args.evaluate_minutes
         train_transformer(args.run, stage, steps, batch, args.lr, *every, args.samples)
     else:

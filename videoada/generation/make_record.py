@@ -79,8 +79,8 @@ def make_record(
         unet_rows_full=trace.rows_per_prediction * steps if seen else trace.unet_rows,
         seconds={name: round(value, 4) for name, value in seconds.items()},
         peak_memory_bytes=_peak_memory(pipe),
-        warnings=_frames_missing(pipe, request, video) + _warnings(pipe, request, skip, trace, index, left),
-        not_used=_not_used(request, skip, trace, left),
+        warnings=_warnings(pipe, request, skip, trace, index, left),
+        not_used=_other_frames(pipe, request, video) + _not_used(request, skip, trace, left),
         device=str(device_of(pipe)),
         dtype=str(dtype_of(pipe)).removeprefix("torch."),
     )
@@ -113,12 +113,12 @@ def _warnings(
     return warnings + trace.warnings_of(index)
 
 
-def _frames_missing(pipe: Any, request: GenerationConfig, video: Video) -> list[str]:
-    """A warning where the pipeline generated another number of frames, as those that its VAE can decode."""
+def _other_frames(pipe: Any, request: GenerationConfig, video: Video) -> list[str]:
+    """The number of frames that was asked for, where the pipeline rounded it to one that its VAE can decode."""
     asked, made = request.num_frames, len(video.frames)
     if asked in (None, made):
         return []
-    return [f"{asked} frames were asked for, and {type(pipe).__name__} generates {made} for that number"]
+    return [f"`num_frames`: {type(pipe).__name__} generates {made} frames where {asked} are asked for"]
 
 
 def _not_used(request: GenerationConfig, skip: SkipConfig, trace: StepTrace, left: dict[str, Any] | None) -> list[str]:

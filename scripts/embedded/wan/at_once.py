@@ -10,7 +10,6 @@ import torch
 from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample, WanResidualBlock
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 
 def encode_at_once(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
@@ -56,9 +55,9 @@ def _conv(conv: WanCausalConv3d, x: Tensor, frames: int) -> Tensor:
     """A convolution that sees this frame and, if it is three frames deep, the two before it; zeros before the first."""
     depth, padding = conv.kernel_size[0], conv._padding[0]
     if depth == 1:
-        return F.conv2d(x, conv.weight[:, :, 0], conv.bias, padding=padding)
+        return nn.functional.conv2d(x, conv.weight[:, :, 0], conv.bias, padding=padding)
     if frames == 1:  # the zeros say nothing
-        return F.conv2d(x, conv.weight[:, :, -1], conv.bias, padding=padding)
+        return nn.functional.conv2d(x, conv.weight[:, :, -1], conv.bias, padding=padding)
     clips = x.unflatten(0, (-1, frames))
     zeros = torch.zeros_like(clips[:, :1]).expand(-1, depth - 1, -1, -1, -1)
     padded = torch.cat((zeros, clips), 1)
@@ -68,7 +67,7 @@ def _conv(conv: WanCausalConv3d, x: Tensor, frames: int) -> Tensor:
 def _windows(conv: WanCausalConv3d, taps: list[Tensor], padding: int) -> Tensor:
     """Of (B, T, C, H, W) for each tap in time: their channels side by side, through one flat convolution."""
     x = torch.cat(taps, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    return F.conv2d(x, conv.weight.transpose(1, 2).flatten(1, 2), conv.bias, padding=padding)
+    return nn.functional.conv2d(x, conv.weight.transpose(1, 2).flatten(1, 2), conv.bias, padding=padding)
 
 
 def _halve_time(conv: WanCausalConv3d, x: Tensor, frames: int) -> tuple[Tensor, int]:
@@ -93,12 +92,12 @@ def _double_time(conv: WanCausalConv3d, x: Tensor, frames: int) -> tuple[Tensor,
 
 def _residual(block: WanResidualBlock, x: Tensor, frames: int) -> Tensor:
     beside = x if isinstance(block.conv_shortcut, nn.Identity) else _conv(block.conv_shortcut, x, frames)
-    x = _conv(block.conv1, F.silu(_norm(block.norm1, x)), frames)
-    return beside + _conv(block.conv2, F.silu(_norm(block.norm2, x)), frames)
+    x = _conv(block.conv1, nn.functional.silu(_norm(block.norm1, x)), frames)
+    return beside + _conv(block.conv2, nn.functional.silu(_norm(block.norm2, x)), frames)
 
 
 def _norm(norm: nn.Module, x: Tensor) -> Tensor:
-    return F.normalize(x, dim=1) * norm.scale * norm.gamma.flatten()[:, None, None]
+    return nn.functional.normalize(x, dim=1) * norm.scale * norm.gamma.flatten()[:, None, None]
 
 
 def _middle(half: nn.Module, x: Tensor, frames: int) -> Tensor:
@@ -109,4 +108,4 @@ def _middle(half: nn.Module, x: Tensor, frames: int) -> Tensor:
 
 
 def _ends(half: nn.Module, x: Tensor, frames: int) -> Tensor:
-    return _conv(half.conv_out, F.silu(_norm(half.norm_out, x)), frames)
+    return _conv(half.conv_out, nn.functional.silu(_norm(half.norm_out, x)), frames)

@@ -13,11 +13,11 @@ from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from training import random_scenes, say
-from wan.at_once import decode_at_once, encode_at_once
+from training import SIZE, random_scenes, say
 
 from videoada.shapes import BACKGROUNDS, agreement, measure, render
 from videoada.training.run import Training, read_tensors
+from wan.at_once import decode_at_once, encode_at_once
 
 NUM_FRAMES, CHANNELS = 17, 16
 STAGES = ("vae-frames", "vae")  # single frames are cheap and teach shapes and colours; clips then teach motion
@@ -74,14 +74,16 @@ def to_clips(videos: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(videos).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
 
 
-def train_vae(run: Path, stage: str, steps: int, num_clips: int, save_seconds: float, gate: int) -> None:
+def train_vae(
+    run: Path, stage: str, steps: int, lr: float, begin_from: str, num_clips: int, save_seconds: float, gate: int
+) -> None:
     """Train on single frames (`vae-frames`) or on clips of 9 and 17 frames (`vae`); goes on from its checkpoint."""
     torch.manual_seed(1)
     vae = build_vae()
     if stage == "vae" and not (run / "vae.safetensors").exists():
-        before = read_tensors(run / "vae-frames.safetensors")
+        before = read_tensors(run / f"{begin_from}.safetensors")
         vae.load_state_dict({k[4:]: v for k, v in before.items() if k.startswith("ema.")})
-    training = Training(run, stage, vae, lr=2e-3, ema_decay=0.995, seed=1, weight_decay=0.0, on_progress=say)
+    training = Training(run, stage, vae, lr=lr, ema_decay=0.995, seed=1, weight_decay=0.0, on_progress=say)
     if training.step >= steps:
         return
     scenes = random_scenes(11, num_clips, 0.5)
@@ -89,8 +91,7 @@ def train_vae(run: Path, stage: str, steps: int, num_clips: int, save_seconds: f
     background = np.asarray([BACKGROUNDS[scene.background] for scene in scenes])
     started, errors = time.monotonic(), []
     while training.step < steps:
-        picked, first, frames = _pick(stage, training, num_clips)
-        pixels = videos[picked[:, None], first[:, None] + np.arange(frames)]
+        picked, pixels = _pick(stage, training, videos, training.step / steps)
         x = to_clips(pixels)
         far = np.abs(pixels.astype(int) - background[picked][:, None, None, None]).sum(-1) > 12
         weight = 1 + 4 * torch.from_numpy(far).float()[:, None]
@@ -103,21 +104,33 @@ def train_vae(run: Path, stage: str, steps: int, num_clips: int, save_seconds: f
         errors.append(error.detach().square().mean().item())
         if training.step % 50 == 0:
             psnr, seconds = 10 * math.log10(4 / np.mean(errors[-50:])), round(time.monotonic() - started)
-            training.log(loss=round(loss.item(), 4), psnr=round(psnr, 2), seconds=seconds, cpu=round(time.process_time()))
+            training.log(
+                loss=round(loss.item(), 4), psnr=round(psnr, 2), seconds=seconds, cpu=round(time.process_time())
+            )
         training.save(every_seconds=save_seconds)
     training.save()
     if stage == "vae":
         training.log(**vae_gate(load_vae(run), run, gate))
 
 
-def _pick(stage: str, training: Training, num_clips: int) -> tuple[NDArray, NDArray, int]:
-    """The step's clips, their first frames and how many frames of each."""
+def _pick(
+    stage: str, training: Training, videos: NDArray[np.uint8], progress: float
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """The step's clips, (B,), and of each some frames, (B, F, h, w, 3).
+
+    Clips are first trained on parts of frames, which cost less and which an object fills; in the last fifth on all.
+    """
     rng = np.random.default_rng((training.seed, training.step))
+    side = 40 if stage == "vae" and progress < 0.8 else SIZE
     if stage == "vae-frames":
         frames, batch = 1, 8
     else:
-        frames, batch = (NUM_FRAMES, 1) if training.step % 5 == 0 else (9, 1)
-    return rng.integers(num_clips, size=batch), rng.integers(NUM_FRAMES - frames + 1, size=batch), frames
+        frames, batch = (NUM_FRAMES, 2) if training.step % 5 == 0 else (9, 2 if side == SIZE else 4)
+    picked = rng.integers(len(videos), size=batch)
+    first = rng.integers(NUM_FRAMES - frames + 1, size=batch)
+    top, left = rng.integers(SIZE - side + 1, size=(2, batch))
+    clips = zip(picked, first, top, left, strict=True)
+    return picked, np.stack([videos[i, f : f + frames, y : y + side, x : x + side] for i, f, y, x in clips])
 
 
 @torch.no_grad()

@@ -13,14 +13,13 @@ from diffusers import UniPCMultistepScheduler, WanTransformer3DModel
 from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 from training import random_scenes, say
-from wan.at_once import encode_at_once
-from wan.autoencoder import CHANNELS, NUM_FRAMES, load_vae, to_clips
-from wan.text import TEXT_WIDTH, build_text_encoder, build_tokenizer, tokenize
 
 from videoada.shapes import render
 from videoada.training.run import Training, read_tensors
+from wan.at_once import encode_at_once
+from wan.autoencoder import CHANNELS, NUM_FRAMES, load_vae, to_clips
+from wan.text import TEXT_WIDTH, build_text_encoder, build_tokenizer, tokenize
 
 STAGES = ("frames", "transformer")
 SHIFT = 3.0
@@ -74,7 +73,7 @@ class TextToFlow(nn.Module):
         zeros = (padded_to - mask.sum(1, keepdim=True)).float().log()
         bias = torch.where(mask > 0, 0.0, -torch.inf)
         self.bias = torch.cat((bias, zeros), 1)[:, None, None]  # (B, 1, 1, L + 1)
-        text = F.pad(text, (0, 0, 0, 1))
+        text = nn.functional.pad(text, (0, 0, 0, 1))
         predicted = self.transformer(latents, timestep, text, return_dict=False)[0]
         self.bias = None
         return predicted
@@ -122,7 +121,7 @@ def train_transformer(
 ) -> None:
     """Train on first frames (`frames`) or on clips (`transformer`); goes on from its checkpoint.
 
-    Plain mean squared error of the flow; noise levels uniform, then shifted as the sampler's are; no text in one of ten.
+    Plain mean squared error of the flow; noise levels uniform, shifted as the sampler's are; one in ten without text.
     """
     from wan.sampling import follows
 
@@ -155,7 +154,9 @@ def train_transformer(
         training.save(every_seconds=save_seconds)
         if training.step % 50 == 0:
             seconds = round(time.monotonic() - started)
-            training.log(loss=round(math.fsum(losses) / len(losses), 4), seconds=seconds, cpu=round(time.process_time()))
+            training.log(
+                loss=round(math.fsum(losses) / len(losses), 4), seconds=seconds, cpu=round(time.process_time())
+            )
             losses.clear()
         if samples and time.monotonic() - measured > 60 * minutes:
             training.log(**follows(run, training, num_frames, samples))
