@@ -2,8 +2,9 @@
 
     python scripts/embedded/measure_model.py                      # tiny-t2v
     python scripts/embedded/measure_model.py --model tiny-i2v     # also how near each video begins to its image
+    python scripts/embedded/measure_model.py --model tiny-wan --guidance-scale 3
 
-64 prompts with one object (seeds 0–63) and 32 with two (seeds 64–95): 50 DDIM steps, guidance 9, nothing skipped.
+64 prompts with one object (seeds 0–63) and 32 with two (seeds 64–95): the model's own settings, nothing skipped.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from videoada.records.record import package_versions
 from videoada.shapes import Scene, agreement, measure, random_scene, render
 
 
-def load(model: str) -> None:
-    global pipe
+def load(model: str, settings: dict[str, float]) -> None:
+    global pipe, given
+    given = settings
     torch.set_num_threads(1)
     pipe = videoada.load_pipeline(model, device="cpu")
 
@@ -35,7 +37,7 @@ def generate_and_measure(scene: Scene, seed: int) -> tuple[dict[str, bool], Scen
     first = render(scene, seed=4_000_000 + seed)[0]  # held out: no training script renders these
     image = {"image": Image.fromarray(first)} if takes_image(pipe) else {}
     skip = videoada.SkipConfig(policy="none")
-    [(video, _)] = videoada.generate(pipe, prompt=str(scene), seed=seed, skip=skip, **image)
+    [(video, _)] = videoada.generate(pipe, prompt=str(scene), seed=seed, skip=skip, **image, **given)
     found = measure(video.frames)
     error = float(np.mean((video.frames[0].astype(float) - first) ** 2))
     return agreement(scene, found), found, 10 * float(np.log10(255**2 / error)) if image else None
@@ -47,6 +49,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="samples/results/MODEL.json if left out")
     parser.add_argument("--one", type=int, default=64, help="prompts with one object")
     parser.add_argument("--two", type=int, default=32, help="prompts with two objects")
+    parser.add_argument("--guidance-scale", type=float, help="the model's own if left out")
     parser.add_argument("--processes", type=int, default=2, help="each generates its own prompts, on one thread")
     args = parser.parse_args()
     output = args.output or Path(f"samples/results/{args.model}.json")
@@ -54,7 +57,8 @@ def main() -> None:
     rows: dict[str, list[dict[str, bool]]] = {"one object": [], "two objects": []}
     first_frames: dict[str, list[float]] = {kind: [] for kind in rows}
     scenes = [random_scene(rng, 1 if seed < args.one else 2) for seed in range(args.one + args.two)]
-    with ProcessPoolExecutor(args.processes, get_context("spawn"), load, (args.model,)) as pool:
+    settings = {} if args.guidance_scale is None else {"guidance_scale": args.guidance_scale}
+    with ProcessPoolExecutor(args.processes, get_context("spawn"), load, (args.model, settings)) as pool:
         for scene, (right, found, psnr) in zip(
             scenes, pool.map(generate_and_measure, scenes, range(len(scenes))), strict=True
         ):

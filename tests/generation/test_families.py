@@ -161,11 +161,11 @@ def test_what_has_no_effect_is_said(name, asked, unused, generated):
 
 
 @pytest.mark.parametrize(("asked", "made"), [(3, 1), (10, 9), (9, 9)])
-def test_other_frames_than_were_asked_for_are_a_warning(asked, made, generated):
+def test_a_number_of_frames_that_is_rounded_is_said(asked, made, generated):
     [record] = generated("wan-2.1-t2v", *SIZE, "--num-frames", asked, steps=4)
     assert record["num_frames"] == made
-    said = f"{asked} frames were asked for, and WanPipeline generates {made} for that number"
-    assert (said in record["warnings"]) == (asked != made)
+    said = f"`num_frames`: WanPipeline generates {made} frames where {asked} are asked for"
+    assert record["not_used"] == ([said] if asked != made else [])
 
 
 @pytest.mark.parametrize("scheduler", ["euler", "unipc", "dpm++"])

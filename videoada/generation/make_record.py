@@ -69,8 +69,8 @@ def make_record(
         seconds={name: round(value, 4) for name, value in seconds.items()},
         first_call_seconds=round(trace.first_call_seconds / max(len(trace.computed), 1), 4),
         peak_memory_bytes=peak_memory(device_of(pipe)),
-        warnings=_frames_missing(pipe, request, video) + _warnings(pipe, request, skip, trace, index, left),
-        not_used=_not_used(request, skip, trace, left),
+        warnings=_warnings(pipe, request, skip, trace, index, left),
+        not_used=_other_frames(pipe, request, video) + _not_used(request, skip, trace, left),
         device=str(device_of(pipe)),
         dtype=str(dtype_of(pipe)).removeprefix("torch."),
     )
@@ -120,12 +120,12 @@ def _too_little_skipped(
     return warnings
 
 
-def _frames_missing(pipe: Any, request: GenerationConfig, video: Video) -> list[str]:
-    """A warning where the pipeline generated another number of frames, as those that its VAE can decode."""
+def _other_frames(pipe: Any, request: GenerationConfig, video: Video) -> list[str]:
+    """The number of frames that was asked for, where the pipeline rounded it to one that its VAE can decode."""
     asked, made = request.num_frames, len(video.frames)
     if asked in (None, made):
         return []
-    return [f"{asked} frames were asked for, and {type(pipe).__name__} generates {made} for that number"]
+    return [f"`num_frames`: {type(pipe).__name__} generates {made} frames where {asked} are asked for"]
 
 
 def _not_used(request: GenerationConfig, skip: SkipConfig, trace: StepTrace, left: dict[str, Any] | None) -> list[str]:

@@ -1,0 +1,1 @@
+"""Stages of train_wan.py."""
