@@ -20,7 +20,7 @@ test-docs: $(READY)
 
 # Every small build of a diffusers pipeline through all checks and commands; `make test` runs some.
 test-families: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow tests/pipelines tests/generation/test_families.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow tests/pipelines tests/generation/test_families.py tests/generation/test_every_build.py
 
 # The core of the tests on the lowest versions that pyproject.toml allows.
 test-oldest:
