@@ -24,7 +24,7 @@ from wan.text import build_tokenizer, tokenize
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SMALL = ["--vae-clips", "4", "--clips", "6", "--gate", "2", "--samples", "0", "--frames-batch", "4"]
+SMALL = ["--vae-clips", "4", "--clips", "6", "--gate", "2", "--samples", "1", "--frames-batch", "4"]
 STEPS = [f"--{stage}-steps=3" for stage in ("vae-frames", "vae", "frames", "transformer")]
 PROMPTS = ("a red circle moving right quickly and a blue square growing on a navy background", "a red circle", "")
 
@@ -114,6 +114,8 @@ def test_the_exported_folder_is_a_wan_pipeline(run):
     pipe.set_progress_bar_config(disable=True)
     videos = pipe(PROMPTS[0], height=64, width=64, num_frames=17, num_inference_steps=2, max_sequence_length=32).frames
     assert videos.shape == (1, 17, 64, 64, 3)
+    assert (run / "frames-00003.png").is_file()
+    assert (run / "transformer-00003.png").is_file()
     assert {"psnr", "background"} <= json.loads((run / "vae.jsonl").read_text().splitlines()[-1]).keys()
 
 

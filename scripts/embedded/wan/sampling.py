@@ -62,6 +62,7 @@ def follows(run: Path, training: Training, num_frames: int, count: int) -> dict[
                 right[name] += agrees
             rows.append(np.concatenate(list(np.rint(video[::4] * 255).astype(np.uint8)), 1))
     columns = 2 if num_frames > 1 else 6
+    rows += [np.zeros_like(rows[0])] * (-len(rows) % columns)
     sheet = [np.concatenate(rows[i : i + columns], 1) for i in range(0, len(rows), columns)]
     iio.imwrite(run / f"{training.file.stem}-{training.step:05d}.png", np.concatenate(sheet))
     return {k: round(v / count, 3) for k, v in right.items()}
