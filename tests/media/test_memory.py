@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 
+import av
 import pytest
 from films import film
+
+from videoada.media.reading import open_video
 
 CODE = """
 import sys
@@ -44,6 +48,20 @@ def test_check_and_evaluate_hold_a_few_frames(tmp_path):
     assert second < 400
     assert second < first + 60, (first, second)
     assert peak("evaluate", "--generated", tmp_path / "set", "--metrics", "coherence", "--workers", 1, "--json") < 400
+
+
+def test_no_frame_waits_for_the_garbage_collector(tmp_path):
+    """PyAV's side data makes a circle with its frame."""
+    video = open_video(film(tmp_path / "a.mp4", seconds=2))
+    gc.collect()
+    gc.disable()
+    try:
+        kept = sum(1 for _ in video.frames())
+        alive = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert kept == 50
+    assert alive < 5
 
 
 @pytest.mark.slow

@@ -25,10 +25,12 @@ class ToRGB:
 
     def __call__(self, frame: Any) -> NDArray[np.uint8]:
         """`frame` is an `av.VideoFrame`."""
-        matrix = display_matrix(frame)
-        key = (frame.format.name, frame.width, frame.height, int(frame.colorspace), int(frame.color_range), matrix)
+        # The matrix is a stream's own. PyAV's `side_data` makes a circle with the frame, which would stay until Python
+        # looks for circles: it is asked for where something has changed.
+        turned = getattr(frame, "rotation", 0)
+        key = (frame.format.name, frame.width, frame.height, int(frame.colorspace), int(frame.color_range), turned)
         if key != self._key:
-            self._graph, self._key = self._make(frame, matrix), key
+            self._graph, self._key = self._make(frame, display_matrix(frame)), key
         self._graph.push(frame)
         pixels: NDArray[np.uint8] = self._graph.pull().to_ndarray()
         return self._on_white(pixels) if self._alpha else pixels
