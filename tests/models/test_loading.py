@@ -203,7 +203,7 @@ def test_a_damaged_folder_is_one_line(folders, tmp_path, capsys, damage, part):
         (["--image", "nowhere.png"], "does not exist"),
         (["--decode-chunk-size", "0"], "decode-chunk-size"),
         (["--target-fps", "8"], "no --target-fps"),
-        (["--image", __file__], "no PNG, JPEG or WebP"),
+        (["--image", __file__], "is no PNG, JPEG, WebP, AVIF or HEIC image"),
     ],
 )
 def test_options_that_cannot_be_met(tmp_path, capsys, options, part):

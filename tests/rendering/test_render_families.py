@@ -86,7 +86,7 @@ def test_a_batch_is_decoded_whole_by_a_vae_of_videos(name, build_folder, tmp_pat
         ("wan-2.1-t2v", "prompt,strength\nx,0.5\n", "line 2: WanPipeline has no --strength"),
         ("modelscope-v2v", "prompt\nx\n", "line 2: VideoToVideoSDPipeline generates from a video"),
         ("modelscope-v2v", "prompt,video\nx,none.mkv\n", "none.mkv does not exist"),
-        ("modelscope-v2v", "prompt,video\nx,p.csv\n", "none.mkv does not exist"),
+        ("modelscope-v2v", "prompt,video\nx,p.csv\n", "line 2: --video: can't read a video from"),
         ("wan-2.1-i2v", "prompt\nx\n", "line 2: WanImageToVideoPipeline generates from an image and a prompt"),
         ("svd", "prompt\nx\n", "line 2: StableVideoDiffusionPipeline generates from an image; give"),
     ],
