@@ -29,6 +29,7 @@ from videoada.rendering.folder import HIDDEN, RenderFolder
 from videoada.rendering.jobs import plan_jobs
 from videoada.rendering.locks import NameLocks
 from videoada.rendering.render import render
+from videoada.rendering.session import render_prompts
 from videoada.rendering.worker import Outcome, Worker, WorkerPlan
 
 # ---- kills -----------------------------------------------------------------------------------------------------------
@@ -276,3 +277,32 @@ def test_ctrl_c_leaves_whole_videos(prompt_file, tmp_path, flags):
     done = {path.stem for path in out.glob("0*.json")}
     videos = {f"{name}{end}" for name in done for end in (".mkv", ".json")}
     assert names(out) == videos | {"render.json", "manifest.jsonl"}
+
+
+def test_a_video_whose_record_was_never_written_does_not_stay(prompt_file, tmp_path, monkeypatch):
+    """As when a worker is killed between its video and its record."""
+    out, aside = tmp_path / "out", RenderFolder._aside
+
+    def killed(folder, name, ending):
+        if (name, ending) == ("0001", ".json"):
+            raise KeyboardInterrupt
+        return aside(folder, name, ending)
+
+    monkeypatch.setattr(RenderFolder, "_aside", killed)
+    with pytest.raises(KeyboardInterrupt):
+        render_prompts(prompt_file, out, steps=2, format="gif", limit=2)
+    assert names(out) == {"0000.gif", "0000.json", "render.json", "manifest.jsonl"}
+
+
+def test_an_interrupt_touches_no_one_elses_file(prompt_file, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "0002.gif").write_bytes(b"another's")
+
+    def interrupted(worker, batch):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Worker, "generate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        render_prompts(prompt_file, out, steps=2, format="gif")
+    assert (out / "0002.gif").read_bytes() == b"another's"

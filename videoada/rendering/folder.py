@@ -42,6 +42,7 @@ class RenderFolder:
             self.made = not self.path.is_dir()
             self.path.mkdir(parents=True, exist_ok=True)
             self.locks = NameLocks(self.path / HIDDEN / "lock")
+        self.before: set[Path] = set()  # what stood under the names of missing videos, without a record
 
     def close(self) -> None:
         """Let go. A folder that this object made and in which nothing was generated is removed."""
@@ -85,6 +86,9 @@ class RenderFolder:
                 )
             if not found:
                 waiting.append(job)
+        self.before = {
+            self.video_of(j) for j in waiting if self.video_of(j).exists() and not self.record_of(j).exists()
+        }
         return waiting
 
     def done(self, job: Job) -> bool | None:
@@ -185,6 +189,17 @@ class RenderFolder:
                     self.locks.release(name)
                     swept += 1
         return swept
+
+    def drop_unrecorded(self, jobs: Sequence[Job]) -> None:
+        """Remove the videos whose workers were killed before their record was there. What stood under their names when
+        `missing` looked stays, and so does what another command is writing."""
+        for job in jobs:
+            video = self.video_of(job)
+            if video in self.before or not video.exists() or not self.locks.acquire(job.name):
+                continue
+            if not self.record_of(job).exists():
+                _remove(video)
+            self.locks.release(job.name)
 
     # ---- who is at work ----------------------------------------------------------------------------------------------
 

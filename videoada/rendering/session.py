@@ -191,6 +191,7 @@ def run_plan(plan: Plan, on_progress: OnProgress | None = None, on_message: Say 
                 progress = _render_waiting(plan, waiting, folder, on_progress, say)
         except BaseException:  # also Ctrl-C: nothing half-written stays, and the manifest lists what is there
             with contextlib.suppress(OutputError):
+                folder.drop_unrecorded(waiting)
                 _tidy(folder, plan)
             raise
         _tidy(folder, plan)
