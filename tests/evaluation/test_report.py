@@ -96,7 +96,9 @@ def test_the_command_writes_reports(page, tmp_path):
     assert "latents are from the full run" in text
     assert "1.90" in text
     run(page / "full", "--output", page / "c.html", "--videos", "link")
-    assert "full/0.mp4" in Reader((page / "c.html").read_text()).links
+    text = (page / "c.html").read_text()
+    assert "full/0.mp4" in Reader(text).links
+    assert text.count('preload="none" poster="data:image/jpeg') == Reader(text).tags.count("video")
     (tmp_path / "empty").mkdir()
     for args, message in (
         ([], "give videos"),

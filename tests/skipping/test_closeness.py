@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from closed_form import SCHEDULERS, ClosedForm, Gaussian, Mixture, PerToken, size
 
 from videoada import skip_steps
+from videoada.benchmarks.closed_form import SCHEDULERS, ClosedForm, Gaussian, Mixture, size
 
 
 @pytest.mark.parametrize("data", [Gaussian, Mixture])
@@ -23,6 +23,15 @@ def test_skipping_is_nearer_than_as_few_plain_steps(scheduler, data):
         skipped += size(found - full)
         few += size(pipe(trace.num_predictions[0], seed) - full)
     assert skipped < 0.9 * few
+
+
+class PerToken(ClosedForm):
+    """As LTX-Condition: a timestep for each token, and the output turned."""
+
+    def take(self, output, t, x):
+        tokens = t.expand(len(x), 1)
+        taken = self.scheduler.step(-output[:, None], t, x[:, None], per_token_timesteps=tokens, return_dict=False)
+        return taken[0][:, 0]
 
 
 def test_a_turned_output_is_read_as_it_is_meant():
@@ -68,13 +77,13 @@ class ScaledInPlace(ClosedForm):
 
     def __init__(self, *args):
         super().__init__(*args)
-        forward, self.out = self.unet.forward, None
+        forward, self.out = self.transformer.forward, None
 
         def into_the_same(sample):
             self.out = torch.empty_like(sample) if self.out is None or len(self.out) != len(sample) else self.out
             return self.out.copy_(forward(sample))
 
-        self.unet.forward = into_the_same
+        self.transformer.forward = into_the_same
 
     def take(self, output, t, x):
         taken = super().take(output.mul_(2).div_(2), t, x)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from closed_form import ClosedForm, Gaussian, Mixture
 from conftest import PROMPTS
 
 import videoada
 from videoada import Decision, skip_steps
+from videoada.benchmarks.closed_form import ClosedForm, Gaussian, Mixture
 from videoada.skipping.guard import Guard
 from videoada.skipping.rules.contradiction import contradiction
 from videoada.skipping.rules.error_controlled import ErrorControlled

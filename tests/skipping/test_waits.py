@@ -6,12 +6,12 @@ import functools
 
 import pytest
 import torch
-from closed_form import SCHEDULERS, ClosedForm, Mixture
 from conftest import PROMPTS
 from pretended_gpu import Items, PretendedGpu, on_gpu, plain
 from test_schedule import _cases
 
 from videoada import skip_steps
+from videoada.benchmarks.closed_form import SCHEDULERS, ClosedForm, Mixture
 from videoada.models.schedulers import DIFFUSION, make_scheduler
 from videoada.skipping.loop import LOOK_UP, Loop
 from videoada.skipping.schedule import _READERS

@@ -16,6 +16,7 @@ from videoada.errors import OutputError, PromptError
 from videoada.evaluation.charts import step_chart
 from videoada.evaluation.result import EvaluationResult, VideoResult
 from videoada.media.finding import find_videos
+from videoada.media.posters import poster
 from videoada.media.video import Video
 from videoada.records.find import find_record
 from videoada.records.record import RunRecord
@@ -134,9 +135,9 @@ def _player(source: Path, label: str, folder: Path, videos: str) -> dict[str, An
     if videos == "none" or not source.exists():
         return None
     if videos == "link" and source.suffix.lower() in PLAYABLE:
-        with contextlib.suppress(ValueError):  # another drive
+        with contextlib.suppress(ValueError, OutputError):  # another drive; a film that can't be read
             link = Path(os.path.relpath(source, folder)).as_posix()
-            return {"src": quote(link), "label": label, "image": False}
+            return {"src": quote(link), "label": label, "image": False, "poster": poster(source)}
     try:
         video = Video.read(source)
     except OutputError:
@@ -147,7 +148,7 @@ def _player(source: Path, label: str, folder: Path, videos: str) -> dict[str, An
         file = Path(aside) / "player.mp4"
         larger.encode(file)
         data = base64.b64encode(file.read_bytes()).decode("ascii")
-    return {"src": f"data:video/mp4;base64,{data}", "label": label, "image": False}
+    return {"src": f"data:video/mp4;base64,{data}", "label": label, "image": False, "poster": None}
 
 
 def table_row(case: Case) -> list[str]:
