@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoada.errors import OutputError
-from videoada.media.failures import reading
+from videoada.failures import reading
 from videoada.media.films.colours import ToRGB
 from videoada.media.films.cut_off import cut_off
 from videoada.media.films.rates import as_number, constant_rate, mean_rate
