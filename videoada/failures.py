@@ -17,8 +17,8 @@ POINTERS = {  # first bytes of what a repository holds for a file that was not f
     "pull`",
     b"/annex/objects/": "is a git-annex pointer, not the file itself: fetch it with `git annex get`",
 }
-SCHEMES = ("http", "https", "ftp", "ftps", "sftp", "ssh", "s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "hdfs", "rtsp",
-           "rtmp", "rtmps", "file")  # fmt: skip
+SCHEMES = ("http", "https", "ftp", "ftps", "sftp", "ssh", "s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "hdfs",
+           "rtsp", "rtmp", "rtmps", "file")  # fmt: skip
 PAGES = (b"<!doctype", b"<html", b"<?xml")
 MOST_REASON = 200  # characters of a library's own words
 NO_MEMORY = ("out of memory", "insufficient memory", "cannot allocate memory", "can't allocate memory",
@@ -61,8 +61,8 @@ def is_out_of_memory(problem: BaseException) -> bool:
     return library and any(text in str(problem).lower() for text in NO_MEMORY)
 
 
-def url_problem(path: str | Path) -> str | None:
-    """That a path is a URL, in words that follow a name; None for what is none, or names something that is there.
+def url_problem(path: str | Path, writing: bool = False) -> str | None:
+    """That a path is a URL and what to do, in words that begin with it; None for what is none or names what is there.
 
     A Path has lost one of the slashes already: `https:/host/file`.
     """
@@ -71,9 +71,12 @@ def url_problem(path: str | Path) -> str | None:
     if not found or found[1].lower() not in SCHEMES or os.path.lexists(f"{found[1]}:"):
         return None
     rest = text[found.end() :].lstrip("/")
+    url = f"{found[1]}://{'/' * (found[1].lower() == 'file')}{rest[:200]}"
     if found[1].lower() == "file":
-        return f"file:///{rest[:200]} is a URL: name the file itself, as /{rest[:200]}"
-    return f"{found[1]}://{rest[:200]} is a URL, and URLs are not fetched: download it, and name the file"
+        return f"{url} is a URL: name the file itself, as /{rest[:200]}"
+    if writing:
+        return f"{url} is a URL, and nothing is written to URLs: name a file or folder here"
+    return f"{url} is a URL, and URLs are not fetched: download it, and name the file"
 
 
 def wrong_with(path: str | Path) -> str | None:

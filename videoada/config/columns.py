@@ -133,7 +133,7 @@ def _convert(name: str, value: Any) -> Any:
     kind = str if name == "id" else kind_of(name)
     if kind in (int, float):
         words = {word for part in get_args(RunSettings.model_fields[name].annotation) for word in get_args(part)}
-        return value if isinstance(value, str) and value in words else _number(value, kind, whole_too=name == "fps")
+        return value if isinstance(value, str) and value in words else _number(value, kind, or_integer=name == "fps")
     if kind is bool:
         text = str(value).strip().lower()
         if text not in TRUE + FALSE:
@@ -161,7 +161,7 @@ def _size(value: Any) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _number(value: Any, kind: type, whole_too: bool = False) -> int | float:
+def _number(value: Any, kind: type, or_integer: bool = False) -> int | float:
     """A number of that kind, never another than is written: 42.0, as pandas writes, is 42, and 42.5 is no whole one."""
     text = repr(value) if isinstance(value, float) else str(value).strip()
     if isinstance(value, bool) or not NUMBER.fullmatch(text) or len(text) > MOST_DIGITS:
@@ -169,7 +169,7 @@ def _number(value: Any, kind: type, whole_too: bool = False) -> int | float:
         wanted = "whole number" if isinstance(value, bool | float) and kind is int else "number"
         raise ValueError(f"'{_short(value)}' is no {wanted}{hint}")
     exact = Decimal(text)
-    if kind is float and not (whole_too and abs(exact) < EXACT and exact == int(exact)):
+    if kind is float and not (or_integer and abs(exact) < EXACT and exact == int(exact)):
         number = float(exact)
         if abs(number) == float("inf") or (not number and exact):
             raise ValueError(f"'{_short(value)}' is too {'large' if number else 'small'} a number")

@@ -22,12 +22,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
-def parsed(text: str, error: Callable[[str], Exception]) -> Any:
-    """The value that a text is. Raises what `error` makes of the reason, for a text that is none."""
+def parsed(text: str) -> Any:
+    """The value that a text is. Raises ValueError, with the reason, for a text that is none."""
     try:
         return DECODER.decode(text.strip())
     except (ValueError, RecursionError) as problem:
-        raise error(reason_of(problem)) from None
+        raise ValueError(reason_of(problem)) from None
 
 
 def reason_of(problem: Exception) -> str:

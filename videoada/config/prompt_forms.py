@@ -75,7 +75,8 @@ def read_csv(text: str, left_out: Counter[str]) -> Rows:
         line = before + 1 + skipped
         if "field limit" in str(problem):
             raise FormError(line, f"a cell has more than {MOST_CELL:,} characters: is a quote missing?") from None
-        raise FormError(line, 'a quote (") is not closed, or text comes after it: double quotes inside a cell') from None
+        reason = 'a quote (") is not closed, or text comes after it: double quotes inside a cell'
+        raise FormError(line, reason) from None
 
 
 def _header(line: str, delimiters: str, number: int) -> tuple[str, list[str]]:
@@ -110,7 +111,10 @@ def read_json_lines(text: str, left_out: Counter[str]) -> Rows:
         yield from read_json(text, left_out)
         return
     for number, line in lines:
-        yield Row(number, parsed(line, lambda reason, number=number: FormError(number, reason)))
+        try:
+            yield Row(number, parsed(line))
+        except ValueError as problem:
+            raise FormError(number, str(problem)) from None
 
 
 def read_json(text: str, left_out: Counter[str]) -> Rows:
@@ -124,9 +128,9 @@ def read_json(text: str, left_out: Counter[str]) -> Rows:
         file.check_end("the list")
         return
     if text[at : at + 1] != "{":
-        value, line = parsed(text, lambda reason: FormError(None, f"a .json prompt file holds a list or an object: "
-                                                            f"{reason}")), file.line_of(at)  # fmt: skip
-        yield Row(line, value)
+        value, file.end = file.value(at)
+        file.check_end("the value")
+        yield Row(file.line_of(at), value)
         return
     members = list(file.members(at))
     after = file.after_space(file.end)
@@ -150,7 +154,9 @@ def _object(file: JsonText, members: list[Member], at: int, left_out: Counter[st
     sources = [(key, value, begin) for _, key, value, begin in members if is_source(str(key))]
     nested = [isinstance(value, dict | list) for _, _, value, _ in members]
     if sources and isinstance(sources[0][1], dict | list):
-        yield from _columns(file, {str(key): value for _, key, value, _ in members}, *sources[0], left_out)
+        source, values, begin = sources[0]
+        columns = {str(key): value for _, key, value, _ in members}
+        yield from _columns(file, columns, str(source), values, begin, left_out)
     elif sources or not any(nested + [isinstance(value, str) for _, _, value, _ in members]):
         if twice := next((key for i, key in enumerate(keys) if key in keys[:i]), None):
             raise FormError(file.line_of(at), f"the key '{twice[:40]}' stands twice")

@@ -103,8 +103,9 @@ def read_requests(
             requests.append(GenerationConfig(**({"seed": first_seed + i} | common | fields)))
         except ConfigError as error:
             raise PromptError(f"{path}, line {entry.line}: {error}") from None
-    for text in file.not_used if on_message else ():
-        on_message(f"not used of {path.name}: {text}")
+    if on_message:
+        for text in file.not_used:
+            on_message(f"not used of {Path(path).name}: {text}")
     return requests
 
 
@@ -139,4 +140,4 @@ def _unread(columns: Columns, entries: int) -> list[str]:
         for key, count in columns.not_used.items()
     ]
     more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
-    return [f"the columns {', '.join(named[:MOST_NAMED])}{more}"] if named else []
+    return [f"the column{'s' if len(named) > 1 else ''} {', '.join(named[:MOST_NAMED])}{more}"] if named else []
