@@ -86,7 +86,7 @@ def test_overrides(tmp_path):
     ("name", "text", "problem"),
     [
         ("p.txt", "", r"p.txt is empty \(0 bytes\)"),
-        ("p.txt", "\n# a comment\n", "holds no prompts: 1 lines that begin with #"),
+        ("p.txt", "\n# a comment\n", "holds no prompts: 1 line that begins with #"),
         ("p.txt", b"\xff\xfe\x00", "can't read prompts"),
         ("p.txt", f"{A}\nx\0y\n", "line 2: the prompt holds a NUL"),
         ("p.doc", A, "can't tell the form"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 SPACE = re.compile(r"[^ \t\n\r]")
@@ -13,10 +13,18 @@ SPACE = re.compile(r"[^ \t\n\r]")
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for i, key in enumerate(keys) if key in keys[:i])
-        raise ValueError(f"the key '{twice[:40]}' stands twice")
+        raise ValueError(f"the key '{str(twice(key for key, _ in pairs))[:40]}' stands twice")
     return values
+
+
+def twice(names: Iterable[str]) -> str | None:
+    """The first name that comes a second time."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 DECODER = json.JSONDecoder(object_pairs_hook=_unique)

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from videoada.config.columns import is_source
-from videoada.config.json_text import JsonText, parsed
+from videoada.config.json_text import JsonText, parsed, twice
 
 DELIMITERS = ",;\t"
+COMMENTS, EMPTY = "lines that begin with #", "rows with nothing in them"
+SINGULAR = {COMMENTS: "line that begins with #", EMPTY: "row with nothing in it"}
 MOST_CELL = 2**20  # characters
 MOST_KEY = 100  # characters of an id; longer keys that a prompt begins with are cut from it
 
@@ -42,7 +44,7 @@ def read_lines(text: str, left_out: Counter[str]) -> Rows:
     """A prompt a line; empty lines count for nothing, and lines that begin with # are comments."""
     for number, line in enumerate(text.split("\n"), 1):  # not splitlines(): prompts may hold other separators
         if line.lstrip().startswith("#"):
-            left_out["lines that begin with #"] += 1
+            left_out[COMMENTS] += 1
         elif line.strip():
             yield Row(number, line.strip())
 
@@ -70,7 +72,7 @@ def read_csv(text: str, left_out: Counter[str]) -> Rows:
             if values:
                 yield Row(line, values)
             elif cells:
-                left_out["rows with nothing in them"] += 1
+                left_out[EMPTY] += 1
     except csv.Error as problem:
         line = before + 1 + skipped
         if "field limit" in str(problem):
@@ -95,9 +97,8 @@ def _header(line: str, delimiters: str, number: int) -> tuple[str, list[str]]:
             "that takes no prompt), between commas, semicolons or tabs",
         )  # fmt: skip
     delimiter, names = max(found, key=lambda pair: len(pair[1]))
-    for i, name in enumerate(names):
-        if name and name in names[:i]:
-            raise FormError(number, f"the column '{name[:40]}' stands twice")
+    if name := twice(filter(None, names)):
+        raise FormError(number, f"the column '{name[:40]}' stands twice")
     return delimiter, names
 
 
@@ -158,8 +159,8 @@ def _object(file: JsonText, members: list[Member], at: int, left_out: Counter[st
         columns = {str(key): value for _, key, value, _ in members}
         yield from _columns(file, columns, str(source), values, begin, left_out)
     elif sources or not any(nested + [isinstance(value, str) for _, _, value, _ in members]):
-        if twice := next((key for i, key in enumerate(keys) if key in keys[:i]), None):
-            raise FormError(file.line_of(at), f"the key '{twice[:40]}' stands twice")
+        if repeated := twice(keys):
+            raise FormError(file.line_of(at), f"the key '{repeated[:40]}' stands twice")
         yield Row(file.line_of(at), {str(key): value for _, key, value, _ in members})
     elif any(isinstance(value, list) for _, _, value, _ in members):
         for _, key, value, begin in members:
@@ -233,11 +234,11 @@ BENCHMARKS = (
     ("VBench", "VBench_full_info.json", "a list", "prompt_en"),
     ("VBench, a dimension", "metadata/color.json", "a list", "prompt_en"),
     ("VBench-I2V", "vbench2_i2v_full_info.json", "a list; the image in `image_name`", "prompt_en"),
-    ("VBench-2.0", "VBench2_full_info.json, meta_info/Composition.json", "a list", "prompt_en"),
+    ("VBench-2.0", "VBench2_full_info.json, meta_info/Instance_Preservation.json", "a list", "prompt_en"),
     ("VBench-2.0", "VBench2_full_text_info.json", "an object by the prompts' first 180 characters", "caption"),
     ("EvalCrafter", "metadata.json", "an object by ids", "prompt"),
     ("T2V-CompBench", "meta_data/motion_binding.json", "a list", "prompt"),
-    ("any", "all_dimension.txt, prompt700.txt", "a prompt a line", ""),
+    ("any", "all_dimension.txt", "a prompt a line", ""),
 )
 
 

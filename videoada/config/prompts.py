@@ -11,7 +11,7 @@ from typing import Any
 
 from videoada.config.columns import COLUMNS, SOURCES, Columns, plain
 from videoada.config.encodings import read_text
-from videoada.config.prompt_forms import ENDINGS, FORMS, FormError, Row, is_identity, is_prompt
+from videoada.config.prompt_forms import ENDINGS, FORMS, SINGULAR, FormError, Row, is_identity, is_prompt
 from videoada.config.run import GenerationConfig
 from videoada.errors import ConfigError, PromptError
 from videoada.failures import url_problem, wrong_with
@@ -67,7 +67,7 @@ def read_prompts(path: str | Path, images: str | Path | None = None) -> PromptFi
         raise PromptError(f"{where}: {error}") from None
     except ValueError as error:
         raise PromptError(f"{path}, line {line}: {error}") from None
-    not_used = [f"{count} {what}" if count else what for what, count in left_out.items()]
+    not_used = [_counted(what, count) for what, count in left_out.items()]
     if not entries:
         raise PromptError(f"{path} holds no prompts" + (f": {'; '.join(not_used)}" if not_used else ""))
     return PromptFile(entries, _unread(columns, len(entries)) + not_used)
@@ -133,11 +133,19 @@ def _entry(row: Row, folder: Path, columns: Columns) -> PromptEntry:
     return PromptEntry(row.line, None if identity is None else str(identity), fields)
 
 
+def _counted(what: str, count: int) -> str:
+    """What was left out, and how often; 0 for what is there once by nature."""
+    one = SINGULAR.get(what, what)
+    return f"{count} {what if count > 1 else one}" if count else what
+
+
 def _unread(columns: Columns, entries: int) -> list[str]:
     """A line with every column that says something which nothing reads, and in how many entries."""
     named = [
         f"'{key[:60]}'" + (f" ({count} of {entries})" if count < entries else "") if key.strip() else "one without name"
         for key, count in columns.not_used.items()
     ]
+    if list(columns.not_used) == [""]:
+        return ["the column without a name"]
     more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
     return [f"the column{'s' if len(named) > 1 else ''} {', '.join(named[:MOST_NAMED])}{more}"] if named else []
