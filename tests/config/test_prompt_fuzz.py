@@ -25,7 +25,8 @@ from videoada.rendering.jobs import plan_jobs
 
 SLOWEST = 5  # seconds of one file
 WORDS = [
-    "a cat", "ein Kaffee, heiß", "日本の猫", "semi;colon", 'a "quoted" one', "tab\there", "# not a comment", "🙂", "x" * 300,
+    "a cat", "ein Kaffee, heiß", "日本の猫", "semi;colon", 'a "quoted" one', "tab\there", "# not a comment", "🙂",
+    "x" * 300,
     "e\u0301", "line\u2028separator", "[list]", "{object}", "=1+1", "-x", "%d", "a/b", "null", "42", "$HOME",
 ]  # fmt: skip
 UNKNOWN = ["dimension", "auxiliary_info", "Tag", "state 0", "object_1", "überschrift", "风格", "weight", "model"]

@@ -153,12 +153,13 @@ def _object(file: JsonText, members: list[Member], at: int, left_out: Counter[st
     """The entries of an object, by what its values are."""
     keys = [str(key) for _, key, _, _ in members]
     sources = [(key, value, begin) for _, key, value, begin in members if is_source(str(key))]
-    nested = [isinstance(value, dict | list) for _, _, value, _ in members]
+    nested = any(isinstance(value, dict | list) for _, _, value, _ in members)
+    texts = any(isinstance(value, str) for _, _, value, _ in members)
     if sources and isinstance(sources[0][1], dict | list):
         source, values, begin = sources[0]
         columns = {str(key): value for _, key, value, _ in members}
         yield from _columns(file, columns, str(source), values, begin, left_out)
-    elif sources or not any(nested + [isinstance(value, str) for _, _, value, _ in members]):
+    elif sources or not (nested or texts):
         if repeated := twice(keys):
             raise FormError(file.line_of(at), f"the key '{repeated[:40]}' stands twice")
         yield Row(file.line_of(at), {str(key): value for _, key, value, _ in members})
@@ -174,7 +175,7 @@ def _object(file: JsonText, members: list[Member], at: int, left_out: Counter[st
             left_out[f"the names of the lists ({', '.join(repr(key[:40]) for key in lists)})"] = 0
     else:
         for line, key, value, begin in members:
-            if any(nested) and not isinstance(value, dict):
+            if nested and not isinstance(value, dict):
                 left_out[f"the key '{str(key)[:40]}', which holds no entry"] = 0
             elif isinstance(value, dict) and not any(map(is_source, value)) and _holds_entries(value):
                 for inside, inner_key, inner, _ in list(file.members(begin)):
