@@ -49,10 +49,13 @@ def check_file(path: str | Path | None, parameter: str, ending: str | None = Non
         raise ConfigError(f"`{parameter}`: {url}")
     if ending and path.suffix.lower() != ending:
         raise ConfigError(f"`{parameter}`: '{path.name}' must end in {ending}")
-    if path.is_dir():
-        raise ConfigError(f"`{parameter}`: {path} can't be written: it is a folder")
-    if not path.parent.is_dir():
-        raise ConfigError(f"`{parameter}`: {path} can't be written: make its folder first")
+    try:
+        if path.is_dir():
+            raise ConfigError(f"`{parameter}`: {path} can't be written: it is a folder")
+        if not path.parent.is_dir():
+            raise ConfigError(f"`{parameter}`: {path} can't be written: make its folder first")
+    except (OSError, ValueError) as error:  # a name too long, or with a NUL in it
+        raise ConfigError(f"`{parameter}`: {str(path)[:200]!r} can't be written: {reason_of(error)}") from None
     with FileNames(path.parent) as names:
         if problem := names.problem(path.name):
             raise ConfigError(f"`{parameter}`: {path} can't be written: {problem}")

@@ -103,9 +103,11 @@ def naming_notes(named: Iterable[tuple[str, int, str]], naming: str) -> list[str
             others.add(prompt)
     notes = []
     if repeated := sum(len(found) - 1 for found in lines.values()):
-        notes.append(f"{repeated} entries repeat the prompt of another: their videos take the next numbers of its name")
+        notes.append(
+            f"entries that repeat the prompt of another: {repeated}; their videos take the next numbers of its name"
+        )
     if others:
-        notes.append(f"{len(others)} prompts can't be names of files here, and their videos are named by slug, where "
+        notes.append(f"prompts that can't be names of files here: {len(others)}; their videos are named by slug, where "
                      f"VBench will not find them: '{min(others)[:60]}'")  # fmt: skip
     return notes
 
