@@ -41,10 +41,11 @@ def test_names_of_benchmarks(tmp_path, name):
     assert {job.name for job in jobs if job.name.endswith("-0")} == set(expected(name))
 
 
-def test_vbench_is_rendered_with_its_own_names(tmp_path):
+def test_vbench_is_rendered_with_its_own_names(tmp_path, monkeypatch):
     if not tells_case(tmp_path):
         pytest.skip("this file system does not tell case apart")
-    out = tmp_path / "12:30"
+    monkeypatch.chdir(tmp_path)
+    out = Path("12:30")
     done = command(
         "render", FILES / "VBench_full_info.json", "--out", out, "--naming", "vbench", "--batch-size", "6", *FEW
     )

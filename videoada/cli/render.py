@@ -44,7 +44,7 @@ def render(
     prompts: Annotated[
         Path,
         typer.Argument(
-            help="A .txt (a prompt a line), .csv, .jsonl or .json file; entries may name id, image, size and the "
+            help="A .txt (a prompt a line), .csv, .tsv, .jsonl or .json file; entries may name id, image, size and the "
             "settings of a video and of skipping below.",
             show_default=False,
         ),

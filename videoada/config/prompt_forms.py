@@ -222,7 +222,7 @@ FORMS = {
         read_csv, "A header with the columns, one of them `prompt`, then a row a line, with commas, semicolons or tabs "
         "between cells; cells that hold such a one are in quotes.",
     ),
-    ".tsv": Form(read_csv, "The same."),
+    ".tsv": Form(read_csv, "The same as `.csv`."),
     ".jsonl": Form(read_json_lines, "An object a line, its keys as columns, or a string, which is a prompt."),
     ".json": Form(
         read_json, "A list of such objects or strings; an object of them by their ids, or by their prompts; an object "
