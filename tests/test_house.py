@@ -17,9 +17,9 @@ from videoada.models.catalogue import ASSETS, EMBEDDED
 PACKAGE = Path(videoada.__file__).parent
 # A room may import from itself and from those before it.
 ROOMS = (
-    "errors", "devices", "files", "patching", "plots", "shapes", "config", "media", "records", "metrics", "models",
-    "skipping", "learned", "generation", "rendering", "evaluation", "benchmarks", "training", "cli", "__main__",
-    "__init__",
+    "errors", "failures", "devices", "files", "patching", "plots", "shapes", "config", "media", "records", "metrics",
+    "models", "skipping", "learned", "generation", "rendering", "evaluation", "benchmarks", "training", "cli",
+    "__main__", "__init__",
 )  # fmt: skip
 LEVEL = {name: i for i, name in enumerate(ROOMS)}
 # What a room must not know, whoever imports it on the way.

@@ -1,4 +1,5 @@
-"""Files written whole or not at all, JSON lines that are appended to, and folders for results."""
+"""Files written whole or not at all, JSON lines that are appended to, folders for results, and what names a file system
+can hold."""
 
 from __future__ import annotations
 
@@ -8,17 +9,25 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from videoada.errors import ConfigError, OutputError
+from videoada.failures import reason_of, url_problem
+
+PLAIN = re.compile(r"(?!\.)[\w .-]{1,100}(?<![ .])", re.ASCII)  # names that any file system can hold
+RESERVED = ("con", "prn", "aux", "nul", "com", "lpt")  # but for these, on Windows
 
 
 def results_folder(path: str | Path) -> Path:
     """A folder for results, made if it is not there. Raises OutputError where nothing can be written."""
     path = Path(path)
+    if url := url_problem(path, writing=True):
+        raise OutputError(url)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -36,12 +45,100 @@ def check_file(path: str | Path | None, parameter: str, ending: str | None = Non
     if path is None:
         return
     path = Path(path)
+    if url := url_problem(path, writing=True):
+        raise ConfigError(f"`{parameter}`: {url}")
     if ending and path.suffix.lower() != ending:
         raise ConfigError(f"`{parameter}`: '{path.name}' must end in {ending}")
-    if path.is_dir():
-        raise ConfigError(f"`{parameter}`: {path} can't be written: it is a folder")
-    if not path.parent.is_dir():
-        raise ConfigError(f"`{parameter}`: {path} can't be written: make its folder first")
+    try:
+        if path.is_dir():
+            raise ConfigError(f"`{parameter}`: {path} can't be written: it is a folder")
+        if not path.parent.is_dir():
+            raise ConfigError(f"`{parameter}`: {path} can't be written: make its folder first")
+    except (OSError, ValueError) as error:  # a name too long, or with a NUL in it
+        raise ConfigError(f"`{parameter}`: {str(path)[:200]!r} can't be written: {reason_of(error)}") from None
+    with FileNames(path.parent) as names:
+        if problem := names.problem(path.name):
+            raise ConfigError(f"`{parameter}`: {path} can't be written: {problem}")
+
+
+class FileNames:
+    """What names the file system of a folder, which need not be there yet, can hold and tells apart.
+
+    It is tried with empty files in a folder beside the real ones, which is gone after the `with`; nothing is tried for
+    plain names. Raises OutputError where nothing can be written.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(os.path.abspath(folder))
+        self._tried: Path | None = None
+        self._most = 0
+
+    def __enter__(self) -> FileNames:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._tried:
+            shutil.rmtree(self._tried, ignore_errors=True)
+            self._tried = None
+
+    def problem(self, name: str) -> str | None:
+        """Why no file in the folder can have that name (a path inside it, with /), as a sentence; None if one can."""
+        parts = name.split("/")
+        if all(PLAIN.fullmatch(part) and not part.lower().startswith(RESERVED) for part in parts) and len(name) < 200:
+            return None
+        try:
+            path = self._trial()
+            if len(os.fsencode(self.folder / name)) >= self._most:
+                return f"the path has more than {self._most - 1} bytes"
+            for part in parts:
+                (path / part).touch()
+                listed = os.listdir(path)
+                (path / part).unlink()
+                if not any(same_letters(part, other) for other in listed):  # as where dots at the end fall away
+                    return f"the file system would name it '{listed[0] if listed else ''}'"
+        except (OSError, ValueError) as error:
+            return f"the file system can't hold this name ({reason_of(error)})"
+        return None
+
+    def apart(self, name: str, other: str) -> bool:
+        """Whether two names are those of two files here: not so on many systems where letters' case or composition is
+        all that they differ by."""
+        if name == other:
+            return False
+        path = self._trial() / "apart"
+        try:
+            (path / name).parent.mkdir(parents=True)
+            (path / name).touch()
+            return not (path / other).exists()
+        except (OSError, ValueError):
+            return False
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _trial(self) -> Path:
+        if self._tried is None:
+            there = next((path for path in (self.folder, *self.folder.parents) if path.is_dir()), self.folder)
+            try:
+                self._tried = Path(tempfile.mkdtemp(prefix=".videoada-", dir=there))
+                self._most = os.pathconf(there, "PC_PATH_MAX") if hasattr(os, "pathconf") else 260
+            except OSError as error:
+                raise OutputError(f"can't write to the folder {there}: {error.strerror or error}") from None
+        return self._tried
+
+
+def same_letters(name: str, other: str) -> bool:
+    """Whether two names are equal but for letters' case and composition."""
+    return folded(name) == folded(other)
+
+
+def folded(name: str) -> str:
+    """Equal for names that some file system takes for one: letters' case and composition aside."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def file_url(path: str | Path) -> str:
+    """A local file by any name, for FFmpeg, which would take `12:30.mp4` for a protocol called 12."""
+    return f"file:{os.fspath(path)}"
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from generators.tables import table
 
-from videoada.config.prompts import COLUMNS, ENDINGS, OTHER_NAMES
+from videoada.config.columns import COLUMNS, OTHER_NAMES, SAMPLERS
+from videoada.config.prompt_forms import BENCHMARKS, FORMS
 from videoada.config.settings import RunSettings, kind_of, said_of
 from videoada.config.shipped import read_shipped, shipped_names
 from videoada.media.kinds import forms
@@ -24,12 +25,6 @@ TOP = """# Forms of input
 `videoada render`, `benchmark`, `calibrate`, `analyse` and `train` read prompts from a file; its ending says its form:
 
 """
-FORMS = {
-    ".txt": "A prompt a line; empty lines count for nothing.",
-    ".csv": "A header with the columns, one of them `prompt` or `prompt_en`, then a row a line; commas in quotes.",
-    ".jsonl": "An object a line, its keys as columns, or a string, which is a prompt.",
-    ".json": "A list of such objects or strings, as VBench, VBench-I2V, EvalCrafter and T2V-CompBench have them.",
-}
 EXAMPLES = """
 The same row three times, as `.csv`, as `.jsonl` and in a `.json` list:
 
@@ -46,10 +41,26 @@ prompt,seed,size
 [{"prompt_en": "a red circle moving right, on a black background", "seed": 7, "width": 64, "height": 64}]
 ```
 
-Files are UTF-8. What a row does not name, or leaves empty, comes from the command's flags. Columns with other names, as
-VBench's `dimension`, are not read; a name that looks like a misspelt known one is an error with its line. Hyphens and
-spaces in names count as `_`. Paths in `image` start at the folder that `--images` names, or at the file's own folder.
+Text is UTF-8, or UTF-16 or UTF-32 with a byte-order mark; UTF-16 of Latin letters is known without one. What a row does
+not name, or leaves empty (also pandas' `NaN`), comes from the command's flags. `42.0` is the whole number 42; a number
+that could be meant in two ways is an error with its line, as `7,5`. Names of columns count in any case, and hyphens and
+spaces in them as `_`. Paths in `image` start at the folder that `--images` names, or at the file's own folder; URLs are
+not fetched. What is not used is listed before anything is generated, and in `summary.json` as `not_used`: columns with
+other names, as VBench's `dimension`, comments, empty rows. A name that looks like a misspelt known one is an error with
+its line, where the row does not have the known one.
 
+### Benchmarks
+
+These files are read as they are; the benchmark's other files of prompts have one of the same forms.
+
+"""
+VBENCH = """
+`videoada render VBench_full_info.json --out vbench/ --naming vbench` names videos as VBench looks for them,
+`{prompt}-{index}.mp4`; of a prompt that is too long for a file's name, its first 180 characters, as VBench-2.0 does.
+Which names are different, and which a file can have, the file system of the folder is asked, before anything is
+generated: prompts that differ by case alone need one that tells case apart.
+"""
+COLUMNS_TOP = """
 ### Columns
 
 Beside these, a row may have an `id`, which names its video, and a `size`, as `64x64`: width and height at once.
@@ -57,6 +68,13 @@ Beside these, a row may have an `id`, which names its video, and a `size`, as `6
 """
 NAMES = """
 ### Other names of columns
+
+What other tools call the same thing. Of several names for the prompt, the first of `prompt` and these is taken, and the
+others are listed as not used; other columns of one thing must agree.
+
+"""
+SCHEDULERS = """
+Schedulers also go by other tools' names, in any case and with any spaces and hyphens:
 
 """
 VIDEOS = """
@@ -101,15 +119,15 @@ OWN_KINDS = {"mask": "text of 0 and 1, a list, or a file", "steps": "whole numbe
 
 def page() -> str:
     """The whole page."""
-    if set(FORMS) != set(ENDINGS):
-        raise ValueError(f"the forms of prompt files are {', '.join(ENDINGS)}, and {', '.join(FORMS)} are described")
     names = list(RunSettings.model_fields)
     columns = [name for name in names if COLUMNS.get(name) == name]
     others = [f"`{other}` | `{name}`" for other, name in OTHER_NAMES.items() if other != name]
     return "".join((
-        TOP, table("ending | what it holds", [f"`{ending}` | {text}" for ending, text in FORMS.items()]),
-        EXAMPLES, settings(columns),
+        TOP, table("ending | what it holds", [f"`{ending}` | {form.holds}" for ending, form in FORMS.items()]),
+        EXAMPLES, table("benchmark | files | what they hold | the prompt", benchmarks()), VBENCH,
+        COLUMNS_TOP, settings(columns),
         NAMES, table("name | stands for", others),
+        SCHEDULERS, table("name | stands for", [f"`{name}` | `{own}`" for name, own in SAMPLERS.items()]),
         VIDEOS, table("kind | name | endings", [f"{kind} | {name} | {ticked(ends)}" for kind, name, ends in forms()]),
         PICTURES, table("format | endings | needs", pictures()),
         WRITTEN, table("format | codecs", written()),
@@ -121,6 +139,14 @@ def page() -> str:
 def ticked(words: Iterable[str]) -> str:
     """Words as code, with commas."""
     return ", ".join(f"`{word}`" for word in words)
+
+
+def benchmarks() -> list[str]:
+    """A row for each file of a benchmark whose layout the tests hold."""
+    return [
+        f"{name} | {ticked(files.split(', '))} | {holds} | {f'`{column}`' if column else ''}"
+        for name, files, holds, column in BENCHMARKS
+    ]
 
 
 def pictures() -> list[str]:

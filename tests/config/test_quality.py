@@ -172,7 +172,7 @@ def test_prompt_files(tmp_path):
     assert (first.num_frames, first.height, first.seed, first.num_inference_steps) == (24, 64, 0, 9)
     assert (second.seed, second.num_frames, second.image) == (7, 8, str(tmp_path / "a.png"))
     for text, part in (("{", "line 1"), ("[1]", "no JSON object"), ('{"prompt": ""}', "line 1: the prompt is empty"),
-                       ('{"prompt": "x", "promt": 1}', "line 1: unknown key"), ("", "holds no prompts")):  # fmt: skip
+                       ('{"prompt": "x", "sed": 1}', "line 1: unknown key"), ("", "is empty")):  # fmt: skip
         path.write_text(text)
         with pytest.raises(PromptError, match=part):
             read_requests(path)

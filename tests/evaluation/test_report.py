@@ -104,7 +104,7 @@ def test_the_command_writes_reports(page, tmp_path):
         ([], "give videos"),
         ([page / "skipped", "--evaluation", page / "result.json"], "not both"),
         (["--evaluation", page / "full" / "0.mp4"], "can't read"),
-        (["--evaluation", tmp_path / "none.json"], "can't read"),
+        (["--evaluation", tmp_path / "none.json"], "does not exist"),
         ([tmp_path / "empty"], "holds no videos"),
         ([page / "skipped", "--videos", "perhaps"], "choose from embed, link, none"),
         ([page / "skipped", "--output", "x.pdf"], "--output: 'x.pdf' must end in .html"),

@@ -14,8 +14,8 @@ from films import ffmpeg, film
 from PIL import Image
 
 from videoada.errors import ConfigError, OutputError, ResourceError
+from videoada.failures import is_out_of_memory, reading
 from videoada.media.clips import Sampling, read_clips
-from videoada.media.failures import is_out_of_memory, reading
 from videoada.media.finding import find_videos, search_videos
 from videoada.media.kinds import FRAME_ENDINGS, VIDEO_ENDINGS, is_frame_folder
 from videoada.media.metadata import read_metadata

@@ -71,6 +71,7 @@ def benchmark(
     from rich.console import Console
 
     from videoada.benchmarks.presets import check_settings
+    from videoada.cli.show import say_with
     from videoada.config.prompts import read_requests
     from videoada.config.settings import RunSettings
 
@@ -93,7 +94,7 @@ def benchmark(
     ]
     if prompts:
         common = request.model_dump(exclude={"prompt", "image", "seed"})
-        requests = read_requests(prompts, first_seed=settings.seed, **common)[:limit]
+        requests = read_requests(prompts, first_seed=settings.seed, on_message=say_with(console), **common)[:limit]
     if preset is None:
         _time(console, settings, requests, batch_size, pairs or 9, json_output)
         return

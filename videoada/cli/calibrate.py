@@ -46,6 +46,7 @@ def calibrate(
 
     from videoada.benchmarks.calibrate import calibrate as find
     from videoada.benchmarks.calibrate import check_configuration, write_configuration
+    from videoada.cli.show import say_with
     from videoada.config.prompts import read_requests
     from videoada.errors import ConfigError
     from videoada.models.pipelines import load_pipeline, model_info
@@ -57,8 +58,8 @@ def calibrate(
     if settings.steps == "auto":
         raise ConfigError("`steps=auto` has no one curve to calibrate: give the number of steps")
     common = settings.requests()[0].model_dump(exclude={"prompt", "image", "seed", "step_policy"})
-    requests = read_requests(prompts, first_seed=settings.seed, **common)[:limit]
-    console = Console(stderr=True, highlight=False, quiet=quiet)
+    console = Console(stderr=True, highlight=False, quiet=quiet, soft_wrap=True)
+    requests = read_requests(prompts, first_seed=settings.seed, on_message=say_with(console), **common)[:limit]
     pipe = load_pipeline(settings.model, settings.loading())
     settings = filled(settings, pipe)
     tolerance, found = find(

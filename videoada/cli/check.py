@@ -39,7 +39,7 @@ def check(
     """Check that the frames of a video hang together: frozen, repeated, shuffled, flickering; exit code 1 if not."""
     from videoada.config.settings import read_settings
     from videoada.config.shipped import LIMITS
-    from videoada.media.failures import reading
+    from videoada.failures import reading
     from videoada.media.finding import search_videos
     from videoada.media.kinds import is_frame_folder
     from videoada.media.reading import open_video

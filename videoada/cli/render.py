@@ -44,7 +44,7 @@ def render(
     prompts: Annotated[
         Path,
         typer.Argument(
-            help="A .txt (a prompt a line), .csv, .jsonl or .json file; entries may name id, image, size and the "
+            help="A .txt (a prompt a line), .csv, .tsv, .jsonl or .json file; entries may name id, image, size and the "
             "settings of a video and of skipping below.",
             show_default=False,
         ),
@@ -91,9 +91,9 @@ def render(
 ) -> None:
     """Render a prompt file: resumable, on one machine or many, nothing lost and nothing rendered twice."""
     from rich.console import Console
-    from rich.markup import escape
 
     from videoada.cli.progress import render_bar
+    from videoada.cli.show import say_with
     from videoada.config.settings import RunSettings, merged, read_settings
     from videoada.rendering.session import plan_render, run_plan
 
@@ -106,9 +106,7 @@ def render(
     )  # fmt: skip
     console = Console(stderr=True, quiet=quiet or plan.rank > 0, highlight=False, soft_wrap=True)
 
-    def say(text: str) -> None:
-        console.print(escape(text))
-
+    say = say_with(console)
     if dry_run:
         from videoada.rendering.estimate import estimate_plan
 

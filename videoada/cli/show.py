@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
     from videoada.records.record import RunRecord
     from videoada.skipping.stepping import StepCallback
+
+
+def say_with(console: Console) -> Callable[[str], None]:
+    """What prints a library's lines, with the flags of the parameters that they name."""
+    from rich.markup import escape
+
+    return lambda text: console.print(escape(as_flags(text)))
 
 
 LONG = 0.1  # of the denoising: first calls that take more are reported

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from videoada.errors import ConfigError
+from videoada.failures import url_problem
 
 MOST_BYTES = 2**20
 
@@ -31,6 +32,8 @@ class _PlainLoader(yaml.SafeLoader):
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The keys and values of a YAML file. Raises ConfigError for what is no such file."""
     path = Path(path)
+    if url := url_problem(path):
+        raise ConfigError(url)
     try:
         if path.is_file() and path.stat().st_size > MOST_BYTES:
             raise ConfigError(f"{path} is too large for a configuration ({path.stat().st_size} bytes)")

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from videoada.errors import OutputError, PromptError
 from videoada.evaluation.charts import step_chart
 from videoada.evaluation.result import EvaluationResult, VideoResult
+from videoada.failures import wrong_with
 from videoada.media.finding import find_videos
 from videoada.media.posters import poster
 from videoada.media.video import Video
@@ -51,7 +52,10 @@ class Case:
 
 
 def find_cases(result: EvaluationResult | None, folders: Sequence[str | Path]) -> list[Case]:
-    """The generated videos of an evaluation, or the videos and records that `folders` holds or names."""
+    """The generated videos of an evaluation, or the videos and records that `folders` holds or names.
+
+    Raises OutputError for one that is not there, or can't be read.
+    """
     if result and result.generated:
         made = _existing(result.generated.path)
         real = _existing(result.reference.path) if result.reference else None
@@ -63,6 +67,9 @@ def find_cases(result: EvaluationResult | None, folders: Sequence[str | Path]) -
                 Case(path, record, row, real / row.reference if real and row.reference else None, made is None)
             )
         return cases
+    for folder in folders:
+        if wrong := wrong_with(folder):
+            raise OutputError(wrong)
     paths = [p for folder in folders for p in (find_videos(folder) if Path(folder).is_dir() else [Path(folder)])]
     found = ((p, _record(p)) for p in paths)
     return [Case(p, record, None, None) for p, record in found if record]

@@ -15,7 +15,7 @@ from torch import nn
 from videoada.errors import ConfigError, ModelError
 from videoada.evaluation.measuring import Taken
 from videoada.evaluation.pairing import VideoSet
-from videoada.media.failures import is_out_of_memory, out_of_memory
+from videoada.failures import is_out_of_memory, out_of_memory
 from videoada.metrics.features import Extractor, load_extractor
 from videoada.models.vae_features import PREFIX, load_vae_extractor
 

@@ -16,8 +16,8 @@ from videoada.evaluation.config import EvaluationConfig
 from videoada.evaluation.pairing import Job, Sides, VideoSet
 from videoada.evaluation.result import VideoResult
 from videoada.evaluation.tables import PAIRS, VIDEOS, Clip, Frame
+from videoada.failures import reading
 from videoada.media.clips import Reading, read_clips
-from videoada.media.failures import reading
 from videoada.media.reading import open_video
 from videoada.metrics.coherence import CoherenceLimits
 from videoada.records.record import RunRecord

@@ -9,6 +9,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from videoada.errors import OutputError
+from videoada.failures import wrong_with
 from videoada.files import write_text
 from videoada.records.record import COHERENCE, checked_measures, package_versions
 
@@ -97,6 +98,8 @@ class EvaluationResult(BaseModel):
     def from_file(cls, path: str | Path) -> EvaluationResult:
         """Raises OutputError for what is no result of `videoada evaluate`."""
         path = Path(path)
+        if wrong := wrong_with(path):
+            raise OutputError(wrong)
         try:
             if path.stat().st_size > MOST_BYTES:
                 raise OutputError(f"{path} is too large for an evaluation's result")

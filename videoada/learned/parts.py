@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 
 from videoada.errors import ModelError
+from videoada.failures import url_problem
 from videoada.files import written_aside
 from videoada.models.catalogue import ASSETS
 from videoada.models.pipelines import model_info
@@ -104,7 +105,7 @@ class TrainedPart:
                 f"--prompts FILE --out FILE.safetensors`, and name the file with {self.option}"
             )
         if not found.is_file():
-            raise ModelError(f"{self.option}: there is no file {str(path)[:200]}")
+            raise ModelError(f"{self.option}: {url_problem(str(path)) or f'there is no file {str(path)[:200]}'}")
         return found
 
     def find(self, pipe: Any, owner: Any, path: str | Path | None, load: Callable[[Path], Part]) -> Part:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoada.errors import OutputError
+from videoada.files import file_url
 from videoada.media.films.rates import exact_rate
 from videoada.media.metadata import EXIF_DESCRIPTION, flat_record
 from videoada.media.outputs import CODECS, FILM_FORMATS, FRAME_NAME, Codec, Encoding
@@ -44,7 +45,7 @@ def _encode_film(
     # else only FFmpeg's own tags are kept
     options = {"movflags": "+faststart+use_metadata_tags"} if path.suffix.lower() in (".mp4", ".mov") else {}
     try:
-        with av.open(f"file:{path}", "w", options=options) as container:
+        with av.open(file_url(path), "w", options=options) as container:
             for name, value in _tags(metadata).items():
                 container.metadata[name] = value
             stream = container.add_stream(codec.encoder, rate=rate)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videoada.errors import OutputError
+from videoada.failures import url_problem
 from videoada.media.kinds import FRAME_ENDINGS, VIDEO_ENDINGS, is_animated, is_frame_folder, stray
 
 BESIDE = (".json", ".jsonl", ".txt", ".csv", ".md", ".html", ".yaml", ".yml", ".svg", ".safetensors", ".log")
@@ -32,7 +33,7 @@ def search_videos(folder: str | Path, recursive: bool = False) -> Found:
     """As `find_videos`, with what is not read: folders below it, files that are no videos."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise OutputError(f"there is no folder {folder}")
+        raise OutputError(url_problem(folder) or f"there is no folder {folder}" + ", but a file" * folder.is_file())
     videos: list[Path] = []
     below: list[Path] = []
     others: list[Path] = []

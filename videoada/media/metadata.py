@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from videoada.media.failures import reading
+from videoada.failures import reading
 from videoada.media.films.film import opened
 from videoada.media.kinds import kind_of
 from videoada.media.outputs import FRAME_NAME

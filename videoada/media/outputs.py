@@ -10,6 +10,8 @@ from typing import Any
 
 from videoada.config.frozen import one_of
 from videoada.errors import ConfigError, OutputError
+from videoada.failures import url_problem
+from videoada.files import FileNames
 from videoada.media.kinds import is_frame_folder
 
 FRAME_NAME = "frame-{:05d}.png"
@@ -91,6 +93,8 @@ def check_output(path: str | Path) -> Path:
     A name without an ending is a folder of PNG frames: it may exist when it holds nothing but such frames.
     """
     path = Path(path)
+    if url := url_problem(path, writing=True):
+        raise OutputError(url)
     if "\0" in str(path):
         raise OutputError("a file's name can't hold a NUL character")
     if not path.name:
@@ -113,6 +117,9 @@ def check_output(path: str | Path) -> Path:
         raise OutputError(f"can't write '{str(path)[:80]}': {getattr(error, 'strerror', None) or error}") from None
     if not os.access(parent, os.W_OK):
         raise OutputError(f"the folder {parent} can't be written to")
+    with FileNames(parent) as names:
+        if problem := names.problem(max(path.name, record_path(path).name, key=len)):
+            raise OutputError(f"can't write {str(path)[:200]!r}: {problem}")
     return path
 
 

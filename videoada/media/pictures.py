@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from videoada.errors import OutputError, VideoAdaError
-from videoada.media.failures import reading, said, wrong_with
+from videoada.failures import reading, said, wrong_with
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoada.errors import ResourceError
-from videoada.media.failures import reading, wrong_with
+from videoada.failures import reading, wrong_with
 from videoada.media.films.film import Film
 from videoada.media.kinds import kind_of
 from videoada.media.stills import Animation, FrameFolder

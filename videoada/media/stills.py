@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoada.errors import OutputError
-from videoada.media.failures import reading
+from videoada.failures import reading
 from videoada.media.kinds import FRAME_ENDINGS, PICTURES, stray
 from videoada.media.metadata import animation_metadata, number_in
 from videoada.media.pictures import TRANSPARENT, as_rgb, read_picture

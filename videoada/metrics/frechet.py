@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from videoada.media.failures import is_out_of_memory, out_of_memory
+from videoada.failures import is_out_of_memory, out_of_memory
 
 ROUNDING = 1e-12  # of the traces: what a distance of 0 may come out below 0
 LARGEST_START = 0.8  # FVD∞ fits its line from at most this share of the samples on: a shorter one has no slope

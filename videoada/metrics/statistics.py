@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from videoada.errors import OutputError
+from videoada.failures import url_problem
 from videoada.files import written_aside
 
 KEY = "videoada"
@@ -42,7 +43,7 @@ class VideoStatistics:
 
         path = Path(path)
         if not path.is_file():
-            raise OutputError(f"there is no statistics file {path}")
+            raise OutputError(url_problem(path) or f"there is no statistics file {path}")
         try:
             with safe_open(str(path), framework="pt") as file:
                 text, digest = ((file.metadata() or {})[name] for name in (KEY, "sha256"))

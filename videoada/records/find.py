@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from videoada.config.run import GenerationConfig, LoadConfig, is_hash
 from videoada.errors import OutputError, PromptError
+from videoada.failures import wrong_with
 from videoada.media.metadata import read_metadata
 from videoada.media.outputs import record_path
 from videoada.records.record import RunRecord
@@ -20,8 +21,8 @@ MOST_BYTES = 16 * 2**20  # of a record's file
 def find_record(path: str | Path) -> RunRecord:
     """The record in a .json file, inside a video or frame folder, or beside it. Raises PromptError if there is none."""
     path = Path(path)
-    if not path.exists():
-        raise PromptError(f"{path} does not exist")
+    if wrong := wrong_with(path):
+        raise PromptError(wrong)
     paths = [path] if path.suffix.lower() == ".json" else [path, record_path(path)]
     for file in paths:
         if text := _text(file):

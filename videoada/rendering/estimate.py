@@ -16,6 +16,8 @@ from videoada.rendering.session import Plan, Say
 
 def estimate_plan(plan: Plan, on_message: Say | None = None) -> dict[str, Any]:
     """Videos that are there and missing, in batches; what those missing take in seconds, predictions and rows."""
+    if on_message:
+        plan.report(on_message)
     waiting: list[Job] = plan.jobs
     records: list[dict[str, Any]] = []
     with output_errors(f"can't read {str(plan.out)[:200]}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,11 +16,12 @@ from videoada.config.prompts import PromptEntry
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.config.settings import SHIPPED, RunSettings, merged
 from videoada.errors import ConfigError, ImageError, PromptError
+from videoada.files import FileNames
 from videoada.media.outputs import Encoding
 from videoada.models.images import check_image, fingerprint
 from videoada.models.recommended import filled
 from videoada.models.source_videos import read_source_video, video_fingerprint
-from videoada.rendering.naming import check_id, same_file, slug, vbench_name
+from videoada.rendering.naming import TakenNames, check_id, slug, vbench_name
 
 VAE_FACTOR = 8
 PER_VIDEO = {"prompt", "negative_prompt", "image", "video", "seed"}
@@ -42,25 +44,40 @@ class Job:
 def plan_jobs(
     entries: Sequence[PromptEntry], settings: RunSettings, *, source: str | Path = "the prompts",
     samples_per_prompt: int = 1, naming: str = "id", format: str = ".mp4",
-    encoding: Encoding | None = None,
+    encoding: Encoding | None = None, folder: str | Path | None = None,
 ) -> list[Job]:  # fmt: skip
     """One job for each entry and sample, in their order; every one is checked, and images are opened.
 
     An entry's seed is its own, or the base seed plus a number made of its id, prompts and image: neither its line in
     the file nor the other entries change it. Entries that are equal in everything get different seeds; sample k adds k.
-    Raises PromptError with the line, also where two videos would have one name.
+    Raises PromptError with the line, also where two videos would have one name in `folder`, whose file system is asked
+    what it tells apart and what it can hold (None: what any does), or where one could have none. Raises OutputError
+    where it can't be asked.
     """
+    with contextlib.nullcontext() if folder is None else FileNames(folder) as files:
+        names = TakenNames(files, format)
+        jobs = _jobs(entries, settings, names, source, samples_per_prompt, naming, format, encoding or Encoding())
+        for job in jobs if not format else ():  # folders of frames
+            for parent in Path(job.name).parents:
+                if names.owner(str(parent)) is not None:
+                    raise PromptError(f"{source}, line {job.line}: its frames would be inside those of '{parent}'")
+    return jobs
+
+
+def _jobs(
+    entries: Sequence[PromptEntry], settings: RunSettings, names: TakenNames, source: str | Path,
+    samples_per_prompt: int, naming: str, format: str, encoding: Encoding,
+) -> list[Job]:  # fmt: skip
     common: dict[str, _Common] = {}
     images: dict[str | None, str] = {}
     copies: Counter[str] = Counter()
     of_prompt: Counter[str] = Counter()
-    names: dict[str, int] = {}
     jobs: list[Job] = []
     for index, entry in enumerate(entries):
         try:
             own = json.dumps({k: v for k, v in entry.fields.items() if k not in PER_VIDEO}, sort_keys=True)
             if own not in common:
-                common[own] = _common(settings, json.loads(own), format, encoding or Encoding())
+                common[own] = _common(settings, json.loads(own), format, encoding)
             shared = common[own]
             image = entry.fields.get("image", settings.image)
             if image is not None and (image := os.path.abspath(image)) not in images:
@@ -84,19 +101,19 @@ def plan_jobs(
                     **shared.fields, prompt=prompt, image=image, video=video, seed=seed + sample,
                     negative_prompt=settings.negative_prompt if negative is None else negative,
                 )  # fmt: skip
-                name = _name(naming, entry, index, of_prompt[prompt] if naming == "vbench" else sample, identity)
+                number = of_prompt[prompt] if naming == "vbench" else sample
+                name = _name(naming, entry, index, number, identity, names)
                 of_prompt[prompt] += 1
-                if (before := names.setdefault(same_file(name), len(jobs))) != len(jobs):
-                    raise PromptError(f"its video would be named '{name[:80]}', as that of line {jobs[before].line}")
+                if (before := names.take(name, len(jobs))) is not None:
+                    other = jobs[before]
+                    apart = "" if other.name == name else f", which this file system does not tell from '{other.name}'"
+                    raise PromptError(f"its video would be named '{name[:80]}'{apart[:150]}, as that of line "
+                                      f"{other.line}: give it another id, or name another folder")  # fmt: skip
                 shown = [images.get(image), *([images[video]] if video is not None else [])]
                 sha256 = _digest(shared.group, prompt, request.negative_prompt, request.seed, *shown)
                 jobs.append(Job(name, entry.line, sample, request, shared.skip, shared.group, sha256))
         except (ValueError, ConfigError, PromptError, ImageError) as error:
             raise PromptError(f"{source}, line {entry.line}: {error}") from None
-    for job in jobs if not format else ():  # folders of frames
-        for parent in Path(job.name).parents:
-            if same_file(str(parent)) in names:
-                raise PromptError(f"{source}, line {job.line}: its frames would be inside those of '{parent}'")
     return jobs
 
 
@@ -162,11 +179,16 @@ def _digest(*parts: Any) -> str:
     return hashlib.sha256("\0".join(str(part) for part in parts).encode()).hexdigest()
 
 
-def _name(naming: str, entry: PromptEntry, index: int, sample: int, identity: str) -> str:
+def _name(naming: str, entry: PromptEntry, index: int, sample: int, identity: str, names: TakenNames) -> str:
+    """A name that a file of the folder can have. Raises ValueError for an id that is none."""
     title = entry.fields["prompt"] or Path(entry.fields.get("image") or entry.fields["video"]).stem
     if naming == "vbench":
-        return vbench_name(title, sample) or f"{slug(title, identity)}-{sample}"
+        name = vbench_name(title, sample)
+        return name if name and not names.problem(name) else f"{slug(title, identity)}-{sample}"
     first = slug(title, identity) if naming == "slug" else f"{index:04d}"
     if naming == "id" and entry.id is not None:
         first = check_id(entry.id)
-    return f"{first}-{sample}" if sample else first
+    name = f"{first}-{sample}" if sample else first
+    if problem := names.problem(name):
+        raise ValueError(f"its video can't be named '{name[:80]}': {problem}")
+    return name

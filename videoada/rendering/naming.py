@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
+from videoada.files import FileNames, folded
 from videoada.media.outputs import FORMATS
 
 NAMINGS = ("id", "slug", "vbench")
@@ -12,6 +14,7 @@ MOST_BYTES = 255 - len(".json")  # of one name, with the longest ending that it 
 MOST_PATH = 1000
 RESERVED = ("render", "summary", "prompt_file")  # .json, which the folder writes beside the records
 SLUG_LETTERS = 60
+VBENCH_LETTERS = 180  # of a prompt, in the names of VBench-2.0
 
 
 def check_id(text: str) -> str:
@@ -44,16 +47,69 @@ def slug(prompt: str, identity: str) -> str:
 
 
 def vbench_name(prompt: str, sample: int) -> str | None:
-    """`{prompt}-{sample}`, which VBench's loader looks for; None where no file can have that name."""
-    name = f"{prompt}-{sample}"
-    if "/" in name or name.startswith(".") or _unfit(name):
-        return None
-    return name if len(name.encode()) <= MOST_BYTES else None
+    """`{prompt}-{sample}`, which VBench's loader looks for; None where no file can have that name.
+
+    Of a prompt that is too long for a file's name, the first 180 characters, which VBench-2.0's loader looks for.
+    """
+    for words in (prompt, prompt[:VBENCH_LETTERS]):
+        name = f"{words}-{sample}"
+        if "/" in name or name.startswith(".") or _unfit(name):
+            return None
+        if len(name.encode()) <= MOST_BYTES:
+            return name
+    return None
 
 
-def same_file(name: str) -> str:
-    """Equal for names that some file system takes for one: letters' case and composition aside."""
-    return unicodedata.normalize("NFC", name).casefold()
+class TakenNames:
+    """The names of one folder's videos; two are different where its file system tells them apart.
+
+    Without a folder, names that some file system takes for one are one.
+    """
+
+    def __init__(self, files: FileNames | None, ending: str) -> None:
+        self.files = files
+        self.longest = max(ending, ".json", key=len)
+        self._taken: dict[str, dict[str, int]] = {}  # by what some file system may not tell apart: names, owners
+
+    def problem(self, name: str) -> str | None:
+        """Why no video can have that name here, None if one can."""
+        return self.files.problem(f"{name}{self.longest}") if self.files else None
+
+    def take(self, name: str, owner: int) -> int | None:
+        """Give a name to a video; answers whose it is already, None if it was free."""
+        alike = self._taken.setdefault(folded(name), {})
+        if (before := self.owner(name)) is None:
+            alike[name] = owner
+        return before
+
+    def owner(self, name: str) -> int | None:
+        """Whose a name is, None if it is nobody's."""
+        alike = self._taken.get(folded(name), {})
+        if name in alike:
+            return alike[name]
+        return next((i for other, i in alike.items() if not (self.files and self.files.apart(other, name))), None)
+
+
+def naming_notes(named: Iterable[tuple[str, int, str]], naming: str) -> list[str]:
+    """What to know of the names `naming` gave, as lines; `named` holds each video's prompt, its entry's line, and its
+    name."""
+    if naming != "vbench":
+        return []
+    lines: dict[str, set[int]] = {}
+    others: set[str] = set()
+    for prompt, line, name in named:
+        lines.setdefault(prompt, set()).add(line)
+        if not name.startswith(prompt[:VBENCH_LETTERS]):
+            others.add(prompt)
+    notes = []
+    if repeated := sum(len(found) - 1 for found in lines.values()):
+        notes.append(
+            f"entries that repeat the prompt of another: {repeated}; their videos take the next numbers of its name"
+        )
+    if others:
+        notes.append(f"prompts that can't be names of files here: {len(others)}; their videos are named by slug, where "
+                     f"VBench will not find them: '{min(others)[:60]}'")  # fmt: skip
+    return notes
 
 
 def _unfit(name: str) -> bool:

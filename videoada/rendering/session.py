@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videoada.config.frozen import one_of
-from videoada.config.prompts import read_entries
+from videoada.config.prompts import read_prompts
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, OutputError
+from videoada.failures import url_problem
 from videoada.media import outputs
 from videoada.media.outputs import DEFAULT, Encoding
 from videoada.models.recommended import filled_in
 from videoada.rendering.checks import check_jobs, read_shard
 from videoada.rendering.jobs import Job, plan_jobs
 from videoada.rendering.jobs import shard as part_of
-from videoada.rendering.naming import NAMINGS
+from videoada.rendering.naming import NAMINGS, naming_notes
 
 if TYPE_CHECKING:
     from videoada.rendering.engines.engine import Engine
@@ -60,6 +61,15 @@ class Plan:
     rank: int  # this process's number under `accelerate launch`, and how many there are
     world: int
     encoding: Encoding = DEFAULT
+    not_used: tuple[str, ...] = ()  # of the prompt file and of what was asked for, a line each
+    notes: tuple[str, ...] = ()
+
+    def report(self, say: Say) -> None:
+        """What of the input is not used, and what to know of it, said before anything is generated."""
+        for text in self.not_used:
+            say(f"not used: {text}")
+        for text in self.notes:
+            say(f"note: {text}")
 
     @property
     def ending(self) -> str:
@@ -108,14 +118,22 @@ def plan_render(
         raise ConfigError(
             "`num_videos` is for one prompt; of a file, `samples_per_prompt` says how many videos of each"
         )
-    entries = read_entries(prompts, images)[:limit]
+    for name, folder in (("out", out), ("images", images)):
+        if folder is not None and (url := url_problem(folder, writing=name == "out")):
+            raise ConfigError(f"`{name}`: {url}")
+    file = read_prompts(prompts, images)
+    entries = file.entries[:limit]
     ending = "" if format == "frames" else f".{format}"
     encoding = Encoding(codec, crf)
     encoding.check(ending)
     jobs = plan_jobs(
         entries, settings, source=prompts, samples_per_prompt=samples_per_prompt, naming=naming, format=ending,
-        encoding=encoding,
+        encoding=encoding, folder=out,
     )  # fmt: skip
+    notes = naming_notes(((job.request.prompt, job.line, job.name) for job in jobs), naming)
+    not_used = list(file.not_used)
+    if images is not None and not any("image" in entry.fields for entry in entries):
+        not_used.append(f"`images={images}`: no entry names an image")
     if shard_text:
         jobs = part_of(jobs, *read_shard(shard_text))
     check_jobs(settings, jobs, prompts)
@@ -124,7 +142,7 @@ def plan_render(
         raise ConfigError("`accelerate launch` starts the processes itself: leave `workers` and `engine` out")
     return Plan(
         jobs, settings, Path(out), naming, format, overwrite, metadata, workers, engine, address, continue_on_error,
-        max_retries, rank, world, encoding,
+        max_retries, rank, world, encoding, tuple(not_used), tuple(notes),
     )  # fmt: skip
 
 
@@ -143,7 +161,7 @@ def render_prompts(
     where it stopped; several on one folder share the work. `naming` is id, slug or vbench, `format` mp4, mov, mkv,
     webm, gif, webp or frames, `codec` and `crf` as `save_run` takes them, `shard` "I/N" for part I of N, `engine` local
     or ray. A video that fails is tried `max_retries` times more; then the rest goes on with `continue_on_error`. The
-    summary lists `failures`, each with its line and why.
+    summary lists `failures`, each with its line and why, and what of the prompt file is `not_used`.
 
     Raises PromptError with file and line for an entry that can't be used, ConfigError, ModelError and ImageError for
     what can't be met, all before anything is written, and OutputError where nothing can be written.
@@ -173,6 +191,7 @@ def run_plan(plan: Plan, on_progress: OnProgress | None = None, on_message: Say 
     from videoada.rendering.render import Progress
 
     say = on_message or (lambda text: None)
+    plan.report(say)
     folder = RenderFolder(plan.out, plan.ending)
     with contextlib.closing(folder):
         if plan.naming == "vbench":
@@ -195,7 +214,7 @@ def run_plan(plan: Plan, on_progress: OnProgress | None = None, on_message: Say 
                 _tidy(folder, plan)
             raise
         _tidy(folder, plan)
-        summary = progress.summary() | {"failures": _failures(progress, plan.jobs)}
+        summary = progress.summary() | {"not_used": list(plan.not_used), "failures": _failures(progress, plan.jobs)}
         if plan.rank == 0:
             folder.put(SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return summary

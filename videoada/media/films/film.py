@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videoada.errors import OutputError
-from videoada.media.failures import reading
+from videoada.failures import reading
+from videoada.files import file_url
 from videoada.media.films.colours import ToRGB
 from videoada.media.films.cut_off import cut_off
 from videoada.media.films.rates import as_number, constant_rate, mean_rate
@@ -105,7 +106,7 @@ def opened(path: Path) -> Iterator[Any]:
         av.logging.set_level(av.logging.ERROR)
     with reading(path):
         with av.logging.Capture(local=True) as messages:
-            container = av.open(f"file:{path}", options=LOCAL, metadata_errors="replace")
+            container = av.open(file_url(path), options=LOCAL, metadata_errors="replace")
         with container:
             if container.format.name == "image2":  # taken by the name's ending alone
                 raise ValueError("it is no film, nor a picture of a form that is read")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ POINTERS = {  # first bytes of what a repository holds for a file that was not f
     "pull`",
     b"/annex/objects/": "is a git-annex pointer, not the file itself: fetch it with `git annex get`",
 }
+SCHEMES = ("http", "https", "ftp", "ftps", "sftp", "ssh", "s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "hdfs",
+           "rtsp", "rtmp", "rtmps", "file")  # fmt: skip
 PAGES = (b"<!doctype", b"<html", b"<?xml")
 MOST_REASON = 200  # characters of a library's own words
 NO_MEMORY = ("out of memory", "insufficient memory", "cannot allocate memory", "can't allocate memory",
@@ -40,7 +43,7 @@ def said(
     if isinstance(problem, BaseException) and is_out_of_memory(problem):
         return out_of_memory(f"reading {path}", "close other programs, or use smaller or fewer frames")
     if wrong := wrong_with(path):
-        named = what.startswith("the ") and wrong.startswith(str(path)[:300])  # the image X does not exist
+        named = what.startswith("the ") and (wrong.startswith(str(path)[:300]) or url_problem(path))  # the image X …
         return error(f"{what} {wrong}" if named else wrong)
     return error(f"can't read {what} from {path}: {reason_of(problem)}")
 
@@ -58,11 +61,31 @@ def is_out_of_memory(problem: BaseException) -> bool:
     return library and any(text in str(problem).lower() for text in NO_MEMORY)
 
 
+def url_problem(path: str | Path, writing: bool = False) -> str | None:
+    """That a path is a URL and what to do, in words that begin with it; None for what is none or names what is there.
+
+    A Path has lost one of the slashes already: `https:/host/file`.
+    """
+    text = str(path)
+    found = re.match(r"([A-Za-z][A-Za-z0-9]+):/", text)
+    if not found or found[1].lower() not in SCHEMES or os.path.lexists(f"{found[1]}:"):
+        return None
+    rest = text[found.end() :].lstrip("/")
+    url = f"{found[1]}://{'/' * (found[1].lower() == 'file')}{rest[:200]}"
+    if found[1].lower() == "file":
+        return f"{url} is a URL: name the file itself, as /{rest[:200]}"
+    if writing:
+        return f"{url} is a URL, and nothing is written to URLs: name a file or folder here"
+    return f"{url} is a URL, and URLs are not fetched: download it, and name the file"
+
+
 def wrong_with(path: str | Path) -> str | None:
     """What is wrong with a file before anything is read from it, in one line; None where nothing is."""
     name, path = str(path)[:300], Path(path)
     if "\0" in name:
         return f"{name!r} is no file's name: it holds a NUL character"
+    if url := url_problem(name):
+        return url
     try:
         if path.is_symlink() and not path.exists():
             return f"{name} is a broken link: {os.readlink(path)[:200]} is not there"
