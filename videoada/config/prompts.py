@@ -211,7 +211,10 @@ def _typed(name: str, value: Any) -> Any:
             raise ValueError(f"size: give it as WIDTHxHEIGHT, got {str(value)[:40]!r}")
         return int(found[1]), int(found[2])
     kind = str if name == "id" else kind_of(name)
-    if kind in (int, float) and not (name == "steps" and value == "auto"):
+    words = said_of(name).get("words") if name != "id" else None
+    if words and isinstance(value, str) and re.fullmatch(words, value.strip()):
+        return value.strip()
+    if kind in (int, float):
         try:
             number = float(value) if kind is float or isinstance(value, float) else int(value)
         except (TypeError, ValueError, OverflowError):

@@ -145,12 +145,15 @@ def _not_used(request: GenerationConfig, skip: SkipConfig, trace: StepTrace, lef
 
 
 def differs(record: RunRecord, pipe: Any, image: str | None, skip: SkipConfig) -> bool:
-    """Whether weights, image or exit heads are known to differ from those of the record."""
+    """Whether weights, LoRA files, image or exit heads are known to differ from those of the record."""
     now = fingerprint(image)
     if image is not None and is_hash(record.request.image):  # which was of the picture's pixels, not of a file
         with Image.open(image) as opened:
             now = fingerprint(opened)
     pairs = [(record.model.weights_sha256, model_info(pipe).weights_sha256), (record.image_sha256, now)]
+    lora = [[(weights.sha256, weights.scale) for weights in info.lora] for info in (record.model, model_info(pipe))]
+    if lora[0] != lora[1]:
+        return True
     if skip.early_exit:
         pairs.append(((record.early_exit or {}).get("heads_sha256"), EXIT_HEADS.sha256(pipe, skip.exit_heads)))
     return any(before and now and before != now for before, now in pairs)

@@ -19,6 +19,7 @@ from videoada.media.video import Video
 from videoada.models.arguments import as_image, call_arguments, decodes_in_chunks, is_i2vgen, takes_chunk_size
 from videoada.models.conditioning import encode_prompt, image_conditions
 from videoada.models.denoisers import denoisers_of, device_of
+from videoada.models.generators import generator_of
 from videoada.models.images import cover
 from videoada.models.pipelines import model_info
 from videoada.models.placement import ran_out_of_memory
@@ -51,7 +52,7 @@ def call_pipeline(pipe: Any, batch: Sequence[GenerationConfig]) -> tuple[list[Vi
     began = time.perf_counter()
     batch = [_as_given(pipe, request) for request in with_recommended(pipe, batch)]
     request, alone = batch[0], len(batch) == 1
-    generators = [torch.Generator("cpu").manual_seed(r.seed) for r in batch]
+    generators = [generator_of(r.seed) for r in batch]
     with contextlib.ExitStack() as stack:
         stack.enter_context(_memory_errors(pipe, request))
         stack.enter_context(_refused(pipe))

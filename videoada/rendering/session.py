@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from videoada.config.frozen import one_of
 from videoada.config.prompts import read_entries
+from videoada.config.seeds import LAST_SEED, RANDOM, draw_seed
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, OutputError
 from videoada.media import outputs
-from videoada.media.outputs import DEFAULT, Encoding
+from videoada.media.outputs import Encoding
+from videoada.models.lora import lora_identity
 from videoada.models.recommended import filled_in
 from videoada.rendering.checks import check_jobs, read_shard
 from videoada.rendering.jobs import Job, plan_jobs
@@ -37,6 +39,7 @@ ENGINES = ("local", "ray")
 NOT_SHAPING = {"prompt", "image", "num_videos", "batch_size", "device", "offload", "vae_slicing", "vae_tiling",
                "decode_chunk_size", "compile", "channels_last", "calibration"}  # fmt: skip
 
+DRAWN = "drawn_seed"  # in a folder's settings: the base of its random seeds
 Say = Callable[[str], None]
 OnProgress = Callable[["Progress", "Outcome | None"], None]
 
@@ -59,7 +62,7 @@ class Plan:
     max_retries: int
     rank: int  # this process's number under `accelerate launch`, and how many there are
     world: int
-    encoding: Encoding = DEFAULT
+    drawn_seed: int | None = None  # the base of the seeds that are random
 
     @property
     def ending(self) -> str:
@@ -72,15 +75,18 @@ class Plan:
         for name, value in filled_in(self.settings.model).items():
             if name in kept and kept[name] == value:  # said, and what the model would take anyway
                 del kept[name]
-        return kept | {"format": self.format, "naming": self.naming} | self.encoding.named
+        if self.settings.lora:
+            kept["lora"] = lora_identity(self.settings.lora)  # wherever the files lie
+        if self.drawn_seed is not None:
+            kept[DRAWN] = self.drawn_seed
+        return kept | {"format": self.format, "naming": self.naming}
 
     def worker(self) -> WorkerPlan:
         from videoada.rendering.worker import WorkerPlan  # with torch, which checking the entries goes without
 
         return WorkerPlan(
-            str(self.out), self.ending, self.settings.model, self.settings.loading(), self.metadata, self.overwrite,
-            encoding=self.encoding,
-        )  # fmt: skip
+            str(self.out), self.ending, self.settings.model, self.settings.loading(), self.metadata, self.overwrite
+        )
 
 
 def plan_render(
@@ -88,7 +94,6 @@ def plan_render(
     samples_per_prompt: int = 1, naming: str = "id", format: str = "mp4", limit: int | None = None,
     shard_text: str | None = None, workers: int | None = None, engine: str = "local", address: str = "auto",
     continue_on_error: bool = False, max_retries: int = 1, overwrite: bool = False, metadata: bool = True,
-    codec: str | None = None, crf: int | None = None,
 ) -> Plan:  # fmt: skip
     """What `render_prompts` would do, with every entry, image and trained part checked. Raises what it raises."""
     try:
@@ -110,21 +115,24 @@ def plan_render(
         )
     entries = read_entries(prompts, images)[:limit]
     ending = "" if format == "frames" else f".{format}"
-    encoding = Encoding(codec, crf)
-    encoding.check(ending)
+    Encoding.of(settings).check(ending)
+    if settings.lora:  # workers may have another working directory
+        settings = settings.model_copy(update={"lora": tuple(map(os.path.abspath, settings.lora))})
+    rank, world = _launched()
+    random = RANDOM in (settings.seed, *(entry.fields.get("seed") for entry in entries))
+    drawn = _drawn_seed(Path(out), world) if random else None
     jobs = plan_jobs(
         entries, settings, source=prompts, samples_per_prompt=samples_per_prompt, naming=naming, format=ending,
-        encoding=encoding,
+        drawn_seed=drawn or 0,
     )  # fmt: skip
     if shard_text:
         jobs = part_of(jobs, *read_shard(shard_text))
     check_jobs(settings, jobs, prompts)
-    rank, world = _launched()
     if world > 1 and ((workers or 1) > 1 or engine != "local"):
         raise ConfigError("`accelerate launch` starts the processes itself: leave `workers` and `engine` out")
     return Plan(
         jobs, settings, Path(out), naming, format, overwrite, metadata, workers, engine, address, continue_on_error,
-        max_retries, rank, world, encoding,
+        max_retries, rank, world, drawn,
     )  # fmt: skip
 
 
@@ -133,17 +141,16 @@ def render_prompts(
     samples_per_prompt: int = 1, naming: str = "id", format: str = "mp4", limit: int | None = None,
     shard: str | None = None, workers: int | None = None, engine: str = "local", address: str = "auto",
     continue_on_error: bool = False, max_retries: int = 1, overwrite: bool = False, metadata: bool = True,
-    codec: str | None = None, crf: int | None = None, on_progress: OnProgress | None = None,
-    on_message: Say | None = None, **fields: Any,
+    on_progress: OnProgress | None = None, on_message: Say | None = None, **fields: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """The summary of rendering a prompt file into the folder `out`, which holds it as summary.json.
 
     Every entry becomes `samples_per_prompt` videos, each with its record beside it. Give RunSettings or its fields:
     `render_prompts("prompts.txt", "out/", model="tiny-t2v", quality="high", workers=2)`. A render that was cut goes on
     where it stopped; several on one folder share the work. `naming` is id, slug or vbench, `format` mp4, mov, mkv,
-    webm, gif, webp or frames, `codec` and `crf` as `save_run` takes them, `shard` "I/N" for part I of N, `engine` local
-    or ray. A video that fails is tried `max_retries` times more; then the rest goes on with `continue_on_error`. The
-    summary lists `failures`, each with its line and why.
+    webm, gif, webp or frames, `shard` "I/N" for part I of N, `engine` local or ray. A video that fails is tried
+    `max_retries` times more; then the rest goes on with `continue_on_error`. The summary lists `failures`, each with
+    its line and why.
 
     Raises PromptError with file and line for an entry that can't be used, ConfigError, ModelError and ImageError for
     what can't be met, all before anything is written, and OutputError where nothing can be written.
@@ -152,9 +159,21 @@ def render_prompts(
         prompts, out, _settings(settings, fields), images=images, samples_per_prompt=samples_per_prompt, naming=naming,
         format=format, limit=limit, shard_text=shard, workers=workers, engine=engine, address=address,
         continue_on_error=continue_on_error, max_retries=max_retries, overwrite=overwrite, metadata=metadata,
-        codec=codec, crf=crf,
     )  # fmt: skip
     return run_plan(plan, on_progress, on_message)
+
+
+def _drawn_seed(out: Path, world: int) -> int:
+    """The base of random seeds: what the folder's videos have, else drawn now, and the same in every process."""
+    from videoada.rendering.folder import SETTINGS, read_json
+
+    kept = read_json(out / SETTINGS).get(DRAWN)
+    drawn = [kept if isinstance(kept, int) and 0 <= kept <= LAST_SEED else draw_seed()]
+    if world > 1:
+        from accelerate.utils import broadcast_object_list
+
+        broadcast_object_list(drawn)
+    return drawn[0]
 
 
 def _settings(settings: RunSettings | None, fields: dict[str, Any]) -> RunSettings:
