@@ -54,8 +54,8 @@ def add_lora(pipe: Any, names: Sequence[str]) -> tuple[LoraWeights, ...]:
         found = sum(f".{adapter}." in f"{parameter}." for parameter in _added_to(pipe))
         if not found:
             raise ModelError(
-                f"`lora`: {path.name} does not fit this {type(pipe).__name__}: none of its {asked} tensors is of a layer "
-                "that it has"
+                f"`lora`: {path.name} does not fit this {type(pipe).__name__}: none of its {asked} tensors is of one "
+                "of its layers"
             )
         adapters.append(adapter)
         added.append(LoraWeights(file=path.name, sha256=file_hash(path), scale=scale, unused=max(asked - found, 0)))
