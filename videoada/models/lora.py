@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from videoada.config.values import split_lora
 from videoada.errors import ConfigError, ModelError
+from videoada.models.denoisers import denoisers_of
 from videoada.records.record import LoraWeights
 
 CHUNK = 2**20  # bytes of a file read at once
@@ -39,6 +40,7 @@ def add_lora(pipe: Any, names: Sequence[str]) -> tuple[LoraWeights, ...]:
     """
     from videoada.models.sources import quiet
 
+    _make_adaptable(pipe)
     added: list[LoraWeights] = []
     adapters: list[str] = []
     for i, name in enumerate(names):
@@ -59,8 +61,31 @@ def add_lora(pipe: Any, names: Sequence[str]) -> tuple[LoraWeights, ...]:
             )
         adapters.append(adapter)
         added.append(LoraWeights(file=path.name, sha256=file_hash(path), scale=scale, unused=max(asked - found, 0)))
-    pipe.set_adapters(adapters, adapter_weights=[weights.scale for weights in added])
+    _scale(pipe, {adapter: weights.scale for adapter, weights in zip(adapters, added, strict=True)})
     return tuple(added)
+
+
+def _make_adaptable(pipe: Any) -> None:
+    """Give denoisers what diffusers' loader calls: UNet3DConditionModel lacks it, whose pipelines have the loader."""
+    from diffusers.loaders import PeftAdapterMixin
+
+    for denoiser in denoisers_of(pipe):
+        kind = type(denoiser)
+        if not isinstance(denoiser, PeftAdapterMixin):
+            denoiser.__class__ = type(kind.__name__, (kind, PeftAdapterMixin), {"__module__": kind.__module__})
+
+
+def _scale(pipe: Any, scales: Mapping[str, float]) -> None:
+    """Switch the adapters on together, each with its scale, in every network that has them."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for network in _networks(pipe):
+        for layer in network.modules():
+            own = [adapter for adapter in scales if isinstance(layer, BaseTunerLayer) and adapter in layer.scaling]
+            if own:
+                layer.set_adapter(own)
+            for adapter in own:
+                layer.set_scale(adapter, scales[adapter])
 
 
 def lora_identity(names: Sequence[str]) -> list[str]:
@@ -102,8 +127,11 @@ def _tensors_in(path: Path) -> list[str]:
 
 def _added_to(pipe: Any) -> list[str]:
     """Names of the LoRA parameters that the pipeline's networks have."""
-    networks = [part for part in pipe.components.values() if hasattr(part, "named_parameters")]
-    return [name for network in networks for name, _ in network.named_parameters() if LOADED.search(f".{name}")]
+    return [name for network in _networks(pipe) for name, _ in network.named_parameters() if LOADED.search(f".{name}")]
+
+
+def _networks(pipe: Any) -> list[Any]:
+    return [part for part in pipe.components.values() if hasattr(part, "named_parameters")]
 
 
 def _reason(error: Exception) -> str:

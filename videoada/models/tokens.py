@@ -72,9 +72,10 @@ def cut_lines(seen: Sequence[Tokenized], texts: Sequence[tuple[str, str | None]]
         if not text or not text.strip():
             continue
         wanted = _plain(text)
-        own = [each for each in seen if _plain(each.text) == wanted]
-        own = own or [each for each in seen if wanted in _plain(each.text) and each.index == index] or []
-        for each in own:
+        equal = [each for each in seen if _plain(each.text) == wanted]
+        known = {each.tokenizer for each in equal}
+        held = [e for e in seen if e.tokenizer not in known and e.index == index and wanted in _plain(e.text)]
+        for each in equal + held:
             count, words = each.cut_of(text)
             if count:
                 lines[
