@@ -14,6 +14,7 @@ from videoada.cli.options import Config, Quiet, option, takes_settings
 if TYPE_CHECKING:
     from rich.console import Console
 
+MOST_LINES = 10  # of what was not used
 EXAMPLES = """
 Examples:
 
@@ -141,6 +142,10 @@ def _show_summary(console: Console, summary: dict[str, Any], out: Path) -> None:
         console.print(
             f"[red]failed:[/] line {failure['line']}, {escape(failure['name'])}: {escape(as_flags(failure['error']))}"
         )
+    for text in summary["not_used"][:MOST_LINES]:
+        console.print(escape(f"not used: {as_flags(text)}"))
+    if (others := len(summary["not_used"]) - MOST_LINES) > 0:
+        console.print(f"not used: {others} lines more, in summary.json")
     console.print(escape(f"{summary['done']} of {summary['videos']} videos are in {out}; see summary.json"))
 
 

@@ -53,6 +53,7 @@ class Outcome:
     rows: int = 0
     rows_full: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    not_used: tuple[str, ...] = ()  # of its record
 
 
 class Worker:
@@ -144,6 +145,7 @@ class Worker:
         return Outcome(
             job.name, "drawn", predictions=record.num_predictions, num_steps=record.num_inference_steps,
             rows=record.unet_rows, rows_full=most, seconds=record.seconds,
+            not_used=tuple(record.not_used),
         )  # fmt: skip
 
     def _collect(self) -> None:
