@@ -50,9 +50,9 @@ def test_below_2_32_a_seed_is_torchs_own(seed):
 
 def test_from_2_32_on_the_words_are_of_the_twisters_own_init_by_array():
     """As NumPy's RandomState, which follows mt19937ar.c."""
-    stream = torch.randint(0, 2**31, (5,), generator=generator_of(0x234 << 32 | 0x123), dtype=torch.int64)
+    stream = torch.rand(5, generator=generator_of(0x234 << 32 | 0x123))  # of each word 24 bits
     words = np.random.RandomState([0x123, 0x234]).randint(0, 2**32, 5, dtype=np.uint32)
-    assert stream.tolist() == (words % 2**31).tolist()
+    assert stream.tolist() == (words % 2**24 / 2**24).tolist()
 
 
 @pytest.mark.parametrize("seed", EDGES)

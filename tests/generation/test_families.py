@@ -115,7 +115,6 @@ def test_a_family_generates_with_its_own_settings_and_again_from_its_record(name
         ("wan-2.1-t2v", ["--image", "IMAGE"], "WanPipeline generates from text alone"),
         ("wan-2.1-t2v", ["--video", "VIDEO"], "WanPipeline takes no video: leave --video out"),
         ("wan-2.1-t2v", ["--strength", 0.5], "WanPipeline has no --strength"),
-        ("wan-2.1-t2v", ["--target-fps", 8], "WanPipeline has no --target-fps"),
         ("wan-2.1-t2v", ["--scheduler", "ddim"], "--scheduler ddim does not go with this model's UniPCMultistep"),
         ("hunyuanvideo", ["--scheduler", "euler-a"], "--scheduler euler-a does not go with this model's FlowMatch"),
         ("wan-2.1-t2v", ["--early-exit"], "WanPipeline has no unet"),

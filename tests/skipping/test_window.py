@@ -7,7 +7,6 @@ import math
 from fractions import Fraction
 
 import pytest
-import torch
 from commandline import command
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,15 +89,6 @@ def test_rows_of_a_prompt_file_name_them_and_hashes_follow(tmp_path):
     first, second = (json.loads(path.read_text()) for path in sorted((tmp_path / "out").glob("0*.json")))
     assert [r["skip"]["skip_from"] for r in (first, second)] == [0.1, 0.2]
     assert first["job_sha256"] != second["job_sha256"]
-
-
-def test_a_module_alone_needs_to_know_its_steps(pipe):
-    module = torch.nn.Linear(4, 4)
-    trace = videoada.apply_skipping(module, tolerance=0.5, skip_to="50%")
-    with torch.no_grad():
-        for step in range(4):
-            module(torch.full((1, 4), float(step)))
-    assert trace.summary().count("`skip_to`: how many steps there are is not known") <= 1
 
 
 def test_the_config_takes_numbers_and_text():
