@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import videoada
 from videoada.config.prompts import read_entries
 from videoada.config.seeds import DRAWN_BELOW, LAST_SEED, read_seed
-from videoada.models.generators import generator_of
+from videoada.models.call import generator_of
 
 PROMPT = "a red circle moving right on a black background"
 ASKED = ("generate", "--prompt", PROMPT, "--steps", 2, "--num-frames", 2, "--json", "--output")
