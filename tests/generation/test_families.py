@@ -145,7 +145,7 @@ def test_what_a_family_can_not_do_is_one_line_and_nothing_is_written(name, asked
     ("name", "asked", "unused"),
     [
         ("svd", ["--image", "IMAGE", "--negative-prompt", "bad"], ["prompt", "negative_prompt"]),
-        ("hunyuanvideo", ["--negative-prompt", "bad"], ["negative_prompt"]),
+        ("hunyuanvideo", ["--negative-prompt", "bad"], ["negative_prompt", "prompt"]),  # beyond its letters' limit
         ("motif-video", ["--guidance-scale", 3], ["guidance_scale"]),
         ("wan-2.1-t2v", ["--decode-chunk-size", 2], ["decode_chunk_size"]),
         ("cogvideox-ddim", ["--decode-chunk-size", 1], ["decode_chunk_size"]),
