@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import videoada
 from videoada.config.prompts import read_entries
-from videoada.config.seeds import DRAWN_BELOW, LAST_SEED, read_seed
+from videoada.config.seeds import LAST_SEED, PICKED_BELOW, read_seed
 from videoada.models.call import generator_of
 
 PROMPT = "a red circle moving right on a black background"
@@ -71,7 +71,7 @@ def test_everywhere_the_same_seeds(seed, tmp_path):
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (("--seed", "-1"), "--seed: give a whole number from 0 to 2^64 - 1; random draws one"),
+        (("--seed", "-1"), "--seed: give a whole number from 0 to 2^64 - 1; random picks one"),
         (("--seed", 2**64), "from 0 to 2^64 - 1"), (("--seed", "1.5"), "from 0 to 2^64 - 1"),
         (("--seed", "any"), "or random"),
         (("--seed", LAST_SEED - 2, "--num-videos", 4), "3 after it is beyond 2^64 - 1"),
@@ -94,7 +94,7 @@ def test_a_random_seed_stands_in_the_record_and_repeats(tmp_path):
     other, another = frames_of(tmp_path, "--seed", "random", name="b.mkv")
     assert seed != another
     assert frames != other
-    assert 0 <= min(seed, another) <= max(seed, another) < DRAWN_BELOW
+    assert 0 <= min(seed, another) <= max(seed, another) < PICKED_BELOW
     assert frames_of(tmp_path, "--seed", seed, name="c.mkv") == (frames, seed)
     several = command(*ASKED, tmp_path / "d.mkv", "--seed", "random", "--num-videos", 2).stdout.splitlines()
     first, second = (json.loads(line)["request"]["seed"] for line in several)

@@ -229,7 +229,7 @@ class GenerationConfig(FrozenConfig):
     the motion's pace (16 if None), not the file's `fps`. `decode_chunk_size` frames are decoded at once (None: as the
     pipeline does, which is all frames for text to video and one for image to video). With `step_policy`, a file's or
     "shipped", `num_inference_steps` is the full run's and the policy chooses at most as many for each prompt. A `seed`
-    of "random" is drawn here. `codec` and `crf` are of the file that the video is saved in.
+    of "random" is picked here. `codec` and `crf` are of the file that the video is saved in.
     """
 
     prompt: str = ""  # a few pipelines take none, as Stable Video Diffusion's

@@ -1,4 +1,4 @@
-"""Seeds: 0 to 2⁶⁴ − 1, or random for one that is drawn; and those that are counted on from one."""
+"""Seeds: 0 to 2⁶⁴ − 1, or random for one that is picked; and those that are counted on from one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from videoada.errors import ConfigError
 
 LAST_SEED = 2**64 - 1
 RANDOM: Literal["random"] = "random"
-DRAWN_BELOW = 2**32  # short enough to type again, and what plain diffusers tells apart
+PICKED_BELOW = 2**32  # short enough to type again, and what plain diffusers tells apart
 
 
 def read_seed(value: Any) -> Any:
@@ -26,14 +26,14 @@ def read_seed(value: Any) -> Any:
         number = int(value)
     if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= LAST_SEED:
         return number
-    random = "random draws one and keeps it in the record"
-    asked = f"{random}, where -1 does in other tools" if number == -1 else f"or random, which draws one, got {value!r}"
+    random = "random picks one and keeps it in the record"
+    asked = f"{random}, where -1 does in other tools" if number == -1 else f"or random, which picks one, got {value!r}"
     raise ValueError(f"`seed`: give a whole number from 0 to 2^64 - 1; {asked}"[:200])
 
 
-def draw_seed() -> int:
+def pick_seed() -> int:
     """A seed from the system's randomness, below 2³²."""
-    return secrets.randbelow(DRAWN_BELOW)
+    return secrets.randbelow(PICKED_BELOW)
 
 
 def seed_after(seed: int, count: int) -> int:
@@ -44,8 +44,8 @@ def seed_after(seed: int, count: int) -> int:
 
 
 def _number(value: Any) -> Any:
-    return draw_seed() if (seed := read_seed(value)) == RANDOM else seed
+    return pick_seed() if (seed := read_seed(value)) == RANDOM else seed
 
 
-Seed = Annotated[int, BeforeValidator(_number)]  # random is drawn where a configuration is made
+Seed = Annotated[int, BeforeValidator(_number)]  # random is picked where a configuration is made
 SeedOrRandom = Annotated[int | Literal["random"], BeforeValidator(read_seed)]  # … or later, once for all that follows

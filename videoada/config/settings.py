@@ -23,7 +23,7 @@ from videoada.config.run import (
     SchedulerName,
     SkipConfig,
 )
-from videoada.config.seeds import RANDOM, SeedOrRandom, draw_seed, seed_after
+from videoada.config.seeds import RANDOM, SeedOrRandom, pick_seed, seed_after
 from videoada.config.shipped import RUNS, read_configuration
 from videoada.config.values import PERCENT, CodecName, LoraNames, Share
 from videoada.errors import ConfigError
@@ -248,13 +248,13 @@ class RunSettings(FrozenConfig):
 
     @property
     def first_seed(self) -> int:
-        """The seed, which `with_seed` has drawn where it was random."""
+        """The seed, which `with_seed` has picked where it was random."""
         assert isinstance(self.seed, int)
         return self.seed
 
     def with_seed(self) -> RunSettings:
-        """These settings with a seed drawn in place of random, once for all that is made of them."""
-        return self.model_copy(update={"seed": draw_seed()}) if self.seed == RANDOM else self
+        """These settings with a seed picked in place of random, once for all that is made of them."""
+        return self.model_copy(update={"seed": pick_seed()}) if self.seed == RANDOM else self
 
     def to_yaml(self) -> str:
         """YAML that reads back as these settings; what is None is left out."""

@@ -46,18 +46,18 @@ class Job:
 def plan_jobs(
     entries: Sequence[PromptEntry], settings: RunSettings, *, source: str | Path = "the prompts",
     samples_per_prompt: int = 1, naming: str = "id", format: str = ".mp4",
-    drawn_seed: int = 0,
+    picked_seed: int = 0,
 ) -> list[Job]:  # fmt: skip
     """One job for each entry and sample, in their order; every one is checked, and images are opened.
 
     An entry's seed is its own, or the base seed plus a number made of its id, prompts and image: neither its line in
     the file nor the other entries change it. Entries that are equal in everything get different seeds; sample k adds k.
-    Where the base seed, or an entry's, is random, `drawn_seed` is the base instead, which a render draws once. Raises
+    Where the base seed, or an entry's, is random, `picked_seed` is the base instead, which a render picks once. Raises
     PromptError with the line, also where two videos would have one name.
     """
     common: dict[str, _Common] = {}
     lora = lora_identity(settings.lora or ())
-    base = drawn_seed if settings.seed == RANDOM else settings.first_seed
+    base = picked_seed if settings.seed == RANDOM else settings.first_seed
     images: dict[str | None, str] = {}
     copies: Counter[str] = Counter()
     of_prompt: Counter[str] = Counter()
@@ -83,7 +83,7 @@ def plan_jobs(
             alike = _digest(content, own, entry.fields.get("seed"))
             seed = entry.fields.get("seed")
             if seed in (None, RANDOM):
-                seed = seed_after(base if seed is None else drawn_seed, int(_digest(content, copies[alike])[:8], 16))
+                seed = seed_after(base if seed is None else picked_seed, int(_digest(content, copies[alike])[:8], 16))
             seed_after(seed, samples_per_prompt - 1)
             identity = _digest(alike, copies[alike])
             copies[alike] += 1

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from videoada.config.frozen import one_of
 from videoada.config.prompts import read_entries
-from videoada.config.seeds import LAST_SEED, RANDOM, draw_seed
+from videoada.config.seeds import LAST_SEED, RANDOM, pick_seed
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, OutputError
 from videoada.media import outputs
@@ -39,7 +39,7 @@ ENGINES = ("local", "ray")
 NOT_SHAPING = {"prompt", "image", "num_videos", "batch_size", "device", "offload", "vae_slicing", "vae_tiling",
                "decode_chunk_size", "compile", "channels_last", "calibration"}  # fmt: skip
 
-DRAWN = "drawn_seed"  # in a folder's settings: the base of its random seeds
+PICKED = "picked_seed"  # in a folder's settings: the base of its random seeds
 Say = Callable[[str], None]
 OnProgress = Callable[["Progress", "Outcome | None"], None]
 
@@ -62,7 +62,7 @@ class Plan:
     max_retries: int
     rank: int  # this process's number under `accelerate launch`, and how many there are
     world: int
-    drawn_seed: int | None = None  # the base of the seeds that are random
+    picked_seed: int | None = None  # the base of the seeds that are random
 
     @property
     def ending(self) -> str:
@@ -77,8 +77,8 @@ class Plan:
                 del kept[name]
         if self.settings.lora:
             kept["lora"] = lora_identity(self.settings.lora)  # wherever the files lie
-        if self.drawn_seed is not None:
-            kept[DRAWN] = self.drawn_seed
+        if self.picked_seed is not None:
+            kept[PICKED] = self.picked_seed
         return kept | {"format": self.format, "naming": self.naming}
 
     def worker(self) -> WorkerPlan:
@@ -120,10 +120,10 @@ def plan_render(
         settings = settings.model_copy(update={"lora": tuple(map(os.path.abspath, settings.lora))})
     rank, world = _launched()
     random = RANDOM in (settings.seed, *(entry.fields.get("seed") for entry in entries))
-    drawn = _drawn_seed(Path(out), world) if random else None
+    picked = _picked_seed(Path(out), world) if random else None
     jobs = plan_jobs(
         entries, settings, source=prompts, samples_per_prompt=samples_per_prompt, naming=naming, format=ending,
-        drawn_seed=drawn or 0,
+        picked_seed=picked or 0,
     )  # fmt: skip
     if shard_text:
         jobs = part_of(jobs, *read_shard(shard_text))
@@ -132,7 +132,7 @@ def plan_render(
         raise ConfigError("`accelerate launch` starts the processes itself: leave `workers` and `engine` out")
     return Plan(
         jobs, settings, Path(out), naming, format, overwrite, metadata, workers, engine, address, continue_on_error,
-        max_retries, rank, world, drawn,
+        max_retries, rank, world, picked,
     )  # fmt: skip
 
 
@@ -163,17 +163,17 @@ def render_prompts(
     return run_plan(plan, on_progress, on_message)
 
 
-def _drawn_seed(out: Path, world: int) -> int:
-    """The base of random seeds: what the folder's videos have, else drawn now, and the same in every process."""
+def _picked_seed(out: Path, world: int) -> int:
+    """The base of random seeds: what the folder's videos have, else picked now, and the same in every process."""
     from videoada.rendering.folder import SETTINGS, read_json
 
-    kept = read_json(out / SETTINGS).get(DRAWN)
-    drawn = [kept if isinstance(kept, int) and 0 <= kept <= LAST_SEED else draw_seed()]
+    kept = read_json(out / SETTINGS).get(PICKED)
+    picked = [kept if isinstance(kept, int) and 0 <= kept <= LAST_SEED else pick_seed()]
     if world > 1:
         from accelerate.utils import broadcast_object_list
 
-        broadcast_object_list(drawn)
-    return drawn[0]
+        broadcast_object_list(picked)
+    return picked[0]
 
 
 def _settings(settings: RunSettings | None, fields: dict[str, Any]) -> RunSettings:
