@@ -41,9 +41,7 @@ def test_the_words_beyond_each_encoders_limit_are_in_the_record_and_the_summary(
         words = text.partition('cut: "')[2].removesuffix('"').removesuffix(" …")
         assert words
         assert words in f"{PROMPT} {WORDS}"
-        assert "Llama" in text or not words.startswith(
-            "a red"
-        )  # its template alone fills the limit: letters are tokens
+        assert "Llama" in text or not words.startswith("a red")  # a template fills it
     assert [text.replace("`prompt`", "--prompt") for text in lines] == [t for t in said if t.startswith("--prompt")]
     record, said = made(build_folder(name), tmp_path, *SMALL, "--num-frames", frames, prompt="a red circle")
     assert not [text for text in record["not_used"] if text.startswith("`prompt`")]
