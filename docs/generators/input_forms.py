@@ -114,7 +114,10 @@ SHIPPED = """
 
 """
 KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
-OWN_KINDS = {"mask": "text of 0 and 1, a list, or a file", "steps": "whole number or auto", "calibration": "mapping"}
+OWN_KINDS = {
+    "mask": "text of 0 and 1, a list, or a file", "steps": "whole number or auto", "calibration": "mapping",
+    "seed": "whole number or random", "skip_from": "10% or 0.1", "skip_to": "95% or 0.95", "lora": "text, or a list",
+}  # fmt: skip
 
 
 def page() -> str:

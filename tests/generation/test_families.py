@@ -115,7 +115,6 @@ def test_a_family_generates_with_its_own_settings_and_again_from_its_record(name
         ("wan-2.1-t2v", ["--image", "IMAGE"], "WanPipeline generates from text alone"),
         ("wan-2.1-t2v", ["--video", "VIDEO"], "WanPipeline takes no video: leave --video out"),
         ("wan-2.1-t2v", ["--strength", 0.5], "WanPipeline has no --strength"),
-        ("wan-2.1-t2v", ["--target-fps", 8], "WanPipeline has no --target-fps"),
         ("wan-2.1-t2v", ["--scheduler", "ddim"], "--scheduler ddim does not go with this model's UniPCMultistep"),
         ("hunyuanvideo", ["--scheduler", "euler-a"], "--scheduler euler-a does not go with this model's FlowMatch"),
         ("wan-2.1-t2v", ["--early-exit"], "WanPipeline has no unet"),
@@ -146,7 +145,7 @@ def test_what_a_family_can_not_do_is_one_line_and_nothing_is_written(name, asked
     ("name", "asked", "unused"),
     [
         ("svd", ["--image", "IMAGE", "--negative-prompt", "bad"], ["prompt", "negative_prompt"]),
-        ("hunyuanvideo", ["--negative-prompt", "bad"], ["negative_prompt"]),
+        ("hunyuanvideo", ["--negative-prompt", "bad"], ["negative_prompt", "prompt"]),  # beyond its letters' limit
         ("motif-video", ["--guidance-scale", 3], ["guidance_scale"]),
         ("wan-2.1-t2v", ["--decode-chunk-size", 2], ["decode_chunk_size"]),
         ("cogvideox-ddim", ["--decode-chunk-size", 1], ["decode_chunk_size"]),

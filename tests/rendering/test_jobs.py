@@ -103,7 +103,6 @@ def test_overrides(tmp_path):
         ("p.csv", f"prompt,id\n{A},render\n", "line 2: the id 'render' is the name of a file"),
         ("p.csv", f"prompt,id\n{A},{'a/' * 600}b\n", "line 2: the id .* is too long for a path"),
         ("p.csv", f"prompt,height\n{A},101\n", "line 2: height 101 is not a multiple of 8"),
-        ("p.csv", f"prompt,target_fps\n{A},8\n", "line 2: TextToVideoSDPipeline has no --target-fps"),
         ("p.jsonl", f'"{A}"\n{{"prompt": 3}}\n', "line 2: column 'prompt': '3' is no text"),
         ("p.jsonl", f'"{A}"\n\n{{\n', "line 3"),
         ("p.jsonl", '{"seed": 3}', "line 1: it has no prompt"),

@@ -15,7 +15,7 @@ from videoada.errors import PromptError
 from videoada.files import FileNames, folded
 from videoada.rendering.jobs import plan_jobs
 from videoada.rendering.naming import vbench_name
-from videoada.rendering.session import plan_render
+from videoada.rendering.plan import plan_render
 
 FILES = Path(__file__).parents[1] / "config" / "prompt_files"
 A, B = "a red circle moving right", "a blue square growing"

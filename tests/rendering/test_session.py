@@ -12,7 +12,7 @@ from videoada import ConfigError, GenerationConfig, PromptError, SkipConfig
 from videoada.config.quality import quality_fields
 from videoada.config.settings import RunSettings
 from videoada.rendering.estimate import estimate_plan
-from videoada.rendering.session import plan_render
+from videoada.rendering.plan import plan_render
 
 FEW = {"steps": 5, "num_frames": 2, "device": "cpu"}
 

@@ -482,6 +482,18 @@ def test_what_has_no_effect_is_reported():
     assert "not used: `corrector`" in videoada.summary(module)
 
 
+def test_shares_of_the_steps_need_to_know_how_many_there_are():
+    module = Polynomial(1.0, 1.0)
+    trace = videoada.apply_skipping(module, skip_from=0.1, skip_to=0.5, corrector=False)
+    run(module)
+    assert [text.split(":")[0] for text in trace.not_used] == ["`skip_from`", "`skip_to`"]
+    trace = videoada.apply_skipping(module, skip_to=0.5, corrector=False, tolerance=1e6, num_inference_steps=10)
+    run(module)
+    assert trace.not_used == []
+    assert not all(trace.computed[""])
+    assert all(trace.computed[""][5:])
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [

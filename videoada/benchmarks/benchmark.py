@@ -162,8 +162,10 @@ def digest(method: Method, pipe: Any, batch: Sequence[GenerationConfig] = ()) ->
         "device": device_of(pipe).type, "dtype": str(dtype_of(pipe)),
     }  # fmt: skip
     loaded = load_config(pipe)
-    if loaded and (load := loaded.model_dump(exclude_defaults=True, exclude={"device", "dtype"})):
+    if loaded and (load := loaded.model_dump(exclude_defaults=True, exclude={"device", "dtype", "lora"})):
         about["load"] = load
+    if info.lora:
+        about["lora"] = [(weights.sha256, weights.scale) for weights in info.lora]
     if method.skip.batch_decision != "prompt":
         size = method.batch_size or len(batch)
         about["batch"] = [(request.prompt, request.seed) for request in batch] + [size]

@@ -34,7 +34,7 @@ Examples:
 
 @app.command(epilog=EXAMPLES)
 @takes_settings(
-    leave_out=("prompt", "image", "num_videos"),
+    leave_out=("prompt", "image", "num_videos", "codec", "crf"),
     texts={"seed": "Seed of the first prompt; prompt i uses seed + i.", "batch_size": "Prompts at once."},
     defaults={"batch_size": "1 when timing, else 8"},
 )
@@ -73,6 +73,7 @@ def benchmark(
     from videoada.benchmarks.presets import check_settings
     from videoada.cli.show import say_with
     from videoada.config.prompts import read_requests
+    from videoada.config.seeds import seed_after
     from videoada.config.settings import RunSettings
 
     console = Console(stderr=True, highlight=False)
@@ -86,15 +87,18 @@ def benchmark(
     if preset is not None:
         check_settings(preset, given)
         parts = {name: given.pop(name, None) for name in ("exit_heads", "step_policy")}
-    settings = RunSettings(prompt=DEFAULT_PROMPT, **given)
+    settings = RunSettings(prompt=DEFAULT_PROMPT, **given).with_seed()
     batch_size = settings.batch_size if "batch_size" in given else 1 if preset is None else 8
     [request] = settings.requests()
     requests = [
-        request.model_copy(update={"seed": settings.seed + i}) for i in range(batch_size if preset is None else 1)
+        request.model_copy(update={"seed": seed_after(settings.first_seed, i)})
+        for i in range(batch_size if preset is None else 1)
     ]
     if prompts:
         common = request.model_dump(exclude={"prompt", "image", "seed"})
-        requests = read_requests(prompts, first_seed=settings.seed, on_message=say_with(console), **common)[:limit]
+        requests = read_requests(prompts, first_seed=settings.first_seed, on_message=say_with(console), **common)[
+            :limit
+        ]
     if preset is None:
         _time(console, settings, requests, batch_size, pairs or 9, json_output)
         return

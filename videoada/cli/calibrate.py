@@ -25,7 +25,7 @@ NOT_CALIBRATED = {name for name in RunSettings.model_fields if said_of(name).get
 
 @app.command(epilog=EXAMPLES)
 @takes_settings(
-    leave_out=NOT_CALIBRATED | {"prompt", "image", "num_videos", "step_policy", "fps"},
+    leave_out=NOT_CALIBRATED | {"prompt", "image", "num_videos", "step_policy", "fps", "codec", "crf"},
     texts={
         "target_psnr": "The mean PSNR to the full run to reach, in dB.", "steps": "Scheduler steps of the full run.",
         "seed": "Seed of the first prompt; prompt i uses seed + i.", "batch_size": "Prompts at once.",
@@ -54,12 +54,12 @@ def calibrate(
 
     check_configuration(output)
     target_psnr = given.pop("target_psnr", None)
-    settings = RunSettings(prompt="-", **given)
+    settings = RunSettings(prompt="-", **given).with_seed()
     if settings.steps == "auto":
         raise ConfigError("`steps=auto` has no one curve to calibrate: give the number of steps")
     common = settings.requests()[0].model_dump(exclude={"prompt", "image", "seed", "step_policy"})
     console = Console(stderr=True, highlight=False, quiet=quiet, soft_wrap=True)
-    requests = read_requests(prompts, first_seed=settings.seed, on_message=say_with(console), **common)[:limit]
+    requests = read_requests(prompts, first_seed=settings.first_seed, on_message=say_with(console), **common)[:limit]
     pipe = load_pipeline(settings.model, settings.loading())
     settings = filled(settings, pipe)
     tolerance, found = find(

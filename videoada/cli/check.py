@@ -34,7 +34,9 @@ def check(
     recursive: Annotated[
         bool, typer.Option("--recursive", help="Also videos in folders below, as those of classes.")
     ] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="One JSON object a video on stdout.")] = False,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="One JSON object a video on stdout, bad ones too.")
+    ] = False,
 ) -> None:
     """Check that the frames of a video hang together: frozen, repeated, shuffled, flickering; exit code 1 if not."""
     from videoada.config.settings import read_settings
@@ -49,14 +51,16 @@ def check(
     limits = CoherenceLimits(**read_settings(config, LIMITS)) if config else CoherenceLimits()
     features = load_frame_features(frame_model) if frame_model else None
     paths: list[Path] = []
+    not_used: dict[Path, list[str]] = {}  # of the folder that a video was found in
     for video in videos:
         if not video.is_dir() or is_frame_folder(video):
             paths.append(video)
             continue
         found_there = search_videos(video, recursive)
         paths += found_there.videos
+        not_used |= dict.fromkeys(found_there.videos, found_there.not_read)
         for text in found_there.not_read:
-            print(f"not read: {as_flags(text)}", file=sys.stderr)
+            print(f"not used: {as_flags(text)}", file=sys.stderr)
     rows, unreadable = [], 0
     for path in paths:
         try:
@@ -69,14 +73,17 @@ def check(
         except OutputError as error:
             if len(paths) == 1:
                 raise
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            said = " ".join(str(error).split())
+            print(f"error: {said}", file=sys.stderr)
+            if json_output:
+                print(json.dumps({"video": str(path), "error": said, "not_used": not_used.get(path, [])}), flush=True)
             unreadable += 1
             continue
         rows.append((path, found))
         for note in opened.notes:
             print(f"note: {path}: {note}", file=sys.stderr)
         if json_output:
-            shown_too = {"fps": opened.fps, "notes": opened.notes}
+            shown_too = {"fps": opened.fps, "notes": opened.notes, "not_used": not_used.get(path, [])}
             print(json.dumps({"video": str(path)} | found | shown_too, allow_nan=False), flush=True)
     if unreadable == len(paths):
         raise typer.Exit(2)

@@ -173,17 +173,8 @@ def show(console: Console, result: EvaluationResult) -> None:
             console.print(f"coherence checks failed: {failed}")
         if coherence["lost"]:
             console.print(f"[yellow]{coherence['lost']} videos fail a check that their reference passes[/]")
-    for where, rows in result.unpaired.items():
-        console.print(escape(f"not paired, {where}: {len(rows)}; first: {rows[0]}"))
-    different = [row for row in result.videos if row.not_compared]
-    if different:
-        console.print(
-            escape(f"not compared: {len(different)}; first: {different[0].video}, {different[0].not_compared}")
-        )
-    for skipped in result.skipped:
-        console.print(f"[yellow]left out:[/] {escape(skipped['reason'])}")
     for text in result.not_used:
-        console.print(f"[yellow]not read:[/] {escape(as_flags(text))}")
+        console.print(f"not used: {escape(as_flags(text))}")
     for warning in result.warnings:
         console.print(f"[yellow]warning:[/] {escape(warning)}")
 

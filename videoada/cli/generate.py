@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from videoada.cli.app import app
-from videoada.cli.options import CodecOption, Config, CrfOption, Quiet, takes_settings
+from videoada.cli.options import Config, Quiet, takes_settings
 from videoada.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from videoada.config.run import SkipConfig
     from videoada.config.settings import RunSettings
-    from videoada.media.outputs import Encoding
     from videoada.records.record import RunRecord
 
 EXAMPLES = """
@@ -51,8 +50,6 @@ def generate(
             help="The video: .mp4, .mov, .webm, .mkv (lossless), .gif, .webp (lossless), or a folder of PNG frames."
         ),
     ] = Path("video.mp4"),
-    codec: CodecOption = None,
-    crf: CrfOption = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Also run in full; measure fidelity and show both side by side.")
     ] = False,
@@ -70,7 +67,8 @@ def generate(
     """Generate a video from a prompt, with fewer noise predictions."""
     from rich.console import Console
 
-    from videoada.config.settings import RunSettings, merged, read_settings
+    from videoada.config.merging import merged
+    from videoada.config.settings import RunSettings, read_settings
     from videoada.media.outputs import Encoding, check_output, compared_path, output_paths
     from videoada.models.recommended import filled
     from videoada.records.find import find_record, settings_of
@@ -78,15 +76,15 @@ def generate(
     if config and from_record:
         raise ConfigError("give `config` or `from_record`, not both")
     record = find_record(from_record) if from_record else None
-    values = read_settings(config) if config else settings_of(record, given) if record else {}
-    settings = RunSettings(**merged(values, given))
+    values = read_settings(config) if config else settings_of(record, given, output.suffix) if record else {}
+    settings = RunSettings(**merged(values, given)).with_seed()
     skip = settings.skip()
     if print_config:
         if settings.prompt is not None:
             settings.requests()
         print(filled(settings).to_yaml(), end="")
         return
-    encoding = Encoding(codec, crf)
+    encoding = Encoding.of(settings)
     paths = output_paths(output, len(settings.requests()))
     for path in paths:
         encoding.check(check_output(path).suffix.lower())
@@ -101,12 +99,12 @@ def generate(
 
         read_source_video(settings.video, height=settings.height, width=settings.width)
     console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-    _run(console, settings, skip, paths, encoding, compare, not no_metadata, json_output, record)
+    _run(console, settings, skip, paths, compare, not no_metadata, json_output, record)
 
 
 def _run(
-    console: Console, settings: RunSettings, skip: SkipConfig, paths: list[Path], encoding: Encoding,
-    compare: bool, metadata: bool, json_output: bool, repeated: RunRecord | None,
+    console: Console, settings: RunSettings, skip: SkipConfig, paths: list[Path], compare: bool,
+    metadata: bool, json_output: bool, repeated: RunRecord | None,
 ) -> None:  # fmt: skip
     from rich.markup import escape
 
@@ -116,7 +114,7 @@ def _run(
     from videoada.generation.generate import generate as generate_videos
     from videoada.generation.make_record import differs
     from videoada.generation.side_by_side import side_by_side
-    from videoada.media.outputs import compared_path
+    from videoada.media.outputs import Encoding, compared_path
     from videoada.models.pipelines import load_pipeline, model_info
     from videoada.models.recommended import filled
     from videoada.records.save import save_run
@@ -133,7 +131,8 @@ def _run(
     console.print(f"model: {escape(info.name)}{what}, licence {escape(info.licence or 'not known')}")
     if repeated and differs(repeated, pipe, settings.image, skip):
         console.print(
-            "[yellow]warning:[/] the record was made with other weights, exit heads or another image; the video differs"
+            "[yellow]warning:[/] the record was made with other weights, LoRA files, exit heads or another image; the "
+            "video differs"
         )
 
     for first in range(0, len(requests), settings.batch_size):
@@ -147,10 +146,10 @@ def _run(
                 results = generate_videos(pipe, batch, skip=skip, batch_size=settings.batch_size, on_step=on_step)
         for i, (video, record) in enumerate(results):
             path = paths[first + i]
-            record = save_run(video, record, path, metadata=metadata, load_seconds=load_seconds, **encoding.named)
+            record = save_run(video, record, path, metadata=metadata, load_seconds=load_seconds)
             load_seconds = 0.0
             if comparisons:
-                side_by_side(comparisons[i]).write(compared_path(path), encoding=encoding)
+                side_by_side(comparisons[i]).write(compared_path(path), encoding=Encoding.of(settings))
             if json_output:
                 print(record.to_json(), flush=True)
             show_record(console, record, path)

@@ -19,20 +19,6 @@ Config = Annotated[
         show_default=False,
     ),
 ]
-CodecOption = Annotated[
-    str | None,
-    typer.Option(
-        help="h264, vp9, av1, or ffv1 (lossless), as far as the format holds it.",
-        show_default="h264 in .mp4 and .mov, vp9 in .webm, ffv1 in .mkv",
-    ),
-]
-CrfOption = Annotated[
-    int | None,
-    typer.Option(
-        help="Quality of a lossy codec: 0 is the best, 51 (h264) or 63 the smallest file.",
-        show_default="17 for h264, 20 for vp9 and av1",
-    ),
-]
 JsonOutput = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No bar and no summary.")]
 
@@ -66,7 +52,7 @@ def takes_settings(
         @functools.wraps(command)
         def run(**values: Any) -> None:
             given = {name: values.pop(name) for name in names}
-            command(given={name: value for name, value in given.items() if value is not None}, **values)
+            command(given={name: value for name, value in given.items() if value not in (None, [])}, **values)
 
         parameters = [*own, *made]
         vars(run)["__signature__"] = inspect.Signature(parameters)  # what Typer reads
@@ -88,7 +74,8 @@ def _parameter(name: str, text: str | None, default: str | None) -> inspect.Para
         *flags, help=text or RunSettings.model_fields[name].description, show_default=default or said["shown"] or False,
         rich_help_panel=said["panel"],
     )  # fmt: skip
-    shown: Any = str if name == "steps" else kind  # a number or auto
+    shown: Any = str if said["words"] else kind  # a number or a word
+    shown = list[shown] if said["several"] else shown
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[shown | None, made]
     )

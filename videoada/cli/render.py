@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from videoada.cli.app import app, as_flags
-from videoada.cli.options import CodecOption, Config, CrfOption, Quiet, option, takes_settings
+from videoada.cli.options import Config, Quiet, option, takes_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+MOST_LINES = 10  # of what was not used
 EXAMPLES = """
 Examples:
 
@@ -35,7 +36,7 @@ Examples:
 @takes_settings(
     leave_out=("prompt", "image", "num_videos", "batch_decision"),
     texts={
-        "seed": "Base of the seeds: a row adds a number that its own content fixes.",
+        "seed": "Base of the seeds, or random: a row adds a number that its own content fixes.",
         "batch_size": "Prompts at once in each worker, still with one decision for each.",
     },
 )
@@ -58,8 +59,6 @@ def render(
     format: Annotated[
         str, typer.Option(help="mp4, mov, webm, mkv (lossless), gif, webp (lossless) or frames.")
     ] = "mp4",
-    codec: CodecOption = None,
-    crf: CrfOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first entries of the file.")] = None,
     shard: Annotated[str | None, option("I/N: only part I of N, from 1.")] = None,
     workers: Annotated[
@@ -94,15 +93,16 @@ def render(
 
     from videoada.cli.progress import render_bar
     from videoada.cli.show import say_with
-    from videoada.config.settings import RunSettings, merged, read_settings
-    from videoada.rendering.session import plan_render, run_plan
+    from videoada.config.merging import merged
+    from videoada.config.settings import RunSettings, read_settings
+    from videoada.rendering.plan import plan_render
+    from videoada.rendering.session import run_plan
 
     settings = RunSettings(**merged(read_settings(config) if config else {}, given))
     plan = plan_render(
         prompts, out, settings, images=images, samples_per_prompt=samples_per_prompt, naming=naming, format=format,
         limit=limit, shard_text=shard, workers=workers, engine=engine, address=address,
         continue_on_error=continue_on_error, max_retries=max_retries, overwrite=overwrite, metadata=not no_metadata,
-        codec=codec, crf=crf,
     )  # fmt: skip
     console = Console(stderr=True, quiet=quiet or plan.rank > 0, highlight=False, soft_wrap=True)
 
@@ -141,6 +141,10 @@ def _show_summary(console: Console, summary: dict[str, Any], out: Path) -> None:
         console.print(
             f"[red]failed:[/] line {failure['line']}, {escape(failure['name'])}: {escape(as_flags(failure['error']))}"
         )
+    for text in summary["not_used"][:MOST_LINES]:
+        console.print(escape(f"not used: {as_flags(text)}"))
+    if (others := len(summary["not_used"]) - MOST_LINES) > 0:
+        console.print(f"not used: {others} lines more, in summary.json")
     console.print(escape(f"{summary['done']} of {summary['videos']} videos are in {out}; see summary.json"))
 
 

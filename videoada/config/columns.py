@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, get_args
+from typing import Any
 
 from videoada.config.run import SCHEDULERS
 from videoada.config.settings import RunSettings, kind_of, said_of
@@ -132,8 +132,10 @@ def _convert(name: str, value: Any) -> Any:
         return _size(value)
     kind = str if name == "id" else kind_of(name)
     if kind in (int, float):
-        words = {word for part in get_args(RunSettings.model_fields[name].annotation) for word in get_args(part)}
-        return value if isinstance(value, str) and value in words else _number(value, kind, or_integer=name == "fps")
+        words = said_of(name).get("words") if name != "id" else None  # a pattern
+        if words and isinstance(value, str) and re.fullmatch(words, value.strip()):
+            return value.strip()
+        return _number(value, kind, or_integer=name == "fps")
     if kind is bool:
         text = str(value).strip().lower()
         if text not in TRUE + FALSE:

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from videoada.config.frozen import FrozenConfig, one_of
+from videoada.config.seeds import Seed
+from videoada.config.values import CodecName, LoraNames, Share
 
 POLICIES = ("none", "every-n", "mask", "third-order", "third-order-release", "error-controlled")
 PREDICTORS = ("hold", "hold-output", "linear", "linear-eps", "taylor2")
@@ -41,9 +43,12 @@ class SkipConfig(FrozenConfig):
     `error-controlled`'s, `every` is `every-n`'s, `mask` is `mask`'s; with none of them it is `error-controlled`. Fields
     left at None take the policy's own default, as `POLICY_DEFAULTS` lists them. The `damping` of an extrapolating
     predictor's slope, in [0, 1], is measured along the run where it is None. With `corrector`, skipped steps are taken
-    again by interpolation once the next prediction is known. `guidance_tolerance` lets a prediction go without its
-    unconditional half (None: never). `early_exit` lets the network leave at the first exit whose uncertainty is below
-    `exit_threshold` (None: what the heads were tuned to; 0: nowhere), with the heads of a file, or those shipped.
+    again by interpolation once the next prediction is known. Instead of `warmup_steps` and `final_steps`, `skip_from`
+    and `skip_to` are shares of the steps that run, 0.1 or "10%": of n steps, step i = 0, 1, … may be skipped where
+    skip_from ≤ i/n < skip_to; a rule computes its first three or four in any case. `guidance_tolerance` lets a
+    prediction go without its unconditional half (None: never). `early_exit` lets the network leave at the first exit
+    whose uncertainty is below `exit_threshold` (None: what the heads were tuned to; 0: nowhere), with the heads of a
+    file, or those shipped.
     """
 
     policy: str = "error-controlled"
@@ -56,6 +61,8 @@ class SkipConfig(FrozenConfig):
     max_skip_steps: int | None = Field(default=None, ge=1)
     warmup_steps: int | None = Field(default=None, ge=1)
     final_steps: int | None = Field(default=None, ge=0)
+    skip_from: Share | None = None
+    skip_to: Share | None = None
     every: int | None = Field(default=None, ge=1)
     mask: tuple[bool, ...] | None = None
     batch_decision: Literal["prompt", "mean", "any"] = "prompt"
@@ -84,6 +91,13 @@ class SkipConfig(FrozenConfig):
             for name in ("threshold", "tolerance", "max_skip_steps", "warmup_steps", "final_steps", "every", "mask"):
                 if name in values and name not in own:
                     raise ValueError(f"policy '{policy}' has no `{name}`")
+        for share, steps in SHARES.items():
+            if share in values:
+                if steps not in own:
+                    raise ValueError(f"policy '{policy}' has no `{share}`")
+                if steps in values:
+                    raise ValueError(f"`{share}` and `{steps}` say the same thing: give one")
+                own = {name: value for name, value in own.items() if name != steps}
         values = own | values
         if policy == "mask" and not values.get("mask"):
             raise ValueError("policy 'mask' needs a `mask`: 0/1 for each step, 1 = compute")
@@ -129,9 +143,11 @@ class SkipConfig(FrozenConfig):
         return "threshold" if self.tolerance is None else "tolerance"
 
     @model_validator(mode="after")
-    def _mask_begins(self) -> Self:
+    def _leaves_something(self) -> Self:
         if self.mask and not self.mask[0]:
             raise ValueError("a mask must begin with 1: at the first step there is no prediction to hold")
+        if self.skip_from is not None and self.skip_to is not None and self.skip_from >= self.skip_to:
+            raise ValueError(f"nothing lies between `skip_from={self.skip_from:g}` and `skip_to={self.skip_to:g}`")
         return self
 
 
@@ -141,6 +157,7 @@ def is_hash(image: Any) -> bool:
 
 
 EXIT_FIELDS = ("early_exit", "exit_threshold", "exit_heads")
+SHARES = {"skip_from": "warmup_steps", "skip_to": "final_steps"}  # of the steps, and the numbers that they replace
 EXTRAPOLATING = ("linear", "linear-eps", "taylor2")
 NAMED_BY = {"threshold": "third-order", "tolerance": "error-controlled", "every": "every-n", "mask": "mask"}
 POLICY_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -165,7 +182,8 @@ class LoadConfig(FrozenConfig):
     `device` is `auto` (CUDA or Apple's MPS where there is one), `cpu`, `cuda`, `cuda:N` or `mps`; `dtype` is `auto`
     (float32, but on CUDA the catalogue's for the model, bfloat16 for weights stored in it, else float16). `offload`
     keeps in the device's memory one part of the pipeline (`model`) or one layer (`sequential`) at a time. `quantize`
-    holds the denoiser's linear layers in 8 bits; its convolutions stay as they are.
+    holds the denoiser's linear layers in 8 bits; its convolutions stay as they are. `lora` names .safetensors files of
+    LoRA weights that are added, each as FILE or FILE:SCALE.
     """
 
     revision: str | None = None
@@ -178,6 +196,7 @@ class LoadConfig(FrozenConfig):
     compile: bool = False
     channels_last: bool = False
     quantize: str = "none"
+    lora: LoraNames = ()
 
     @field_validator("dtype")
     @classmethod
@@ -209,7 +228,8 @@ class GenerationConfig(FrozenConfig):
     video-to-video ones, of whose steps the share `strength` runs. `target_fps` is I2VGen-XL's condition for
     the motion's pace (16 if None), not the file's `fps`. `decode_chunk_size` frames are decoded at once (None: as the
     pipeline does, which is all frames for text to video and one for image to video). With `step_policy`, a file's or
-    "shipped", `num_inference_steps` is the full run's and the policy chooses at most as many for each prompt.
+    "shipped", `num_inference_steps` is the full run's and the policy chooses at most as many for each prompt. A `seed`
+    of "random" is picked here. `codec` and `crf` are of the file that the video is saved in.
     """
 
     prompt: str = ""  # a few pipelines take none, as Stable Video Diffusion's
@@ -220,7 +240,7 @@ class GenerationConfig(FrozenConfig):
     height: int | None = Field(default=None, ge=8, le=16384)
     width: int | None = Field(default=None, ge=8, le=16384)
     fps: float | None = Field(default=None, ge=0.1, le=240)
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: Seed = 0
     scheduler: SchedulerName | None = None
     image: Any = None
     video: Any = None
@@ -228,6 +248,8 @@ class GenerationConfig(FrozenConfig):
     target_fps: int | None = Field(default=None, ge=1, le=240)
     step_policy: str | None = None
     decode_chunk_size: int | None = Field(default=None, ge=1)
+    codec: CodecName | None = None
+    crf: int | None = Field(default=None, ge=0, le=63)
 
     @property
     def num_steps(self) -> int:

@@ -14,10 +14,18 @@ import yaml
 from pydantic import Field, field_validator
 
 from videoada.config.frozen import FrozenConfig
-from videoada.config.goals import GOALS, SKIP_FIELDS, WAY_FIELDS, make_skip
+from videoada.config.goals import SKIP_FIELDS, make_skip
 from videoada.config.mask import read_mask
-from videoada.config.run import DEFAULT_MODEL, NAMED_BY, GenerationConfig, LoadConfig, SchedulerName, SkipConfig
+from videoada.config.run import (
+    DEFAULT_MODEL,
+    GenerationConfig,
+    LoadConfig,
+    SchedulerName,
+    SkipConfig,
+)
+from videoada.config.seeds import RANDOM, SeedOrRandom, pick_seed, seed_after
 from videoada.config.shipped import RUNS, read_configuration
+from videoada.config.values import PERCENT, CodecName, LoraNames, Share
 from videoada.errors import ConfigError
 
 MAX_STEPS = 50  # of the full run, which a step policy's choices are measured against
@@ -29,12 +37,14 @@ VIDEO, SKIPPING, MODEL = "Video", "Skipping", "Model and memory"
 
 def _setting(
     default: Any, text: str, panel: str, *, shown: str | None = None, column: bool = True, both: bool = False,
-    **limits: Any,
+    words: str = "", several: bool = False, **limits: Any,
 ) -> Any:  # fmt: skip
     """A field with its description. `shown` is its default in words, `column` whether an entry of a prompt file may
-    name it, `both` whether a flag also has its --no-…."""
+    name it, `both` whether a flag also has its --no-…, `words` what else than numbers it takes, as a regular
+    expression, `several` whether its flag may be given again."""
     said = str(default) if shown is None and default is not None and default is not False else shown
-    extra: dict[str, Any] = {"panel": panel, "shown": said, "column": column, "both": both}
+    extra: dict[str, Any] = {"panel": panel, "shown": said, "column": column, "both": both, "words": words,
+                             "several": several}  # fmt: skip
     return Field(default, description=text, json_schema_extra=extra, **limits)
 
 
@@ -60,7 +70,7 @@ class RunSettings(FrozenConfig):
         DEFAULT_MODEL, "A name that `videoada models` lists, a diffusers folder, or a hub id.", VIDEO, column=False
     )
     steps: int | Literal["auto"] | None = _setting(
-        None, "Scheduler steps of the full run; auto: as many as each prompt is worth.", VIDEO, shown=OWN
+        None, "Scheduler steps of the full run; auto: as many as each prompt is worth.", VIDEO, shown=OWN, words="auto"
     )
     step_policy: str | None = _setting(
         None, "With --steps auto: a file of `videoada train steps`.", VIDEO, shown="the one shipped for the model"
@@ -73,7 +83,9 @@ class RunSettings(FrozenConfig):
     target_fps: int | None = _setting(
         None, "I2VGen-XL's condition for the motion's pace; not the file's rate.", VIDEO, shown="16"
     )
-    seed: int = _setting(0, "Seed of the first video; video i uses seed + i.", VIDEO)
+    seed: SeedOrRandom = _setting(
+        0, "Seed of the first video, 0 to 2^64 - 1, or random; video i uses seed + i.", VIDEO, words=RANDOM
+    )
     num_videos: int = _setting(1, "How many videos of the prompt.", VIDEO, column=False, ge=1, le=100_000)
     batch_size: int = _setting(
         1, "How many of them at once, still with one decision for each.", VIDEO, column=False, ge=1
@@ -81,6 +93,14 @@ class RunSettings(FrozenConfig):
     scheduler: SchedulerName | None = _setting(
         None, "ddim, dpm++, dpm++-sde, unipc, euler or euler-a.", VIDEO, shown=OWN
     )
+    codec: CodecName | None = _setting(
+        None, "h264, vp9, av1, or ffv1 (lossless), as far as the file's format holds it.", VIDEO, column=False,
+        shown="h264 in .mp4 and .mov, vp9 in .webm, ffv1 in .mkv",
+    )  # fmt: skip
+    crf: int | None = _setting(
+        None, "Quality of a lossy codec: 0 is the best, 51 (h264) or 63 the smallest file.", VIDEO, column=False,
+        shown="17 for h264, 20 for vp9 and av1",
+    )  # fmt: skip
 
     quality: str | None = _setting(
         None, "How close to the full run: near-lossless, high, balanced or fast.", SKIPPING, shown="balanced"
@@ -113,6 +133,12 @@ class RunSettings(FrozenConfig):
     max_skip_steps: int | None = _setting(None, "Most skips in a row.", SKIPPING, shown="the policy's own")
     warmup_steps: int | None = _setting(None, "First steps that always compute.", SKIPPING, shown="the policy's own")
     final_steps: int | None = _setting(None, "Last steps that always compute.", SKIPPING, shown="the policy's own")
+    skip_from: Share | None = _setting(
+        None, "Instead of warmup steps: skip from this share of the steps on, as 10%.", SKIPPING, words=PERCENT
+    )
+    skip_to: Share | None = _setting(
+        None, "Instead of final steps: skip up to this share of the steps, as 95%.", SKIPPING, words=PERCENT
+    )
     every: int | None = _setting(None, "For every-n: compute each n-th step.", SKIPPING, shown="2")
     mask: tuple[bool, ...] | None = _setting(
         None, "For mask: 0/1 for each step (1 = compute), or a file with them, or a record.", SKIPPING
@@ -154,6 +180,10 @@ class RunSettings(FrozenConfig):
     quantize: str = _setting(
         "none", "none, or int8 for the network's linear layers (needs torchao).", MODEL, column=False
     )
+    lora: LoraNames | None = _setting(
+        None, "FILE[:SCALE]: a .safetensors file of LoRA weights to add (needs peft); may be given again.", MODEL,
+        column=False, several=True,
+    )  # fmt: skip
     calibration: dict[str, Any] | None = Field(default=None, description="The curve that `videoada calibrate` wrote.")
 
     @field_validator("steps", mode="before")
@@ -212,7 +242,19 @@ class RunSettings(FrozenConfig):
         fields["num_inference_steps"] = self.max_steps
         fields["step_policy"] = (self.step_policy or SHIPPED) if self.steps == "auto" else None
         fields["prompt"] = self.prompt or ""
-        return [GenerationConfig(**fields | {"seed": self.seed + i}) for i in range(self.num_videos)]
+        first = self.with_seed().first_seed
+        seed_after(first, self.num_videos - 1)
+        return [GenerationConfig(**fields | {"seed": first + i}) for i in range(self.num_videos)]
+
+    @property
+    def first_seed(self) -> int:
+        """The seed, which `with_seed` has picked where it was random."""
+        assert isinstance(self.seed, int)
+        return self.seed
+
+    def with_seed(self) -> RunSettings:
+        """These settings with a seed picked in place of random, once for all that is made of them."""
+        return self.model_copy(update={"seed": pick_seed()}) if self.seed == RANDOM else self
 
     def to_yaml(self) -> str:
         """YAML that reads back as these settings; what is None is left out."""
@@ -231,36 +273,9 @@ def said_of(name: str) -> dict[str, Any]:
 def kind_of(name: str) -> type:
     """What a setting is, in text forms: bool, int, float or str (also what is read from text, as a mask)."""
     annotation = RunSettings.model_fields[name].annotation
-    kinds = set(get_args(annotation)) - {type(None)} or {annotation}
+    kinds = {getattr(kind, "__origin__", kind) for kind in get_args(annotation)} - {type(None)} or {annotation}
     found: type = next((kind for kind in (bool, int, float) if kind in kinds), str)
     return found
-
-
-def merged(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """`values` updated with `given`, less what only the replaced policy, step policy or model used.
-
-    A goal replaces the other goals; the rest of what `values` say of skipping stays where the policy stays the same.
-    """
-    values = dict(values)
-    if given.keys() & {"policy", "every", "mask", *GOALS}:
-        same = policy_of(values) == policy_of(given)
-        for name in GOALS if same else WAY_FIELDS + GOALS:
-            values.pop(name, None)
-    elif "predictor" in given:
-        values.pop("damping", None)
-    if given.get("steps", "auto") != "auto" and "step_policy" not in given:
-        values.pop("step_policy", None)  # which chooses the number of steps itself
-    if given.get("model", values.get("model")) != values.get("model"):  # they were of the other model
-        for name in ("revision", "variant", "calibration"):
-            values.pop(name, None)
-    return values | given
-
-
-def policy_of(values: dict[str, Any]) -> str:
-    """The policy that settings name, or that follows from those that are given."""
-    if values.get("policy") is not None:
-        return str(values["policy"])
-    return next((policy for field, policy in NAMED_BY.items() if values.get(field) is not None), "error-controlled")
 
 
 def read_settings(path: str | Path, names: tuple[str, ...] = RUNS) -> dict[str, Any]:

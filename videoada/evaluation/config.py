@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from videoada.config.frozen import FrozenConfig, one_of
+from videoada.config.seeds import Seed
 from videoada.errors import ConfigError
 from videoada.evaluation.tables import PAIRS, SETS, VIDEOS
 from videoada.media.clips import Sampling
@@ -38,7 +39,7 @@ class EvaluationConfig(FrozenConfig):
     workers: int | None = Field(default=None, ge=1, le=256)
     batch_size: int = Field(default=16, ge=1)
     device: str = "cpu"
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     limits: CoherenceLimits | None = None
 
     @field_validator("metrics")

@@ -16,6 +16,7 @@ from videoada.errors import ConfigError, OutputError
 from videoada.evaluation.config import EvaluationConfig
 from videoada.evaluation.distances import check_alike, with_distances
 from videoada.evaluation.extraction import Batches, find_extractor
+from videoada.evaluation.left_out import left_out
 from videoada.evaluation.means import summarize
 from videoada.evaluation.measuring import measure_video, run_jobs
 from videoada.evaluation.pairing import Sides, open_sides
@@ -67,7 +68,7 @@ def evaluate(
         unpaired=sides.unpaired,
         skipped=skipped,
         warnings=_warnings(sides, wanted, config),
-        not_used=[line for _, side in sides.named() for line in side.not_read],
+        not_used=left_out([line for _, side in sides.named() for line in side.not_read], skipped, sides.unpaired, rows),
     )
     return with_distances(result, sides, wanted, config) if network and sides.made else result
 

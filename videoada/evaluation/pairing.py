@@ -100,16 +100,19 @@ def open_set(folder: str | Path | None, most: int | None = None, recursive: bool
     if folder is None:
         return None
     found = search_videos(folder, recursive)
-    videos = found.videos
+    videos, not_read = found.videos, list(found.not_read)
     if most and len(videos) > most:
-        videos = [videos[i * len(videos) // most] for i in range(most)]
+        total, videos = len(videos), [videos[i * len(videos) // most] for i in range(most)]
+        not_read.append(
+            f"{total - most} of {total} videos in {folder}: the protocol takes {most}, evenly by their names"
+        )
     records = {}
     for video in videos:
         try:
             records[video] = find_record(video)
         except PromptError:  # none, or a damaged one: then it can't be paired, which is said
             continue
-    return VideoSet(str(folder), videos, records, not_read=found.not_read)
+    return VideoSet(str(folder), videos, records, not_read=not_read)
 
 
 def _key(record: RunRecord) -> tuple[Any, ...]:

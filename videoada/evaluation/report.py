@@ -16,6 +16,7 @@ import numpy as np
 from videoada.errors import ConfigError, OutputError
 from videoada.evaluation.cases import Case, card, find_cases, table_row
 from videoada.evaluation.charts import error_chart, fidelity_chart, histogram
+from videoada.evaluation.left_out import LISTED
 from videoada.evaluation.result import EvaluationResult
 from videoada.files import write_text
 from videoada.records.record import RunRecord
@@ -194,6 +195,8 @@ def _lists(result: EvaluationResult | None) -> list[dict[str, Any]]:
         lists.append({"title": "Not compared", "lines": different})
     if result.skipped:
         lists.append({"title": "Left out", "lines": [s["reason"] for s in result.skipped]})
+    if others := [text for text in result.not_used if not text.startswith(LISTED)]:
+        lists.append({"title": "Not read", "lines": others})
     return lists
 
 

@@ -74,7 +74,7 @@ class EvaluationResult(BaseModel):
     unpaired: dict[str, list[str]]
     skipped: list[dict[str, str]]
     warnings: list[str]
-    not_used: list[str] = []  # what lies in the folders and was not read
+    not_used: list[str] = []  # films and pairs that were given and not measured, and why
     versions: dict[str, str] = Field(default_factory=package_versions)
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 

@@ -16,7 +16,7 @@ from videoada.learned.early_exit import exits_of, find_heads
 from videoada.learned.step_policy import with_chosen_steps, with_max_steps
 from videoada.media.video import Video
 from videoada.models.arguments import check_request as check_supported
-from videoada.models.arguments import ignored, one_a_call
+from videoada.models.arguments import one_a_call
 from videoada.models.call import call_pipeline
 from videoada.models.denoisers import device_of
 from videoada.models.pipelines import model_info
@@ -24,6 +24,7 @@ from videoada.models.placement import has_first_costs
 from videoada.models.recommended import left_to_model, with_recommended
 from videoada.models.schedulers import scheduler_of
 from videoada.models.source_videos import video_fingerprint
+from videoada.models.tokens import watch_tokens
 from videoada.records.record import RunRecord
 from videoada.skipping.skip_steps import skip_steps
 from videoada.skipping.stepping import LatentsCallback, StepCallback
@@ -74,11 +75,11 @@ def generate(
         waiting = list(alike)
         for first in range(0, len(waiting), at_once):
             indices = waiting[first : first + at_once]
-            batch = _generate_batch(pipe, [chosen[i] for i in indices], skip, on_step, on_latents)
+            batch = _generate_batch(pipe, [(asked[i], chosen[i]) for i in indices], skip, on_step, on_latents)
             for i, (video, record) in zip(indices, batch, strict=True):
                 most = requests[i].num_steps if requests[i].step_policy else record.num_inference_steps
                 taken = left_to_model(pipe, asked[i])
-                unused = record.not_used + ignored(pipe, asked[i])
+                unused = list(record.not_used)
                 if at_once < min(batch_size, len(requests)):
                     unused.append(f"`batch_size`: {type(pipe).__name__} generates one video a call")
                 update: dict[str, Any] = {"savings": savings(record, most), "model_defaults": taken, "not_used": unused}
@@ -154,16 +155,19 @@ def _settings(request: GenerationConfig) -> str:
 
 def _generate_batch(
     pipe: Any,
-    batch: Sequence[GenerationConfig],
+    asked: Sequence[tuple[GenerationConfig, GenerationConfig]],
     skip: SkipConfig,
     on_step: StepCallback | None,
     on_latents: LatentsCallback | None,
 ) -> list[tuple[Video, RunRecord]]:
+    """Of one call: requests as they were given, each with what the model's own settings make of it."""
+    batch = [request for _, request in asked]
     reset_peak_memory(device_of(pipe))
     with (
         scheduler_of(pipe, batch[0].scheduler),
         exits_of(pipe, skip, guided=batch[0].guided) as exits,
         skip_steps(pipe, skip.steps_alone, on_step=on_step, on_latents=on_latents) as trace,
+        watch_tokens(pipe) as tokens,
     ):
         started = time.perf_counter()
         videos, total = call_pipeline(pipe, batch)
@@ -177,6 +181,6 @@ def _generate_batch(
     }
     seconds = {name: value / len(batch) for name, value in seconds.items()}
     return [
-        (video, make_record(pipe, each, skip, trace, exits, index, video, seconds))
-        for index, (each, video) in enumerate(zip(batch, videos, strict=True))
+        (video, make_record(pipe, *each, skip, trace, exits, index, video, seconds, tokens))
+        for index, (each, video) in enumerate(zip(asked, videos, strict=True))
     ]

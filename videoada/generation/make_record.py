@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
 
-from videoada.config.run import POLICY_DEFAULTS, GenerationConfig, SkipConfig, is_hash
+from videoada.config.run import GenerationConfig, SkipConfig, is_hash
 from videoada.devices import peak_memory
+from videoada.generation.not_used import not_used
 from videoada.learned.early_exit import exit_record
 from videoada.learned.exit_network import ExitTrace
 from videoada.learned.parts import EXIT_HEADS
@@ -17,6 +19,7 @@ from videoada.models.denoisers import device_of, dtype_of
 from videoada.models.images import fingerprint
 from videoada.models.pipelines import load_config, model_info
 from videoada.models.source_videos import video_fingerprint
+from videoada.models.tokens import Tokenized
 from videoada.models.understanding import understand
 from videoada.records.record import RunRecord
 from videoada.skipping.trace import StepTrace
@@ -33,10 +36,13 @@ def _heads_of(pipe: Any, skip: SkipConfig) -> dict[str, Any]:
 
 
 def make_record(
-    pipe: Any, request: GenerationConfig, skip: SkipConfig, trace: StepTrace, exits: ExitTrace | None, index: int,
-    video: Video, seconds: dict[str, float],
+    pipe: Any, asked: GenerationConfig, request: GenerationConfig, skip: SkipConfig, trace: StepTrace,
+    exits: ExitTrace | None, index: int, video: Video, seconds: dict[str, float], tokens: Sequence[Tokenized] = (),
 ) -> RunRecord:  # fmt: skip
-    """The record of the batch's video `index`, without what is measured on its frames."""
+    """The record of the batch's video `index`, without what is measured on its frames.
+
+    `asked` is its request as it was given, `tokens` what the tokenizers were given.
+    """
     left = exit_record(exits, trace.computed, index) | _heads_of(pipe, skip) if exits else None
     image_sha256 = fingerprint(request.image)
     steps, seen = trace.num_steps, trace.seen(index)  # unseen steps were computed
@@ -70,7 +76,7 @@ def make_record(
         first_call_seconds=round(trace.first_call_seconds / max(len(trace.computed), 1), 4),
         peak_memory_bytes=peak_memory(device_of(pipe)),
         warnings=_warnings(pipe, request, skip, trace, index, left),
-        not_used=_other_frames(pipe, request, video) + _not_used(request, skip, trace, left),
+        not_used=not_used(pipe, asked, request, skip, trace, index, video, tokens, left),
         device=str(device_of(pipe)),
         dtype=str(dtype_of(pipe)).removeprefix("torch."),
     )
@@ -120,37 +126,16 @@ def _too_little_skipped(
     return warnings
 
 
-def _other_frames(pipe: Any, request: GenerationConfig, video: Video) -> list[str]:
-    """The number of frames that was asked for, where the pipeline rounded it to one that its VAE can decode."""
-    asked, made = request.num_frames, len(video.frames)
-    if asked in (None, made):
-        return []
-    return [f"`num_frames`: {type(pipe).__name__} generates {made} frames where {asked} are asked for"]
-
-
-def _not_used(request: GenerationConfig, skip: SkipConfig, trace: StepTrace, left: dict[str, Any] | None) -> list[str]:
-    """What was asked for and could have no effect on this run."""
-    unused = []
-    if not request.guided and request.negative_prompt:
-        unused.append("`negative_prompt`: without guidance (a `guidance_scale` of 1 or less) it has no effect")
-    unused += trace.not_used
-    if not skip.skips:
-        own = POLICY_DEFAULTS[skip.policy]
-        for name in ("predictor", "damping", "corrector"):
-            if name in skip.model_fields_set and getattr(skip, name) not in (own.get(name), None, False, "hold"):
-                unused.append(f"`{name}`: no step is skipped")
-    if left and not left["threshold"]:
-        unused.append("`early_exit`: an `exit_threshold` of 0 leaves nowhere")
-    return unused
-
-
 def differs(record: RunRecord, pipe: Any, image: str | None, skip: SkipConfig) -> bool:
-    """Whether weights, image or exit heads are known to differ from those of the record."""
+    """Whether weights, LoRA files, image or exit heads are known to differ from those of the record."""
     now = fingerprint(image)
     if image is not None and is_hash(record.request.image):  # which was of the picture's pixels, not of a file
         with Image.open(image) as opened:
             now = fingerprint(opened)
     pairs = [(record.model.weights_sha256, model_info(pipe).weights_sha256), (record.image_sha256, now)]
+    lora = [[(weights.sha256, weights.scale) for weights in info.lora] for info in (record.model, model_info(pipe))]
+    if lora[0] != lora[1]:
+        return True
     if skip.early_exit:
         pairs.append(((record.early_exit or {}).get("heads_sha256"), EXIT_HEADS.sha256(pipe, skip.exit_heads)))
     return any(before and now and before != now for before, now in pairs)

@@ -72,18 +72,34 @@ def _encode_animation(frames: Frames, fps: float, path: Path, metadata: str | No
 
     options: dict[str, Any] = {"loop": 0}
     ending = path.suffix.lower()
+    options["duration"] = _milliseconds(ending, fps)
     if ending == ".gif":
-        options |= {"duration": round(100 / fps) * 10 or 10}
         if metadata is not None:
             options["comment"] = _ascii(metadata)
     else:
-        options |= {"duration": round(1000 / fps), "lossless": True, "method": 4}
+        options |= {"lossless": True, "method": 4}
         if metadata is not None:
             exif = Image.Exif()
             exif[EXIF_DESCRIPTION] = _ascii(metadata).decode()
             options["exif"] = exif.tobytes()
     with path.open("wb") as file:  # not by its name, which imageio might take for a URL
         iio.imwrite(file, frames, plugin="pillow", extension=ending, **options)
+
+
+def _milliseconds(ending: str, fps: float) -> int:
+    """How long an animation shows a frame: whole hundredths of a second in a GIF, milliseconds in a WebP."""
+    return max(round(100 / fps), 1) * 10 if ending == ".gif" else max(round(1000 / fps), 1)
+
+
+def rounded_rate(ending: str, fps: float) -> str | None:
+    """What to say of a file that can't hold the frame rate that is asked for; None where it can."""
+    if ending not in (".gif", ".webp"):
+        return None
+    held = 1000 / _milliseconds(ending, fps)
+    if abs(held - fps) <= 1e-9 * fps:
+        return None
+    unit = "hundredths of a second" if ending == ".gif" else "milliseconds"
+    return f"`fps={fps:.6g}`: a {ending} file holds whole {unit} a frame, so it plays at {held:.6g}"
 
 
 def _ascii(metadata: str) -> bytes:

@@ -78,13 +78,15 @@ class Encoding:
                 raise ConfigError(f"`crf={self.crf}`: {name} takes 0 (best) to {codec.worst}")
         return name
 
+    @classmethod
+    def of(cls, asked: Any) -> Encoding:
+        """What a request, or settings, say of the file."""
+        return cls(asked.codec, asked.crf)
+
     @property
     def named(self) -> dict[str, Any]:
         """What was asked for, without what was left to the format."""
         return {name: value for name, value in (("codec", self.codec), ("crf", self.crf)) if value is not None}
-
-
-DEFAULT = Encoding()
 
 
 def check_output(path: str | Path) -> Path:

@@ -110,9 +110,8 @@ def check_request(pipe: Any, request: GenerationConfig) -> None:
     if "prompt" in names:
         _check_prompt(pipe, request)
     _check_pictures(pipe, request)
-    for field, text in (("strength", "is of video-to-video pipelines"), ("target_fps", "is a condition of I2VGen-XL")):
-        if getattr(request, field) is not None and field not in names:
-            raise ConfigError(f"{kind} has no `{field}`; it {text}")
+    if request.strength is not None and "strength" not in names:
+        raise ConfigError(f"{kind} has no `strength`; it is of video-to-video pipelines")
     _check_frames(pipe, request)
     factor = spatial_factor(pipe) * _patch_size(pipe)
     for side, value in (("height", request.height), ("width", request.width)):
@@ -262,6 +261,8 @@ def ignored(pipe: Any, request: GenerationConfig) -> list[str]:
     unused = [
         f"`{field}`: {kind} takes none" for field, value in asked.items() if value is not None and field not in names
     ]
+    if request.target_fps is not None and "target_fps" not in names:
+        unused.append(f"`target_fps`: {kind} has no such condition, I2VGen-XL has; `fps` is the rate of the file")
     if request.negative_prompt and "true_cfg_scale" in _parameters(_class_of(pipe)):
         unused.append(f"`negative_prompt`: {kind} has its guidance inside the network, which knows none")
     if request.decode_chunk_size and not decodes_in_chunks(pipe):

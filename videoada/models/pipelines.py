@@ -13,8 +13,9 @@ from videoada.config.run import DEFAULT_MODEL, LoadConfig
 from videoada.devices import find_device
 from videoada.errors import ConfigError, ModelError, ResourceError, VideoAdaError
 from videoada.models.catalogue import known_model
+from videoada.models.lora import add_lora, check_lora
 from videoada.models.placement import check_placement, place, quantization, ran_out_of_memory
-from videoada.models.sources import absent_parts, describe, find_folder, quiet, stored_in_bfloat16
+from videoada.models.sources import absent_parts, describe, find_folder, pipeline_class, quiet, stored_in_bfloat16
 from videoada.records.record import ModelInfo
 
 _INFO: WeakKeyDictionary[Any, ModelInfo] = WeakKeyDictionary()
@@ -25,10 +26,10 @@ def load_pipeline(model: str = DEFAULT_MODEL, options: LoadConfig | None = None,
     """The diffusers pipeline of `model`: an embedded name, `modelscope-t2v`, `i2vgen-xl`, a hub id, or a folder.
 
     Give a LoadConfig or its fields: `load_pipeline("i2vgen-xl", device="cuda", offload="model")`. Weights are read
-    from safetensors only.
+    from safetensors only. `lora` adds LoRA files to them: `load_pipeline(…, lora="style.safetensors:0.8")`.
 
-    Raises ModelError when the model can't be found or read, ConfigError for a device, dtype or option that is not
-    there, ResourceError when it does not fit into memory.
+    Raises ModelError when the model or a LoRA file can't be found or read, or do not fit, ConfigError for a device,
+    dtype or option that is not there, ResourceError when it does not fit into memory.
     """
     if options is not None and fields:
         raise ConfigError("give a LoadConfig or its fields, not both")
@@ -38,6 +39,7 @@ def load_pipeline(model: str = DEFAULT_MODEL, options: LoadConfig | None = None,
     import diffusers
 
     folder = find_folder(model, options.revision, options.variant)
+    check_lora(pipeline_class(folder), options.lora)
     torch_dtype = resolve_dtype(options.dtype, torch_device.type, model, folder)
     try:
         with quiet():
@@ -46,6 +48,7 @@ def load_pipeline(model: str = DEFAULT_MODEL, options: LoadConfig | None = None,
                 quantization_config=quantization(options, folder), **dict.fromkeys(absent_parts(folder)),
             )  # fmt: skip
             pipe.set_progress_bar_config(disable=True)
+            lora = add_lora(pipe, options.lora) if options.lora else ()
             place(pipe, options, torch_device)
     except VideoAdaError:
         raise
@@ -57,7 +60,8 @@ def load_pipeline(model: str = DEFAULT_MODEL, options: LoadConfig | None = None,
             ) from None
         first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         raise ModelError(f"can't load '{model}': {first}") from None
-    _INFO[pipe], _LOADED[pipe] = describe(model, folder, options.revision), options
+    info = describe(model, folder, options.revision)
+    _INFO[pipe], _LOADED[pipe] = info.model_copy(update={"lora": lora}), options
     return pipe
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from videoada.config.run import GenerationConfig, LoadConfig, is_hash
-from videoada.errors import OutputError, PromptError
+from videoada.config.run import SHARES, GenerationConfig, LoadConfig, is_hash
+from videoada.errors import ConfigError, OutputError, PromptError
 from videoada.failures import wrong_with
 from videoada.media.metadata import read_metadata
-from videoada.media.outputs import record_path
+from videoada.media.outputs import Encoding, record_path
 from videoada.records.record import RunRecord
 
 MOST_BYTES = 16 * 2**20  # of a record's file
@@ -49,16 +49,17 @@ def _text(path: Path) -> str | None:
     return None
 
 
-def settings_of(record: RunRecord, given: Collection[str] = ()) -> dict[str, Any]:
+def settings_of(record: RunRecord, given: Collection[str] = (), ending: str = "") -> dict[str, Any]:
     """The settings (`RunSettings` fields) that repeat a record's run; those `given` will be put over them.
 
+    A codec and a quality that a file of that `ending` can't have are left out, as the format has its own.
     Raises PromptError for an image that was given as an object, unless `given` has another.
     """
     request, skip = record.request, record.skip
     if skip.batch_decision != "prompt":  # what the others of the batch had a say in, only the steps themselves repeat
         skip = skip.model_copy(update={"policy": "mask", "mask": tuple(record.computed), "batch_decision": "prompt"})
         skip = skip.model_copy(update=dict.fromkeys(("threshold", "tolerance", "every", "max_skip_steps",
-                                                     "warmup_steps", "final_steps")))  # fmt: skip
+                                                     "warmup_steps", "final_steps", *SHARES)))  # fmt: skip
     for name in ("image", "video"):
         if is_hash(value := getattr(request, name)) and name not in given:
             raise PromptError(
@@ -71,13 +72,18 @@ def settings_of(record: RunRecord, given: Collection[str] = ()) -> dict[str, Any
     values = {
         **{name: getattr(request, name) for name in GenerationConfig.model_fields if name not in NOT_REPEATED},
         **{name: value for name, value in skip.model_dump().items() if name != "batch_decision"},
-        **{name: getattr(load, name) for name in ("variant", "vae_slicing", "vae_tiling", "quantize")},
+        **{name: getattr(load, name) for name in ("variant", "vae_slicing", "vae_tiling", "quantize", "lora")},
         "model": record.model.name, "revision": record.model.revision,
         # with a strength fewer steps run than are asked for; a step policy's choice is repeated by its number
         "steps": record.num_inference_steps if record.most_steps else request.num_inference_steps,
         "height": record.height, "width": record.width, "dtype": record.dtype,
     }  # fmt: skip
-    return {name: value for name, value in values.items() if value is not None}
+    found = {name: value for name, value in values.items() if value is not None}
+    try:
+        Encoding.of(request).check(ending.lower())
+    except ConfigError:
+        found.pop("codec", None), found.pop("crf", None)
+    return found
 
 
 # A step policy's choice is repeated by its number; where the parts live is this machine's own.

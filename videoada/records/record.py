@@ -19,6 +19,16 @@ from videoada.records.schema1 import upgraded
 SCHEMA_VERSION = 2
 
 
+class LoraWeights(BaseModel):
+    """A LoRA file that was added to the model's weights."""
+
+    model_config = ConfigDict(frozen=True)
+    file: str  # its name, without the folder
+    sha256: str
+    scale: float = 1.0
+    unused: int = 0  # of its tensors, those that fit no layer
+
+
 class ModelInfo(BaseModel):
     """Which weights generated the video."""
 
@@ -29,6 +39,7 @@ class ModelInfo(BaseModel):
     weights_sha256: str | None = None
     licence: str | None = None
     embedded: bool = False
+    lora: tuple[LoraWeights, ...] = ()
 
 
 def checked_measures(values: dict[str, Any] | None, needed: tuple[str, ...] = ()) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from videoada.generation.generate import generate
 from videoada.models.pipelines import load_pipeline
 from videoada.rendering.folder import RenderFolder, output_errors
 from videoada.rendering.jobs import Job, batches
-from videoada.rendering.session import Plan, Say
+from videoada.rendering.plan import Plan, Say
 
 
 def estimate_plan(plan: Plan, on_message: Say | None = None) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from videoada.errors import ConfigError, OutputError
 from videoada.media.outputs import FORMATS, Encoding, record_path
 from videoada.media.video import Video
 from videoada.records.record import RunRecord
-from videoada.records.save import metadata_of, with_seconds
+from videoada.records.save import as_saved, metadata_of, with_seconds
 from videoada.rendering.jobs import Job
 from videoada.rendering.locks import NameLocks, byte_of
 
@@ -113,12 +113,12 @@ class RenderFolder:
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 
-    def write(
-        self, job: Job, video: Video, record: RunRecord, metadata: bool = True, encoding: Encoding | None = None
-    ) -> RunRecord:
+    def write(self, job: Job, video: Video, record: RunRecord, metadata: bool = True) -> RunRecord:
         """The video and then its record, complete and on the disk. Raises OutputError. The job must be acquired."""
         began = time.perf_counter()
         target = self.video_of(job)
+        encoding = Encoding.of(job.request)
+        record = as_saved(record, self.format, encoding)
         record = record.model_copy(update={"job_sha256": job.sha256, "sample": job.sample})
         with output_errors(f"can't write {str(target)[:200]}"):
             target.parent.mkdir(parents=True, exist_ok=True)

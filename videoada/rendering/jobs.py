@@ -12,19 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from videoada.config.merging import merged
 from videoada.config.prompts import PromptEntry
-from videoada.config.run import GenerationConfig, SkipConfig
-from videoada.config.settings import SHIPPED, RunSettings, merged
+from videoada.config.run import SHARES, GenerationConfig, SkipConfig
+from videoada.config.seeds import RANDOM, seed_after
+from videoada.config.settings import SHIPPED, RunSettings
 from videoada.errors import ConfigError, ImageError, PromptError
 from videoada.files import FileNames
 from videoada.media.outputs import Encoding
 from videoada.models.images import check_image, fingerprint
+from videoada.models.lora import lora_identity
 from videoada.models.recommended import filled
 from videoada.models.source_videos import read_source_video, video_fingerprint
 from videoada.rendering.naming import TakenNames, check_id, slug, vbench_name
 
 VAE_FACTOR = 8
 PER_VIDEO = {"prompt", "negative_prompt", "image", "video", "seed"}
+APART = {"decode_chunk_size", "codec", "crf"}  # the first changes rounding alone, the others are hashed where named
 SHAPING = ("model", "revision", "variant", "dtype", "quantize")  # of the settings, besides request and skipping
 
 
@@ -44,19 +48,20 @@ class Job:
 def plan_jobs(
     entries: Sequence[PromptEntry], settings: RunSettings, *, source: str | Path = "the prompts",
     samples_per_prompt: int = 1, naming: str = "id", format: str = ".mp4",
-    encoding: Encoding | None = None, folder: str | Path | None = None,
+    picked_seed: int = 0, folder: str | Path | None = None,
 ) -> list[Job]:  # fmt: skip
     """One job for each entry and sample, in their order; every one is checked, and images are opened.
 
     An entry's seed is its own, or the base seed plus a number made of its id, prompts and image: neither its line in
     the file nor the other entries change it. Entries that are equal in everything get different seeds; sample k adds k.
+    Where the base seed, or an entry's, is random, `picked_seed` is the base instead, which a render picks once.
     Raises PromptError with the line, also where two videos would have one name in `folder`, whose file system is asked
     what it tells apart and what it can hold (None: what any does), or where one could have none. Raises OutputError
     where it can't be asked.
     """
     with contextlib.nullcontext() if folder is None else FileNames(folder) as files:
         names = TakenNames(files, format)
-        jobs = _jobs(entries, settings, names, source, samples_per_prompt, naming, format, encoding or Encoding())
+        jobs = _jobs(entries, settings, names, source, samples_per_prompt, naming, format, picked_seed)
         for job in jobs if not format else ():  # folders of frames
             for parent in Path(job.name).parents:
                 if names.owner(str(parent)) is not None:
@@ -66,9 +71,11 @@ def plan_jobs(
 
 def _jobs(
     entries: Sequence[PromptEntry], settings: RunSettings, names: TakenNames, source: str | Path,
-    samples_per_prompt: int, naming: str, format: str, encoding: Encoding,
+    samples_per_prompt: int, naming: str, format: str, picked_seed: int,
 ) -> list[Job]:  # fmt: skip
     common: dict[str, _Common] = {}
+    lora = lora_identity(settings.lora or ())
+    base = picked_seed if settings.seed == RANDOM else settings.first_seed
     images: dict[str | None, str] = {}
     copies: Counter[str] = Counter()
     of_prompt: Counter[str] = Counter()
@@ -77,7 +84,7 @@ def _jobs(
         try:
             own = json.dumps({k: v for k, v in entry.fields.items() if k not in PER_VIDEO}, sort_keys=True)
             if own not in common:
-                common[own] = _common(settings, json.loads(own), format, encoding)
+                common[own] = _common(settings, json.loads(own), format, lora)
             shared = common[own]
             image = entry.fields.get("image", settings.image)
             if image is not None and (image := os.path.abspath(image)) not in images:
@@ -92,8 +99,9 @@ def _jobs(
             content = _digest(entry.id, prompt, negative, *(named or [None]))
             alike = _digest(content, own, entry.fields.get("seed"))
             seed = entry.fields.get("seed")
-            if seed is None:
-                seed = settings.seed + int(_digest(content, copies[alike])[:8], 16)
+            if seed in (None, RANDOM):
+                seed = seed_after(base if seed is None else picked_seed, int(_digest(content, copies[alike])[:8], 16))
+            seed_after(seed, samples_per_prompt - 1)
             identity = _digest(alike, copies[alike])
             copies[alike] += 1
             for sample in range(samples_per_prompt):
@@ -146,7 +154,7 @@ class _Common:
     group: str
 
 
-def _common(settings: RunSettings, own: dict[str, Any], format: str, encoding: Encoding) -> _Common:
+def _common(settings: RunSettings, own: dict[str, Any], format: str, lora: list[str]) -> _Common:
     base = settings.model_dump(exclude={*PER_VIDEO, "num_videos"})
     asked = RunSettings(**(merged(base, own) | {"prompt": "-"}))
     entry = filled(asked)  # a video's hash is of what shapes it, said or not
@@ -160,13 +168,15 @@ def _common(settings: RunSettings, own: dict[str, Any], format: str, encoding: E
         if (fields[side] or 0) % VAE_FACTOR:
             raise ConfigError(f"{side} {fields[side]} is not a multiple of {VAE_FACTOR}, which the models' VAEs need")
     shaping = fields | {name: getattr(entry, name) for name in SHAPING}
-    shaping.pop("decode_chunk_size")  # changes rounding alone
+    shaping = {name: value for name, value in shaping.items() if name not in APART}
     if shaping["strength"] is None:  # hashes of before there was one stay
         del shaping["strength"]
     parts = [_content(path) for path in (skip.exit_heads, fields["step_policy"]) if path not in (None, SHIPPED)]
     own_fields = asked.requests()[0].model_dump(exclude=PER_VIDEO)
-    parts += [f"{name}={value}" for name, value in encoding.named.items()]
-    group = _digest(json.dumps(shaping, sort_keys=True), skip.model_dump_json(), format, *parts)
+    parts += [f"{name}={value}" for name, value in Encoding.of(entry).named.items()]
+    parts += [f"lora={identity}" for identity in lora]
+    shares = {name for name in SHARES if getattr(skip, name) is None}  # hashes of before there were any stay
+    group = _digest(json.dumps(shaping, sort_keys=True), skip.model_dump_json(exclude=shares), format, *parts)
     return _Common(own_fields, skip, group)
 
 

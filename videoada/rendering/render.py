@@ -34,6 +34,7 @@ class Progress:
     unet_rows: int = 0
     unet_rows_full: int = 0
     stages: Counter[str] = field(default_factory=Counter)  # seconds of encode, denoise, decode, write
+    not_used: dict[str, list[str]] = field(default_factory=dict)  # lines of records → names of their videos
     began: float = field(default_factory=time.monotonic)
     finished_at: list[float] = field(default_factory=list)
 
@@ -69,6 +70,8 @@ class Progress:
         self.unet_rows += outcome.rows
         self.unet_rows_full += outcome.rows_full
         self.stages.update({k: v for k, v in outcome.seconds.items() if k not in ("total", "load")})
+        for text in outcome.not_used:
+            self.not_used.setdefault(text, []).append(outcome.name)
         self.finished_at.append(time.monotonic())
 
     def summary(self) -> dict[str, Any]:
@@ -83,7 +86,13 @@ class Progress:
             "unet_rows": self.unet_rows, "unet_rows_full": self.unet_rows_full,
             "stage_seconds": {name: round(value, 2) for name, value in self.stages.items()},
             "seconds_saved": round(self.seconds_saved, 1),
+            "not_used": [f"{text} ({videos[0]}{more(len(videos) - 1)})" for text, videos in self.not_used.items()],
         }  # fmt: skip
+
+
+def more(count: int) -> str:
+    """What follows the first of several."""
+    return f" and {count} more" if count else ""
 
 
 def render(

@@ -7,143 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from videoada.config.frozen import one_of
-from videoada.config.prompts import read_prompts
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, OutputError
-from videoada.failures import url_problem
-from videoada.media import outputs
-from videoada.media.outputs import DEFAULT, Encoding
-from videoada.models.recommended import filled_in
-from videoada.rendering.checks import check_jobs, read_shard
-from videoada.rendering.jobs import Job, plan_jobs
-from videoada.rendering.jobs import shard as part_of
-from videoada.rendering.naming import NAMINGS, naming_notes
+from videoada.rendering.jobs import Job
+from videoada.rendering.plan import Plan, Say, plan_render
 
 if TYPE_CHECKING:
     from videoada.rendering.engines.engine import Engine
     from videoada.rendering.folder import RenderFolder
     from videoada.rendering.render import Progress
-    from videoada.rendering.worker import Outcome, WorkerPlan
+    from videoada.rendering.worker import Outcome
 
-FORMATS = (*(ending.removeprefix(".") for ending in outputs.FORMATS), "frames")
-ENGINES = ("local", "ray")
-# Device, memory options and batch size change rounding alone: another run may choose others.
-NOT_SHAPING = {"prompt", "image", "num_videos", "batch_size", "device", "offload", "vae_slicing", "vae_tiling",
-               "decode_chunk_size", "compile", "channels_last", "calibration"}  # fmt: skip
-
-Say = Callable[[str], None]
 OnProgress = Callable[["Progress", "Outcome | None"], None]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A render that is checked and not begun: its jobs, its settings, and how to go about it."""
-
-    jobs: list[Job]
-    settings: RunSettings
-    out: Path
-    naming: str
-    format: str
-    overwrite: bool
-    metadata: bool
-    workers: int | None
-    engine: str
-    address: str
-    continue_on_error: bool
-    max_retries: int
-    rank: int  # this process's number under `accelerate launch`, and how many there are
-    world: int
-    encoding: Encoding = DEFAULT
-    not_used: tuple[str, ...] = ()  # of the prompt file and of what was asked for, a line each
-    notes: tuple[str, ...] = ()
-
-    def report(self, say: Say) -> None:
-        """What of the input is not used, and what to know of it, said before anything is generated."""
-        for text in self.not_used:
-            say(f"not used: {text}")
-        for text in self.notes:
-            say(f"note: {text}")
-
-    @property
-    def ending(self) -> str:
-        return "" if self.format == "frames" else f".{self.format}"
-
-    @property
-    def kept(self) -> dict[str, Any]:
-        """What a folder's videos have in common, which another render into it must repeat."""
-        kept = self.settings.model_dump(mode="json", exclude=NOT_SHAPING, exclude_defaults=True)
-        for name, value in filled_in(self.settings.model).items():
-            if name in kept and kept[name] == value:  # said, and what the model would take anyway
-                del kept[name]
-        return kept | {"format": self.format, "naming": self.naming} | self.encoding.named
-
-    def worker(self) -> WorkerPlan:
-        from videoada.rendering.worker import WorkerPlan  # with torch, which checking the entries goes without
-
-        return WorkerPlan(
-            str(self.out), self.ending, self.settings.model, self.settings.loading(), self.metadata, self.overwrite,
-            encoding=self.encoding,
-        )  # fmt: skip
-
-
-def plan_render(
-    prompts: str | Path, out: str | Path, settings: RunSettings | None = None, *, images: str | Path | None = None,
-    samples_per_prompt: int = 1, naming: str = "id", format: str = "mp4", limit: int | None = None,
-    shard_text: str | None = None, workers: int | None = None, engine: str = "local", address: str = "auto",
-    continue_on_error: bool = False, max_retries: int = 1, overwrite: bool = False, metadata: bool = True,
-    codec: str | None = None, crf: int | None = None,
-) -> Plan:  # fmt: skip
-    """What `render_prompts` would do, with every entry, image and trained part checked. Raises what it raises."""
-    try:
-        one_of("naming", naming, NAMINGS)
-        one_of("format", format, FORMATS)
-        one_of("engine", engine, ENGINES)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    least = {"samples_per_prompt": 1, "limit": 1, "workers": 1, "max_retries": 0}
-    given = {"samples_per_prompt": samples_per_prompt, "limit": limit, "workers": workers, "max_retries": max_retries}
-    for name, value in given.items():
-        if value is not None and value < least[name]:
-            raise ConfigError(f"`{name}` must be at least {least[name]}, got {value}")
-    settings = settings or RunSettings()
-    settings.skip()
-    if settings.num_videos != 1:
-        raise ConfigError(
-            "`num_videos` is for one prompt; of a file, `samples_per_prompt` says how many videos of each"
-        )
-    for name, folder in (("out", out), ("images", images)):
-        if folder is not None and (url := url_problem(folder, writing=name == "out")):
-            raise ConfigError(f"`{name}`: {url}")
-    file = read_prompts(prompts, images)
-    entries = file.entries[:limit]
-    ending = "" if format == "frames" else f".{format}"
-    encoding = Encoding(codec, crf)
-    encoding.check(ending)
-    jobs = plan_jobs(
-        entries, settings, source=prompts, samples_per_prompt=samples_per_prompt, naming=naming, format=ending,
-        encoding=encoding, folder=out,
-    )  # fmt: skip
-    notes = naming_notes(((job.request.prompt, job.line, job.name) for job in jobs), naming)
-    not_used = list(file.not_used)
-    if images is not None and not any("image" in entry.fields for entry in entries):
-        not_used.append(f"`images={images}`: no entry names an image")
-    if shard_text:
-        jobs = part_of(jobs, *read_shard(shard_text))
-    check_jobs(settings, jobs, prompts)
-    rank, world = _launched()
-    if world > 1 and ((workers or 1) > 1 or engine != "local"):
-        raise ConfigError("`accelerate launch` starts the processes itself: leave `workers` and `engine` out")
-    return Plan(
-        jobs, settings, Path(out), naming, format, overwrite, metadata, workers, engine, address, continue_on_error,
-        max_retries, rank, world, encoding, tuple(not_used), tuple(notes),
-    )  # fmt: skip
 
 
 def render_prompts(
@@ -151,17 +31,16 @@ def render_prompts(
     samples_per_prompt: int = 1, naming: str = "id", format: str = "mp4", limit: int | None = None,
     shard: str | None = None, workers: int | None = None, engine: str = "local", address: str = "auto",
     continue_on_error: bool = False, max_retries: int = 1, overwrite: bool = False, metadata: bool = True,
-    codec: str | None = None, crf: int | None = None, on_progress: OnProgress | None = None,
-    on_message: Say | None = None, **fields: Any,
+    on_progress: OnProgress | None = None, on_message: Say | None = None, **fields: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """The summary of rendering a prompt file into the folder `out`, which holds it as summary.json.
 
     Every entry becomes `samples_per_prompt` videos, each with its record beside it. Give RunSettings or its fields:
     `render_prompts("prompts.txt", "out/", model="tiny-t2v", quality="high", workers=2)`. A render that was cut goes on
     where it stopped; several on one folder share the work. `naming` is id, slug or vbench, `format` mp4, mov, mkv,
-    webm, gif, webp or frames, `codec` and `crf` as `save_run` takes them, `shard` "I/N" for part I of N, `engine` local
-    or ray. A video that fails is tried `max_retries` times more; then the rest goes on with `continue_on_error`. The
-    summary lists `failures`, each with its line and why, and what of the prompt file is `not_used`.
+    webm, gif, webp or frames, `shard` "I/N" for part I of N, `engine` local or ray. A video that fails is tried
+    `max_retries` times more; then the rest goes on with `continue_on_error`. The summary lists `failures`, each with
+    its line and why, and what of the prompt file is `not_used`.
 
     Raises PromptError with file and line for an entry that can't be used, ConfigError, ModelError and ImageError for
     what can't be met, all before anything is written, and OutputError where nothing can be written.
@@ -170,7 +49,6 @@ def render_prompts(
         prompts, out, _settings(settings, fields), images=images, samples_per_prompt=samples_per_prompt, naming=naming,
         format=format, limit=limit, shard_text=shard, workers=workers, engine=engine, address=address,
         continue_on_error=continue_on_error, max_retries=max_retries, overwrite=overwrite, metadata=metadata,
-        codec=codec, crf=crf,
     )  # fmt: skip
     return run_plan(plan, on_progress, on_message)
 
@@ -285,13 +163,3 @@ def _failures(progress: Progress, jobs: list[Job]) -> list[dict[str, Any]]:
         for job in jobs
         if job.name in progress.failed
     ]
-
-
-def _launched() -> tuple[int, int]:
-    """This process's number and how many there are under `accelerate launch`; (0, 1) without it."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "LOCAL_RANK" not in os.environ:
-        return 0, 1
-    from accelerate import PartialState
-
-    state = PartialState()
-    return state.process_index, state.num_processes

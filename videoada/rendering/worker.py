@@ -16,7 +16,6 @@ from videoada.config.run import GenerationConfig, LoadConfig
 from videoada.errors import ModelError, OutputError, VideoAdaError
 from videoada.generation.generate import generate
 from videoada.generation.make_record import with_measures
-from videoada.media.outputs import DEFAULT, Encoding
 from videoada.models.arguments import decodes_in_chunks, takes_chunk_size
 from videoada.models.pipelines import load_pipeline
 from videoada.models.recommended import with_recommended
@@ -37,7 +36,6 @@ class WorkerPlan:
     loading: LoadConfig
     metadata: bool = True
     overwrite: bool = False  # generate again where videos of other settings are
-    encoding: Encoding = DEFAULT
     threads: int | None = None  # of torch, on a CPU (None: as torch decides)
 
 
@@ -55,6 +53,7 @@ class Outcome:
     rows: int = 0
     rows_full: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    not_used: tuple[str, ...] = ()  # of its record
 
 
 class Worker:
@@ -137,7 +136,7 @@ class Worker:
 
     def _write(self, job: Job, video: Any, record: Any) -> Outcome:
         try:
-            record = self.folder.write(job, video, with_measures(record, video), self.plan.metadata, self.plan.encoding)
+            record = self.folder.write(job, video, with_measures(record, video), self.plan.metadata)
         except Exception as error:
             return Outcome(job.name, "failed", _reason(error), fatal=_meets_all(error))
         finally:
@@ -146,6 +145,7 @@ class Worker:
         return Outcome(
             job.name, "drawn", predictions=record.num_predictions, num_steps=record.num_inference_steps,
             rows=record.unet_rows, rows_full=most, seconds=record.seconds,
+            not_used=tuple(record.not_used),
         )  # fmt: skip
 
     def _collect(self) -> None:

@@ -40,7 +40,7 @@ class Guard:
     def __init__(self, policy: Policy) -> None:
         rule = policy if isinstance(policy, ErrorControlled) else None  # others' estimates have units of their own
         self.tolerance = rule.tolerance if rule else None
-        self.warmup_steps = max(rule.warmup_steps, 3) if rule else 0
+        self.rule = rule
         self.max_skip_steps = rule.max_skip_steps if rule else None
         self.together = rule is not None and rule.batch_decision != "prompt"
         self.capped: Counter[int] = Counter()  # gaps in a row that the cap ended, and whose estimate was too small
@@ -94,7 +94,7 @@ class Guard:
         """The decision with fallen prompts computed, all of them where one decision is for all, and those that fall as
         their estimate is no number."""
         found = []
-        if self.tolerance is not None and state.step >= self.warmup_steps:
+        if self.rule is not None and state.step >= self.rule.first_step(state.num_steps):
             for prompt, (signal, past) in enumerate(zip(decision.signal, state.past, strict=False)):
                 rising = len(past) >= 3 and all(
                     a.level.log_snr < b.level.log_snr for a, b in zip(past[-3:], past[-2:], strict=False)

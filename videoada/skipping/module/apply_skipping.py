@@ -23,6 +23,7 @@ from videoada.skipping.rows import batch_of, names_of_arguments
 from videoada.skipping.rules import raw_output
 from videoada.skipping.rules.build import build_policy
 from videoada.skipping.rules.decision import SkipState
+from videoada.skipping.rules.window import end_step, first_step
 
 HOOK = "videoada_skipping"  # its name in the registry
 TIMESTEPS = ("timestep", "timesteps", "t", "time_step")  # names of that argument
@@ -198,18 +199,21 @@ class SkippingHook(ModelHook):
         if config.mask and known is not None and len(config.mask) != known:
             self._forget()
             raise ConfigError(f"the mask has {len(config.mask)} entries but the run has {known} steps")
-        if config.final_steps and config.skips and known is None:
-            self.trace.not_use("`final_steps`: how many steps there are is not known; give `num_inference_steps`")
+        if config.skips and known is None:
+            for name in ("final_steps", "skip_from", "skip_to"):
+                if getattr(config, name):
+                    self.trace.not_use(f"`{name}`: how many steps there are is not known; give `num_inference_steps`")
         if held is None or not config.skips:
             return True, None
         if config.policy != "error-controlled":
             state = SkipState(run.step, known or 0, 1, (), (run.skipped_in_a_row,))
             return self.policy.decide(state).compute[0], None
-        if run.step < max(config.warmup_steps or 1, 3) or len(held.past) <= self.order:
+        first = first_step(config.warmup_steps or 1, None if known is None else config.skip_from, known or 0, 3)
+        if run.step < first or len(held.past) <= self.order:
             return True, None
         errors = raw_output.next_term(held.past, timestep, self.order)
         error = float(errors.mean() if config.batch_decision == "mean" else errors.max())
-        last = known is not None and run.step >= known - (config.final_steps or 0)
+        last = known is not None and run.step >= end_step(config.final_steps or 0, config.skip_to, known)
         capped = run.skipped_in_a_row >= (config.max_skip_steps or 1)
         return last or capped or not error <= (config.tolerance or 0), error
 

@@ -23,7 +23,8 @@ def build_policy(config: SkipConfig) -> Policy:
     """The policy that a configuration names. Threshold or tolerance 0 is `none`, before any rule is asked."""
     if config.threshold == 0 or config.tolerance == 0:
         return Never()
-    limits = config.max_skip_steps or 1, config.warmup_steps or 1, config.final_steps or 0, config.batch_decision
+    numbers = config.max_skip_steps or 1, config.warmup_steps or 1, config.final_steps or 0
+    limits = *numbers, config.batch_decision, config.skip_from, config.skip_to
     match config.policy:
         case "error-controlled":
             return ErrorControlled(config.tolerance or 0, *limits)

@@ -22,6 +22,7 @@ from torch import Tensor
 from videoada.skipping.rules.decision import BatchDecision, Decision, SkipState, by_rule
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import Prediction
+from videoada.skipping.rules.window import end_step, first_step
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,15 @@ class ErrorControlled:
     warmup_steps: int = 3
     final_steps: int = 1
     batch_decision: BatchDecision = "prompt"
+    skip_from: float | None = None  # shares of the steps, in place of the two numbers
+    skip_to: float | None = None
     num_latents = 0
     num_predictions = 3
 
     def decide(self, state: SkipState) -> Decision:
-        if state.step < max(self.warmup_steps, 3) or any(len(past) < 3 for past in state.past):
+        if state.step < self.first_step(state.num_steps) or any(len(past) < 3 for past in state.past):
             return Decision.all(state)
-        last = state.step >= state.num_steps - self.final_steps
+        last = state.step >= end_step(self.final_steps, self.skip_to, state.num_steps)
         error = torch.stack([turning(past) * weight(past, state.step, state.schedule) for past in state.past])
         return by_rule(
             error,
@@ -56,6 +59,10 @@ class ErrorControlled:
             compute_when_equal=False,
             batch_decision=self.batch_decision,
         )
+
+    def first_step(self, num_steps: int) -> int:
+        """The first step that may be skipped."""
+        return first_step(self.warmup_steps, self.skip_from, num_steps, 3)
 
     def ends_gap(self, last: Prediction, state: SkipState) -> bool:
         """Whether the step after `state.step` is too far from the `last` call, so that this one has to compute."""

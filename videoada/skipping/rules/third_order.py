@@ -12,6 +12,7 @@ from torch import Tensor
 
 from videoada.skipping.rules.decision import BatchDecision, Decision, SkipState, by_rule
 from videoada.skipping.rules.level import path_of_schedule
+from videoada.skipping.rules.window import end_step, first_step
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,15 @@ class ThirdOrder:
     warmup_steps: int = 3
     final_steps: int = 1
     batch_decision: BatchDecision = "prompt"
+    skip_from: float | None = None  # shares of the steps, in place of the two numbers
+    skip_to: float | None = None
     num_latents = 4
 
     def decide(self, state: SkipState) -> Decision:
-        if state.step < max(self.warmup_steps, 3):
+        if state.step < first_step(self.warmup_steps, self.skip_from, state.num_steps, 3):
             return Decision.all(state)
         x0, x1, x2, x3 = (x.float() for x in state.latents)
-        last = state.step >= state.num_steps - self.final_steps
+        last = state.step >= end_step(self.final_steps, self.skip_to, state.num_steps)
         return by_rule(
             third_difference(x1 - x0, x2 - x1, x3 - x2).norm(dim=1),
             (x2 - x1).norm(dim=1),
@@ -68,14 +71,17 @@ class ThirdOrderRelease:
     warmup_steps: int = 4
     final_steps: int = 0
     batch_decision: BatchDecision = "prompt"
+    skip_from: float | None = None  # shares of the steps, in place of the two numbers
+    skip_to: float | None = None
     num_latents = 4
 
     def decide(self, state: SkipState) -> Decision:
-        if state.step < max(self.warmup_steps, 4):
+        first = first_step(self.warmup_steps, self.skip_from, state.num_steps, 4)
+        if state.step < first:
             return Decision.all(state)
         x0, x1, x2, x3 = state.latents
-        armed = state.step - max(self.warmup_steps, 4) > 4  # decisions so far
-        last = state.step >= state.num_steps - self.final_steps
+        armed = state.step - first > 4  # decisions so far
+        last = state.step >= end_step(self.final_steps, self.skip_to, state.num_steps)
         return by_rule(
             *self._change(x1 - x0, x2 - x1, x3 - x2),
             self.threshold,
