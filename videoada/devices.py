@@ -33,6 +33,8 @@ def find_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise ConfigError(f"unknown {said}; use {NAMES}") from None
+    if device.type not in ("cpu", "cuda", "mps"):  # torch knows more, `meta` among them, on which nothing is computed
+        raise ConfigError(f"unknown {said}; use {NAMES}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"{said} is not there: torch sees {torch.cuda.device_count()} CUDA devices; use `device=cpu`")
     if device.type == "mps" and not has_mps():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -54,10 +55,11 @@ def test_each_process_gets_its_gpu(gpus):
 
 
 def test_what_sharing_a_gpu_takes_is_said_first(gpus):
-    parts = weight_bytes(ASSETS / "tiny-t2v")
+    parts = weight_bytes(ASSETS / "tiny-t2v", LoadConfig())
     pipe = videoada.load_pipeline("tiny-t2v", device="cpu")
     assert parts["unet"] == 2 * sum(p.numel() for p in pipe.unet.parameters())
-    assert weight_bytes(ASSETS / "tiny-t2v", "float32")["unet"] == 2 * parts["unet"]
+    assert weight_bytes(ASSETS / "tiny-t2v", LoadConfig(dtype="float32"))["unet"] == 2 * parts["unet"]
+    assert weight_bytes(ASSETS / "tiny-t2v", LoadConfig(quantize="int8"))["unet"] == parts["unet"] / 2
     each = sum(parts.values())
     gpus(1, 4 * each)
     said = check_sharing("tiny-t2v", LoadConfig(), 3)
@@ -68,6 +70,43 @@ def test_what_sharing_a_gpu_takes_is_said_first(gpus):
     gpus(5, 4 * each)
     assert check_sharing("tiny-t2v", LoadConfig(), 5) is None
     assert check_sharing("tiny-t2v", LoadConfig(device="cpu"), 9) is None
+
+
+def test_weights_that_lie_there_twice_are_counted_once(tmp_path):
+    """Two variants, or one file beside the same in pieces: one of them is read."""
+    folder = tmp_path / "model"
+    shutil.copytree(ASSETS / "tiny-t2v", folder)
+    parts = weight_bytes(folder, LoadConfig())
+    plain = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    shutil.copy(plain, plain.with_suffix(".fp16.safetensors"))
+    shutil.copy(plain, plain.with_name("diffusion_pytorch_model-00001-of-00001.safetensors"))
+    (folder / "unused").mkdir()
+    shutil.copy(plain, folder / "unused" / plain.name)  # of no part that the model has
+    assert weight_bytes(folder, LoadConfig()) == parts
+    assert weight_bytes(folder, LoadConfig(variant="fp16")) == parts  # of the text encoder there are plain ones alone
+
+
+def test_each_gpu_that_is_shared_is_looked_at(gpus, monkeypatch):
+    """Four workers on two GPUs, of which the second is the smaller one."""
+    each = sum(weight_bytes(ASSETS / "tiny-t2v", LoadConfig()).values())
+    gpus(2)
+    sizes = {"cuda:0": 9 * each, "cuda:1": each}
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=sizes[str(device)])
+    )
+    with pytest.raises(ResourceError, match=r"2 of 4 `workers` share cuda:1.* give at most 1 for each GPU, or `offload="):
+        check_sharing("tiny-t2v", LoadConfig(), 4)
+    assert check_sharing("tiny-t2v", LoadConfig(), 3).startswith("2 of 3 workers share cuda:0")
+    sizes["cuda:1"] = 9 * each
+    said = check_sharing("tiny-t2v", LoadConfig(), 4)
+    assert "share cuda:0" in said
+    assert "share cuda:1" in said
+
+
+def test_with_one_part_at_a_time_on_the_gpu_the_next_help_is_one_layer(gpus):
+    gpus(1, max(weight_bytes(ASSETS / "tiny-t2v", LoadConfig()).values()))
+    with pytest.raises(ResourceError, match=r"give at most 1 for each GPU, or `offload=sequential`$"):
+        check_sharing("tiny-t2v", LoadConfig(offload="model"), 2)
 
 
 def test_a_render_that_can_not_share_a_gpu_begins_nothing(gpus, prompt_file, tmp_path):
