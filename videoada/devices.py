@@ -23,10 +23,8 @@ def find_device(name: str = "auto") -> torch.device:
 
     Raises ConfigError for a name that is unknown, and for a device that is not there.
     """
-    said = f"device '{name}'"
-    if name == "auto":
-        name = os.environ.get(VARIABLE) or "auto"
-        said = f"{VARIABLE}: device '{name}'"
+    said = f"{f'{VARIABLE}: ' if name == 'auto' else ''}device '{said_by(name)}'"
+    name = said_by(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if has_mps() else "cpu"
     try:
@@ -40,6 +38,11 @@ def find_device(name: str = "auto") -> torch.device:
     if device.type == "mps" and not has_mps():
         raise ConfigError(f"{said} is not there: torch finds no Apple GPU; use `device=cpu`")
     return device
+
+
+def said_by(name: str) -> str:
+    """The name itself; for `auto` what VIDEOADA_DEVICE says, `auto` where it says nothing."""
+    return os.environ.get(VARIABLE) or "auto" if name == "auto" else name
 
 
 def has_mps() -> bool:

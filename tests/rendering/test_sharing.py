@@ -15,6 +15,8 @@ from videoada.config.run import LoadConfig
 from videoada.devices import VARIABLE
 from videoada.errors import ConfigError, ResourceError
 from videoada.models.catalogue import ASSETS
+from videoada.config.settings import RunSettings
+from videoada.rendering import session
 from videoada.rendering.engines import processes
 from videoada.rendering.engines.ray import OnRay
 from videoada.rendering.sharing import check_sharing, devices_of, weight_bytes
@@ -157,11 +159,36 @@ def test_actors_for_the_cpu_ask_for_no_gpu(cluster, monkeypatch):
     assert OnRay(on("cpu")).workers == 1
     assert "num_gpus" not in asked[-1]
     monkeypatch.setenv(VARIABLE, "cpu")
-    OnRay(PLAN)
+    crew = OnRay(PLAN)
     assert asked[-1]["num_cpus"] == 4
+    assert crew.plan.loading.device == "cpu"  # also on a machine without that variable
 
 
-def test_ray_says_which_gpu_not_the_caller(cluster):
+def test_ray_says_which_gpu_not_the_caller(cluster, monkeypatch):
     cluster(4)
     with pytest.raises(ConfigError, match=r"`device=cuda:1` with `engine=ray`: Ray gives each actor its GPU"):
         OnRay(on("cuda:1"))
+    monkeypatch.setenv(VARIABLE, "cuda:1")
+    with pytest.raises(ConfigError, match=r"^VIDEOADA_DEVICE=cuda:1 with `engine=ray`: Ray gives each actor its GPU"):
+        OnRay(PLAN)
+    monkeypatch.setenv(VARIABLE, "cuda")
+    assert OnRay(PLAN).plan.loading.device == "cuda"
+
+
+def test_a_process_of_accelerate_takes_its_gpu_unless_the_environment_says_which(gpus, monkeypatch):
+    made = []
+    monkeypatch.setattr("accelerate.PartialState", lambda: SimpleNamespace(device=torch.device("cuda:1")))
+    monkeypatch.setattr("videoada.rendering.engines.here.Here", made.append)
+    gpus(2)
+
+    def device(named):
+        settings = RunSettings(device=named)
+        plan = SimpleNamespace(engine="local", workers=None, world=2, worker=lambda: on(settings.device))
+        session._engine(plan, 4, print)
+        return made[-1].loading.device
+
+    assert [device(named) for named in ("auto", "cuda", "cuda:0", "cpu")] == ["cuda:1", "cuda:1", "cuda:0", "cpu"]
+    monkeypatch.setenv(VARIABLE, "cpu")
+    assert [device(named) for named in ("auto", "cuda")] == ["auto", "cuda:1"]
+    monkeypatch.setenv(VARIABLE, "cuda")
+    assert device("auto") == "cuda:1"

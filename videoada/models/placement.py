@@ -11,6 +11,7 @@ import torch
 from videoada.config.run import LoadConfig
 from videoada.devices import is_gpu
 from videoada.errors import ConfigError
+from videoada.media.failures import NO_MEMORY
 from videoada.models.denoisers import denoisers_of, device_of, is_compiled, names_in_folder
 
 MOST_GRAPHS = 64  # of one network in one process
@@ -81,7 +82,5 @@ def has_first_costs(pipe: Any) -> bool:
 
 def ran_out_of_memory(error: BaseException) -> bool:
     """Whether torch, on any device, or Python had no memory left."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-        text in str(error)
-        for text in ("not enough memory", "can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")  # cuBLAS …
-    )
+    said = str(error).lower()
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in said for text in NO_MEMORY)

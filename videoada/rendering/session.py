@@ -252,7 +252,9 @@ def _engine(plan: Plan, jobs: int, say: Say) -> Engine:
         return Processes(worker, workers)
     from videoada.rendering.engines.here import Here
 
-    if plan.world > 1 and worker.loading.device in ("auto", "cuda"):
+    from videoada.devices import said_by
+
+    if plan.world > 1 and said_by(worker.loading.device) in ("auto", "cuda"):
         from accelerate import PartialState
 
         worker = replace(worker, loading=worker.loading.model_copy(update={"device": str(PartialState().device)}))
