@@ -23,7 +23,7 @@ pins() { grep -iE "^($1)==" constraints.txt; }
 "$bin/python" -m pip install -q 'uv>=0.5' "$(pins torch)"
 # shellcheck disable=SC2046
 "$bin/uv" pip install -q --python "$bin/python" --resolution lowest-direct \
-    $(pins 'torch|pytest|pytest-xdist|hypothesis|scikit-image|jsonschema') -e '.[ray,wan]' 'DeepCache>=0.1.1'
+    $(pins 'torch|pytest|pytest-xdist|hypothesis|scikit-image|jsonschema|imageio-ffmpeg') -e '.[ray,wan,heic]' 'DeepCache>=0.1.1'
 versions=$("$bin/python" -c 'from videoada.records.record import package_versions as found; print(*map("=".join, found().items()))')
 echo "oldest: $versions"
 OMP_NUM_THREADS=1 "$bin/python" -m pytest -n 2 --dist loadfile \
