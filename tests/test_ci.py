@@ -26,7 +26,7 @@ def checkout(tmp_path):
     for name in ("python", "uv"):
         (tools / name).write_text(
             f'#!/bin/sh\necho "{name} $*" >> calls\ncase "$*" in "-m pytest"*) exit ${{FAILS:-0}};; '
-            '-c*) echo torch=2.13.0;; esac\n'
+            "-c*) echo torch=2.13.0;; esac\n"
         )
         (tools / name).chmod(0o755)
 

@@ -96,7 +96,9 @@ def test_each_gpu_that_is_shared_is_looked_at(gpus, monkeypatch):
     monkeypatch.setattr(
         torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=sizes[str(device)])
     )
-    with pytest.raises(ResourceError, match=r"2 of 4 `workers` share cuda:1.* give at most 1 for each GPU, or `offload="):
+    with pytest.raises(
+        ResourceError, match=r"2 of 4 `workers` share cuda:1.* give at most 1 for each GPU, or `offload="
+    ):
         check_sharing("tiny-t2v", LoadConfig(), 4)
     assert check_sharing("tiny-t2v", LoadConfig(), 3).startswith("2 of 3 workers share cuda:0")
     sizes["cuda:1"] = 9 * each
