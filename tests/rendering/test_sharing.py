@@ -12,10 +12,10 @@ import torch
 
 import videoada
 from videoada.config.run import LoadConfig
+from videoada.config.settings import RunSettings
 from videoada.devices import VARIABLE
 from videoada.errors import ConfigError, ResourceError
 from videoada.models.catalogue import ASSETS
-from videoada.config.settings import RunSettings
 from videoada.rendering import session
 from videoada.rendering.engines import processes
 from videoada.rendering.engines.ray import OnRay

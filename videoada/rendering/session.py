@@ -250,9 +250,8 @@ def _engine(plan: Plan, jobs: int, say: Say) -> Engine:
         if shared := check_sharing(worker.model, worker.loading, workers):
             say(shared)
         return Processes(worker, workers)
-    from videoada.rendering.engines.here import Here
-
     from videoada.devices import said_by
+    from videoada.rendering.engines.here import Here
 
     if plan.world > 1 and said_by(worker.loading.device) in ("auto", "cuda"):
         from accelerate import PartialState

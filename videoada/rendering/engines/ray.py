@@ -87,7 +87,8 @@ class OnRay:
         cpus = max(1, int(min(r.get("CPU", 1) for r in resources)) // on_each)
         model = str(Path(plan.model).resolve()) if Path(plan.model).is_dir() else plan.model
         self.plan = replace(
-            plan, folder=str(Path(plan.folder).resolve()), model=model, threads=plan.threads or (None if gpus else cpus),
+            plan, folder=str(Path(plan.folder).resolve()), model=model,
+            threads=plan.threads or (None if gpus else cpus),
             loading=plan.loading.model_copy(update={"device": device}),
         )  # fmt: skip
         share = 1 / -(-self.workers // gpus) if gpus else 0  # of a GPU, where there are more actors than GPUs
