@@ -192,9 +192,9 @@ def weight_files(folder: Path, variant: str | None = None) -> dict[str, list[Pat
     for part, what in _index(folder).items():
         files = sorted((folder / part).glob("*.safetensors")) if isinstance(what, list) and all(what) else []
         chosen = [f for f in files if _variant(f.name) == variant] or [f for f in files if not _variant(f.name)]
-        whole = [f for f in chosen if not PIECE.search(f.name)]
+        single = [f for f in chosen if not PIECE.search(f.name)]
         if chosen:
-            found[part] = whole or chosen
+            found[part] = single or chosen
     return found
 
 
