@@ -75,6 +75,12 @@ def test_the_environment_says_what_auto_means(two_gpus):
         find_device()
 
 
+@pytest.mark.parametrize("name", ["meta", "xla", "vulkan", "cuda:-1", "", "0"])
+def test_a_device_on_which_nothing_is_computed_is_one_clear_line(no_devices, name):
+    with pytest.raises(ConfigError, match=f"^unknown device '{name}'; use auto, cpu, cuda, cuda:N or mps$"):
+        find_device(name)
+
+
 def test_an_apple_gpu_that_is_not_there_is_one_clear_line(no_devices):
     with pytest.raises(ConfigError, match=r"device 'mps' is not there: torch finds no Apple GPU; use `device=cpu`"):
         find_device("mps")
@@ -182,6 +188,19 @@ def test_memory_that_ran_out_on_a_gpu_names_offloading(pipe, monkeypatch, device
     on(device, monkeypatch, "videoada.models.call")
     with pytest.raises(ResourceError, match=r"`offload=model`.*`dtype=float16`"), _memory_errors(pipe, REQUEST):
         raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "HIP out of memory",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "MPS backend out of memory (MPS allocated: 17.9 GB)",
+        "CUDA error: out of memory", "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes",
+    ],
+)  # fmt: skip
+def test_every_way_in_which_memory_runs_out_is_known(pipe, said):
+    with pytest.raises(ResourceError, match="memory ran out while generating"), _memory_errors(pipe, REQUEST):
+        raise RuntimeError(said)
 
 
 def test_doctor_names_an_apple_gpu(no_devices):

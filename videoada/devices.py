@@ -23,21 +23,26 @@ def find_device(name: str = "auto") -> torch.device:
 
     Raises ConfigError for a name that is unknown, and for a device that is not there.
     """
-    said = f"device '{name}'"
-    if name == "auto":
-        name = os.environ.get(VARIABLE) or "auto"
-        said = f"{VARIABLE}: device '{name}'"
+    said = f"{f'{VARIABLE}: ' if name == 'auto' else ''}device '{said_by(name)}'"
+    name = said_by(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if has_mps() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
         raise ConfigError(f"unknown {said}; use {NAMES}") from None
+    if device.type not in ("cpu", "cuda", "mps"):  # torch knows more, `meta` among them, on which nothing is computed
+        raise ConfigError(f"unknown {said}; use {NAMES}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"{said} is not there: torch sees {torch.cuda.device_count()} CUDA devices; use `device=cpu`")
     if device.type == "mps" and not has_mps():
         raise ConfigError(f"{said} is not there: torch finds no Apple GPU; use `device=cpu`")
     return device
+
+
+def said_by(name: str) -> str:
+    """The name itself; for `auto` what VIDEOADA_DEVICE says, `auto` where it says nothing."""
+    return os.environ.get(VARIABLE) or "auto" if name == "auto" else name
 
 
 def has_mps() -> bool:

@@ -22,7 +22,8 @@ SCHEMES = ("http", "https", "ftp", "ftps", "sftp", "ssh", "s3", "gs", "gcs", "az
 PAGES = (b"<!doctype", b"<html", b"<?xml")
 MOST_REASON = 200  # characters of a library's own words
 NO_MEMORY = ("out of memory", "insufficient memory", "cannot allocate memory", "can't allocate memory",
-             "failed to allocate", "unable to allocate")  # fmt: skip
+             "failed to allocate", "unable to allocate", "not enough memory",
+             "status_alloc_failed")  # the last of CUDA's libraries  # fmt: skip
 
 
 @contextmanager

@@ -14,8 +14,8 @@ import videoada
 from videoada import SkipConfig
 from videoada.benchmarks.benchmark import Cell, benchmark, read_cells
 from videoada.benchmarks.frontier import at_budget, best_curve, bootstrap, budgets_table, points_table, summarize
-from videoada.benchmarks.methods import Method
-from videoada.benchmarks.presets import PRESETS, few_steps, full, preset, release
+from videoada.benchmarks.methods import Method, why_not
+from videoada.benchmarks.presets import PRESETS, deepcache, few_steps, full, preset, release, systems
 from videoada.config.quality import QUALITIES
 from videoada.errors import ConfigError, PromptError
 from videoada.metrics import paired_fidelity
@@ -160,6 +160,30 @@ def test_a_method_that_fails_in_diffusers_is_told_and_left_out(pipe, tmp_path, m
     assert [c.family for c in cells] == ["full run"]
     with pytest.raises(IndexError):
         benchmark(pipe, small_requests()[:1], methods, tmp_path, reference_steps=None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [(["--preset", "paper-video", "--families", "DeepCache"], "DeepCache"), (["--preset", "systems", "--families",
+     "early exit"], "early exit")],
+)  # fmt: skip
+def test_methods_that_replace_blocks_are_refused_on_a_compiled_network_before_anything_runs(
+    tmp_path, capsys, monkeypatch, arguments, kind
+):
+    monkeypatch.setattr("videoada.benchmarks.methods.generate", None)
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, "benchmark", *arguments, "--compile", "--output", str(tmp_path / "b"))
+    assert code == 2
+    assert err.startswith(f"error: {kind} replaces blocks of the UNet, which --compile has frozen: leave one")
+    assert err.count("\n") == 1
+
+
+def test_of_a_compiled_network_the_other_methods_are_measured(pipe, monkeypatch):
+    """Whoever compiled it."""
+    monkeypatch.setattr(pipe.unet, "_compiled_call_impl", pipe.unet._call_impl)
+    left = [method.family for method in METHODS + deepcache((2,)) + systems() if why_not(pipe, method)]
+    assert set(left) == {"DeepCache"} | {name for name in left if "early exit" in name}
+    assert len(left) == 5
 
 
 def test_the_command_writes_tables_figures_and_a_plot(tmp_path, capsys):

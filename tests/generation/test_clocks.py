@@ -16,6 +16,9 @@ from videoada.benchmarks.frontier import summarize
 from videoada.benchmarks.methods import Method
 from videoada.benchmarks.timing import time_pairs
 from videoada.cli.show import show_record
+from videoada.config.settings import RunSettings
+from videoada.rendering.estimate import estimate, estimate_plan
+from videoada.rendering.session import plan_render
 from videoada.skipping import clock
 
 SLOW, CALL = 2.0, 0.01  # seconds
@@ -115,3 +118,19 @@ def test_a_second_shape_is_new_and_a_second_network_of_a_kind_is_not():
     assert not clock._is_first(like, (torch.zeros(1, 2),), {})
     assert clock._is_first(layer, (torch.zeros(2, 2),), {})
     assert clock._is_first(layer.half(), (torch.zeros(2, 2).half(),), {})
+
+
+def test_an_estimate_leaves_first_calls_out(pipe, cold, tmp_path, monkeypatch):
+    """Of its trial, and of the videos that are there."""
+    monkeypatch.setattr("videoada.rendering.estimate.load_pipeline", lambda *_: pipe)
+    (tmp_path / "p.txt").write_text("\n".join(PROMPTS[:2]))
+    fields = {"steps": 5, "num_frames": 2, "height": 32, "width": 32, "policy": "none"}
+    plan = plan_render(tmp_path / "p.txt", tmp_path / "out", RunSettings(**fields))
+    found = estimate_plan(plan)
+    assert len(cold) == 10  # the trial twice
+    [(_, warm)] = videoada.generate(pipe, REQUESTS[:1], policy="none")
+    assert found["seconds_a_video"] < warm.seconds["total"] + SLOW
+    records = [{"seconds": {"denoise": s, "total": s}, "first_call_seconds": first, "num_predictions": 5, "unet_rows":
+                10, "unet_rows_full": 10} for s, first in ((9.0, 8.0), (1.0, 0.0), (2.0, 0.0))]  # fmt: skip
+    assert estimate(4, records)["seconds_a_video"] == 1.5
+    assert estimate(4, records[:1])["seconds_a_video"] == 9.0

@@ -7,7 +7,7 @@ import functools
 import pytest
 import torch
 from conftest import PROMPTS
-from pretended_gpu import Items, PretendedGpu, on_gpu, plain
+from pretended_gpu import Items, OnGpu, PretendedGpu, on_gpu, plain
 from test_schedule import _cases
 
 from videoada import skip_steps
@@ -150,3 +150,19 @@ def test_somebodys_own_scheduler_gets_what_it_got(pipe, monkeypatch):
     with skip_steps(pipe):
         pipe(PROMPTS[0], num_inference_steps=6, num_frames=2, output_type="latent")
     assert isinstance(pipe.scheduler.seen, torch.Tensor)
+
+
+@pytest.mark.parametrize("name", ["dpm++", "euler"])
+def test_the_first_step_finds_its_index_without_a_wait(there, name):
+    """It looks its timestep up in the scheduler's list, and waits for what is on the GPU of it."""
+    pipe, gpu, seen = there(name), PretendedGpu(), []
+    step = pipe.scheduler.step
+
+    def watched(*args, **kwargs):
+        seen.append(str(pipe.scheduler.timesteps.device))
+        return step(*args, **kwargs)
+
+    pipe.scheduler.step = watched
+    run(pipe, gpu, 6, policy="every-n", every=2)
+    assert set(seen) == {"cpu"}
+    assert isinstance(pipe.scheduler.timesteps, OnGpu)  # put back

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from videoada.errors import ConfigError
+from videoada.models.denoisers import is_compiled
 from videoada.patching import replaced
 
 
@@ -52,12 +53,14 @@ class BlockCache:
 def cached_blocks(unet: Any, interval: int) -> Iterator[BlockCache]:
     """The UNet with its deep blocks computed at every `interval`-th call, for the length of the block.
 
-    Raises ConfigError for a network without down and up blocks, or for an interval below 1.
+    Raises ConfigError for a network without down and up blocks, or one that is compiled, or for an interval below 1.
     """
     if interval < 1:
         raise ConfigError(f"the cache interval must be at least 1, got {interval}")
     if not hasattr(unet, "down_blocks") or not hasattr(unet, "up_blocks"):
         raise ConfigError(f"{type(unet).__name__} has no down and up blocks to cache")
+    if is_compiled(unet):
+        raise ConfigError("DeepCache replaces blocks of the UNet, which `compile` has frozen: leave one of them out")
     cache = BlockCache(interval)
 
     def forward(inherited: Callable[..., Any], unet: Any, sample: Any, timestep: Any, *args: Any, **kwargs: Any) -> Any:

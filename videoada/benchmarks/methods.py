@@ -17,6 +17,7 @@ from videoada.config.frozen import FrozenConfig
 from videoada.config.run import GenerationConfig, SchedulerName, SkipConfig
 from videoada.errors import ConfigError
 from videoada.generation.generate import generate, paid_first_costs
+from videoada.learned.early_exit import exits_of
 from videoada.media.video import Video
 from videoada.models.call import call_pipeline
 from videoada.models.denoisers import denoiser_of
@@ -76,7 +77,8 @@ def for_model(pipe: Any, method: Method) -> Method:
 
 
 def why_not(pipe: Any, method: Method) -> ConfigError | None:
-    """Why this method can't run the model, with another network or noise than the method is for; None if it can."""
+    """Why this method can't run the model, with another network or noise than the method is for, or compiled or
+    offloaded where the method replaces blocks; None if it can. Raises ModelError where trained parts are missing."""
     try:
         for name in {method.scheduler, method.full_scheduler} - {None}:
             make_scheduler(str(name), pipe.scheduler)
@@ -88,6 +90,8 @@ def why_not(pipe: Any, method: Method) -> ConfigError | None:
         if method.solver_tolerance:
             with solved_adaptively(pipe, method.solver_tolerance, num_steps=1):
                 pass
+        with exits_of(pipe, method.skip):
+            pass
     except ConfigError as error:
         return error
     return None

@@ -20,6 +20,7 @@ from torch import Tensor
 from videoada.errors import ConfigError
 from videoada.learned.exit_costs import counting
 from videoada.learned.exit_heads import ExitHeads, finest, movement
+from videoada.models.denoisers import is_compiled
 from videoada.patching import replaced
 from videoada.skipping.rows import current_rows
 
@@ -74,7 +75,7 @@ def early_exit(
     """
     if not 0 <= threshold <= 1:
         raise ConfigError(f"the exit threshold must be between 0 and 1, got {threshold}")
-    if getattr(unet, "_compiled_call_impl", None) is not None:
+    if is_compiled(unet):
         raise ConfigError("early exit replaces blocks of the UNet, which `compile` has frozen: leave one of them out")
     if any(hasattr(module, "_hf_hook") for module in unet.modules()):
         raise ConfigError("early exit replaces blocks of the UNet, which `offload` moves about: leave one of them out")

@@ -11,7 +11,10 @@ import torch
 from videoada.config.run import LoadConfig
 from videoada.devices import is_gpu
 from videoada.errors import ConfigError
+from videoada.media.failures import NO_MEMORY
 from videoada.models.denoisers import denoisers_of, device_of, is_compiled, names_in_folder
+
+MOST_GRAPHS = 64  # of one network in one process
 
 
 def check_placement(options: LoadConfig, device_type: str) -> None:
@@ -63,7 +66,12 @@ def place(pipe: Any, options: LoadConfig, device: torch.device) -> None:
 
 
 def compile_denoiser(denoiser: Any) -> None:
-    """Compile it at its next calls: a graph for each shape, of which there are few, as skipping pads rows to few."""
+    """Compile it at its next calls: a graph for each shape, of which there are few, as skipping pads rows to few.
+
+    Few may still be more than the eight that torch compiles by itself, beyond which it would go on uncompiled: several
+    batch sizes and video sizes in one process, with and without the unconditional half.
+    """
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MOST_GRAPHS)
     denoiser.compile(dynamic=False)
 
 
@@ -74,6 +82,5 @@ def has_first_costs(pipe: Any) -> bool:
 
 def ran_out_of_memory(error: BaseException) -> bool:
     """Whether torch, on any device, or Python had no memory left."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-        text in str(error) for text in ("not enough memory", "can't allocate memory", "out of memory")
-    )
+    said = str(error).lower()
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in said for text in NO_MEMORY)

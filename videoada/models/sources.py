@@ -23,6 +23,7 @@ from videoada.records.record import ModelInfo
 
 HASHED_BYTES = 256 * 2**20  # weights above this size are not read a second time only to name them
 MOST_HEADER = 100 * 2**20  # bytes, as safetensors has it
+PIECE = re.compile(r"-\d+-of-\d+")  # in the names of weights in several files
 UNSAFE = (".bin", ".ckpt", ".pt", ".pth")  # pickles
 
 
@@ -166,9 +167,7 @@ def _check_part(folder: Path, part: str, variant: str | None) -> None:
     files = {file.name for file in (folder / part).iterdir()}
     if "config.json" not in files or files & {"preprocessor_config.json", "tokenizer_config.json"}:
         return  # a scheduler, a tokenizer or an image processor has no weights
-    # NAME.safetensors, NAME-00001-of-00002.safetensors; with a variant NAME.fp16.safetensors, NAME.fp16-00001-of-…
-    weights = [re.sub(r"-\d+-of-\d+", "", n).removesuffix(".safetensors") for n in files if n.endswith(".safetensors")]
-    variants = {n.partition(".")[2] or None for n in weights}
+    variants = {_variant(name) for name in files if name.endswith(".safetensors")}
     if variant in variants or (variant and None in variants):  # diffusers takes plain weights where a part has no other
         return
     where = folder / part
@@ -184,6 +183,24 @@ def _check_part(folder: Path, part: str, variant: str | None) -> None:
             "you trust: DiffusionPipeline.from_pretrained(DIR, use_safetensors=False).save_pretrained(NEW_DIR)"
         )
     raise ModelError(f"{where} has no weights: no *.safetensors file is in it")
+
+
+def weight_files(folder: Path, variant: str | None = None) -> dict[str, list[Path]]:
+    """For each part that a checked folder's model_index.json names, the safetensors files that are read for it: those
+    of the variant, else the plain ones; not those of one piece beside the same in pieces."""
+    found = {}
+    for part, what in _index(folder).items():
+        files = sorted((folder / part).glob("*.safetensors")) if isinstance(what, list) and all(what) else []
+        chosen = [f for f in files if _variant(f.name) == variant] or [f for f in files if not _variant(f.name)]
+        single = [f for f in chosen if not PIECE.search(f.name)]
+        if chosen:
+            found[part] = single or chosen
+    return found
+
+
+def _variant(name: str) -> str | None:
+    """NAME.safetensors and NAME-00001-of-00002.safetensors: None; NAME.fp16.safetensors, NAME.fp16-00001-of-…: fp16."""
+    return PIECE.sub("", name).removesuffix(".safetensors").partition(".")[2] or None
 
 
 def _card_licence(folder: Path) -> str | None:

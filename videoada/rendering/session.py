@@ -148,9 +148,10 @@ def _engine(plan: Plan, jobs: int, say: Say) -> Engine:
         if shared := check_sharing(worker.model, worker.loading, workers):
             say(shared)
         return Processes(worker, workers)
+    from videoada.devices import said_by
     from videoada.rendering.engines.here import Here
 
-    if plan.world > 1 and worker.loading.device in ("auto", "cuda"):
+    if plan.world > 1 and said_by(worker.loading.device) in ("auto", "cuda"):
         from accelerate import PartialState
 
         worker = replace(worker, loading=worker.loading.model_copy(update={"device": str(PartialState().device)}))

@@ -45,13 +45,12 @@ class Rows:
         self.known: dict[torch.device, Tensor] = {}
 
     def padded(self, num_rows: int) -> Rows:
-        """These rows, the last one again and again up to a size that is compiled: `num_rows`, half of it, a quarter, …
+        """These rows, the last one again and again up to a size that is compiled: a power of two, or all `num_rows`.
 
-        So a batch's calls have at most ⌈log₂ rows⌉ + 1 shapes, whichever prompts skip.
+        So a batch's calls have at most ⌈log₂ rows⌉ + 1 shapes, whichever prompts skip, and batches of other sizes
+        share all but the largest.
         """
-        size = num_rows
-        while -(-size // 2) >= len(self.numbers) and size > 1:
-            size = -(-size // 2)
+        size = min(1 << (len(self.numbers) - 1).bit_length(), num_rows)
         return Rows(self.numbers + self.numbers[-1:] * (size - len(self.numbers)))
 
     def on(self, device: torch.device) -> Tensor:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from videoada.devices import VARIABLE
+from videoada.devices import VARIABLE, said_by
 from videoada.errors import ConfigError, ResourceError, VideoAdaError
 from videoada.rendering.jobs import Job
 from videoada.rendering.worker import Outcome, Worker, WorkerPlan
@@ -64,10 +64,10 @@ class OnRay:
     """
 
     def __init__(self, plan: WorkerPlan, workers: int | None = None, address: str = "auto") -> None:
-        if plan.loading.device.startswith("cuda:"):
-            raise ConfigError(
-                f"`device={plan.loading.device}` with `engine=ray`: Ray gives each actor its GPU; say `device=cuda`"
-            )
+        device = said_by(plan.loading.device)  # here: actors have environments of their own
+        if device.startswith("cuda:"):
+            said = f"`device={device}`" if device == plan.loading.device else f"{VARIABLE}={device}"
+            raise ConfigError(f"{said} with `engine=ray`: Ray gives each actor its GPU; say `device=cuda`")
         try:
             import ray
         except ImportError:
@@ -81,15 +81,16 @@ class OnRay:
                 reason = str(error).strip().splitlines()[0][:200]
                 raise ConfigError(f"there is no Ray cluster at '{address}': {reason}") from None
         resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        on_cpu = plan.loading.device == "cpu" or (plan.loading.device == "auto" and os.environ.get(VARIABLE) == "cpu")
-        gpus = 0 if on_cpu else int(sum(r.get("GPU", 0) for r in resources))
+        gpus = 0 if device == "cpu" else int(sum(r.get("GPU", 0) for r in resources))
         self.workers = workers or gpus or len(resources)
         on_each = -(-self.workers // max(len(resources), 1))
         cpus = max(1, int(min(r.get("CPU", 1) for r in resources)) // on_each)
         model = str(Path(plan.model).resolve()) if Path(plan.model).is_dir() else plan.model
         self.plan = replace(
-            plan, folder=str(Path(plan.folder).resolve()), model=model, threads=plan.threads or (None if gpus else cpus)
-        )
+            plan, folder=str(Path(plan.folder).resolve()), model=model,
+            threads=plan.threads or (None if gpus else cpus),
+            loading=plan.loading.model_copy(update={"device": device}),
+        )  # fmt: skip
         share = 1 / -(-self.workers // gpus) if gpus else 0  # of a GPU, where there are more actors than GPUs
         needs = {"num_gpus": share} if gpus else {"num_cpus": cpus, "scheduling_strategy": "SPREAD"}
         self.make = ray.remote(max_restarts=0, **needs)(Actor).remote
