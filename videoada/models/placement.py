@@ -11,7 +11,7 @@ import torch
 from videoada.config.run import LoadConfig
 from videoada.devices import is_gpu
 from videoada.errors import ConfigError
-from videoada.media.failures import NO_MEMORY
+from videoada.failures import NO_MEMORY
 from videoada.models.denoisers import denoisers_of, device_of, is_compiled, names_in_folder
 
 MOST_GRAPHS = 64  # of one network in one process
