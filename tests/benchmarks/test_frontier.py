@@ -211,7 +211,7 @@ def test_the_command_writes_tables_figures_and_a_plot(tmp_path, capsys):
         (["--preset", "quality", "--families", "xyz"], "no method of preset"),
         (["--preset", "quality", "--budgets", "many"], "percentages"),
         (["--preset", "quality", "--budgets", "0"], "percentages"),
-        (["--prompts", "nowhere.txt"], "can't read prompts"),
+        (["--prompts", "nowhere.txt"], "nowhere.txt does not exist"),
         (["--policy", "third-orde"], "did you mean"),
         (["--quality", "fast", "--tolerance", "0.1"], "give one"),
     ],

@@ -347,12 +347,12 @@ ARGUMENTS = st.lists(st.sampled_from(sorted(OPTIONS)), max_size=5, unique=True).
 ENDINGS = st.sampled_from([".mkv", ".webp", ".gif", "", ".avi", "/x.mkv"])
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(arguments=ARGUMENTS, as_config=st.booleans(), compare=st.booleans(), ending=ENDINGS)
 def test_any_arguments_never_a_traceback_never_a_partial_file(
     pipe, monkeypatch, capsys, tmp_path_factory, arguments, as_config, compare, ending
 ):
-    """500 argument sets and configurations; the model is loaded once, and one of another name is looked for as ever."""
+    """200 argument sets and configurations; the model is loaded once, and one of another name is looked for as ever."""
     import videoada.models.pipelines
 
     load = videoada.models.pipelines.load_pipeline

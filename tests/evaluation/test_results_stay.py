@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -103,6 +104,7 @@ def result_of(case, root):
     result = json.loads(text.replace(str(root.resolve()), "ROOT"))
     for skipped in result["skipped"]:
         skipped["reason"] = skipped["reason"].split(": ")[0]  # the rest is PyAV's
+    result["not_used"] = [re.sub(r"(can't read a video from \S+): .*", r"\1", line) for line in result["not_used"]]
     return result
 
 

@@ -44,7 +44,8 @@ def test_the_words_beyond_each_encoders_limit_are_in_the_record_and_the_summary(
         assert "Llama" in text or not words.startswith("a red")  # a template fills it
     assert [text.replace("`prompt`", "--prompt") for text in lines] == [t for t in said if t.startswith("--prompt")]
     record, said = made(build_folder(name), tmp_path, *SMALL, "--num-frames", frames, prompt="a red circle")
-    assert not [text for text in record["not_used"] if text.startswith("`prompt`")]
+    short = [text for text in record["not_used"] if text.startswith("`prompt`")]
+    assert all("Llama" in text for text in short)  # of this small build its own template is more than it takes
 
 
 def test_the_words_cut_are_those_that_change_nothing(pipe):

@@ -136,7 +136,6 @@ def test_sizes_left_out_are_the_models_own(i2v):
     [
         ("i2vgen-xl", {}, "give it an `image`"),
         ("modelscope-t2v", {"image": IMAGES[0]}, "generates from text alone"),
-        ("modelscope-t2v", {"target_fps": 8}, "no `target_fps`"),
         ("i2vgen-xl", {"image": 5}, "path or a PIL image"),
         ("i2vgen-xl", {"image": IMAGES[0], "target_fps": 0}, "target_fps"),
         ("i2vgen-xl", {"image": IMAGES[0], "decode_chunk_size": 0}, "decode_chunk_size"),

@@ -202,7 +202,6 @@ def test_a_damaged_folder_is_one_line(folders, tmp_path, capsys, damage, part):
         (["--revision", "../.."], "no name of a branch"),
         (["--image", "nowhere.png"], "does not exist"),
         (["--decode-chunk-size", "0"], "decode-chunk-size"),
-        (["--target-fps", "8"], "no --target-fps"),
         (["--image", __file__], "is no PNG, JPEG, WebP, AVIF or HEIC image"),
     ],
 )

@@ -61,14 +61,15 @@ def as_set(scene):
     return sorted((item.colour, item.shape, item.motion) for item in scene.objects)
 
 
-def test_500_random_one_object_clips_read_back():
+@pytest.mark.parametrize("count", [120, pytest.param(500, marks=pytest.mark.slow)])
+def test_random_one_object_clips_read_back(count):
     rng = np.random.default_rng(123)
     right = 0
-    for seed in range(500):
+    for seed in range(count):
         scene = random_scene(rng)
         found = measure(render(scene, seed=seed))
         right += as_set(found) == as_set(scene) and found.background == scene.background
-    assert right >= 495
+    assert right >= 0.99 * count
 
 
 def test_two_object_clips_read_back():

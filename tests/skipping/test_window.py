@@ -27,9 +27,7 @@ def test_the_rule_is_i_over_n_at_least_the_share(permille, steps):
     assert end_step(1, share, steps) == (inside[0] if inside else steps)
 
 
-@pytest.mark.parametrize(
-    ("skip_from", "skip_to", "steps"), [("10%", "95%", 50), ("30%", "60%", 21), ("0%", "100%", 20), (0.5, 0.75, 30)]
-)
+@pytest.mark.parametrize(("skip_from", "skip_to", "steps"), [("10%", "95%", 20), ("30%", "60%", 13), (0, "100%", 9)])
 def test_only_steps_in_between_are_skipped_and_the_record_repeats_them(skip_from, skip_to, steps, tmp_path):
     record = json.loads(command(*ASKED, "--steps", steps, "--tolerance", 1e6, "--max-skip-steps", 2, "--skip-from",
                                 skip_from, "--skip-to", skip_to, "--output", tmp_path / "a.mkv").stdout)  # fmt: skip
@@ -47,9 +45,9 @@ def test_only_steps_in_between_are_skipped_and_the_record_repeats_them(skip_from
 
 @pytest.mark.parametrize("policy", ["error-controlled", "third-order", "third-order-release"])
 def test_shares_are_the_steps_that_they_stand_for(policy, pipe):
-    asked = {"prompt": PROMPT, "num_inference_steps": 40, "num_frames": 2, "policy": policy}
-    [(first, _)] = videoada.generate(pipe, **asked, skip_from="25%", skip_to=0.9)
-    [(second, _)] = videoada.generate(pipe, **asked, warmup_steps=10, final_steps=4)
+    asked = {"prompt": PROMPT, "num_inference_steps": 16, "num_frames": 1, "policy": policy}
+    [(first, _)] = videoada.generate(pipe, **asked, skip_from="25%", skip_to=0.75)
+    [(second, _)] = videoada.generate(pipe, **asked, warmup_steps=4, final_steps=4)
     [(default, _)] = videoada.generate(pipe, **asked)
     assert first.sha256() == second.sha256() != default.sha256()
 

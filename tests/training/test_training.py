@@ -155,7 +155,7 @@ def test_exit_heads_by_the_command_line(tmp_path):
         (["steps", "render", "--scorer", "nowhere:score"], "a scorer is named module:function"),
         (["exits", "heads"], "holds no calls; run the stage collect first"),
         (["exits", "tune"], "holds no heads-u1-ual1-lr0.002.safetensors; run the stage heads first"),
-        (["exits", "collect", "--prompts", "none.txt"], "can't read prompts from none.txt"),
+        (["exits", "collect", "--prompts", "none.txt"], "none.txt does not exist"),
     ],
 )
 def test_what_can_not_be_trained_is_one_line(capsys, tmp_path, monkeypatch, arguments, said):

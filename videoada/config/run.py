@@ -86,7 +86,7 @@ class SkipConfig(FrozenConfig):
         """Refuse fields of other policies, then fill in the policy's own defaults."""
         values = {k: v for k, v in dict(values).items() if v is not None}
         policy = values.setdefault("policy", next((p for f, p in NAMED_BY.items() if f in values), "error-controlled"))
-        own = POLICY_DEFAULTS.get(policy, {})
+        own = POLICY_DEFAULTS.get(policy, {}) if isinstance(policy, str) else {}
         if own or policy == "none":
             for name in ("threshold", "tolerance", "max_skip_steps", "warmup_steps", "final_steps", "every", "mask"):
                 if name in values and name not in own:

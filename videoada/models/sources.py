@@ -9,9 +9,12 @@ import json
 import logging
 import os
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import yaml
 
@@ -64,6 +67,21 @@ def describe(model: str, folder: Path, revision: str | None = None) -> ModelInfo
 # ---- the hub -------------------------------------------------------------------------------------------------------
 
 
+def hub_answers() -> bool:
+    """Whether the hub's host takes a connection, asked once before huggingface_hub, which asks for half a minute where
+    there is no network. True behind a proxy, which alone knows; False where HF_HUB_OFFLINE says so."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or getproxies():
+        return not constants.HF_HUB_OFFLINE
+    host = urlsplit(constants.ENDPOINT)
+    try:
+        socket.create_connection((host.hostname or "", host.port or (80 if host.scheme == "http" else 443)), 5).close()
+    except OSError:
+        return False
+    return True
+
+
 def _snapshot(source: str, revision: str | None, variant: str | None) -> Path:
     """The local snapshot of a hub id, downloaded where the hub can be reached."""
     from huggingface_hub import constants, errors, hf_hub_download
@@ -72,7 +90,7 @@ def _snapshot(source: str, revision: str | None, variant: str | None) -> Path:
     here = f"or set HF_HOME to a cache that has it (now {os.path.dirname(constants.HF_HUB_CACHE)})"
     try:
         with quiet():
-            index = hf_hub_download(source, "model_index.json", revision=revision)
+            index = hf_hub_download(source, "model_index.json", revision=revision, local_files_only=not hub_answers())
     except errors.GatedRepoError:
         raise ModelError(f"'{source}' asks you to accept its terms: do so on its page, then `hf auth login`") from None
     except errors.RepositoryNotFoundError:
@@ -101,7 +119,11 @@ def _snapshot(source: str, revision: str | None, variant: str | None) -> Path:
         try:
             with quiet():
                 fetched = diffusers.DiffusionPipeline.download(
-                    source, revision=revision, variant=variant, use_safetensors=True
+                    source,
+                    revision=revision,
+                    variant=variant,
+                    use_safetensors=True,
+                    local_files_only=not hub_answers(),
                 )
             folder = Path(fetched)
         except Exception as error:
