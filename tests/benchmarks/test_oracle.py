@@ -122,7 +122,7 @@ def test_differences_by_hand():
 
 def test_analyse_end_to_end_and_resumed(tmp_path, capsys):
     (tmp_path / "p.txt").write_text(f"{PROMPT}\na blue square growing on a gray background\n")
-    arguments = ["analyse", "--prompts", str(tmp_path / "p.txt"), "--limit", "2", "--steps", "6", "--num-frames", "1",
+    arguments = ["analyse", "--prompts", str(tmp_path / "p.txt"), "--limit", "2", "--steps", "8", "--num-frames", "1",
                  "--max-skips", "2", "--output", str(tmp_path / "a")]  # fmt: skip
     code, out, err = run(capsys, *arguments)
     assert code == 0, err
