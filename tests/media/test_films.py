@@ -5,15 +5,16 @@ from __future__ import annotations
 import struct
 from fractions import Fraction
 
+import av.logging
 import numpy as np
 import pytest
 from films import EIGHT_BITS, ENCODERS, TURNED, VARIABLE, ffmpeg, film, shown
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from videoada.errors import OutputError
+from videoada.errors import OutputError, ResourceError
 from videoada.media.clips import Sampling, read_clips
-from videoada.media.films.film import Film
+from videoada.media.films.film import Film, errors_of_ffmpeg
 from videoada.media.films.rates import constant_rate, exact_rate, mean_rate
 from videoada.media.reading import open_video
 from videoada.media.video import Video
@@ -195,3 +196,34 @@ def test_rates_of_times():
     assert constant_rate([0, 40, 80, 160], Fraction(1, 1000), [Fraction(25)]) is None
     assert constant_rate([0, 20, 60, 100], Fraction(1, 1000), [Fraction(25)]) == 25  # its first frame is trimmed
     assert mean_rate([], Fraction(1)) == 8
+
+
+def test_every_message_of_ffmpeg_counts(tmp_path):
+    """PyAV keeps a message back that equals the last: of two films with the same damage, the second was read."""
+    level = av.logging.get_level()
+    try:
+        for heard in (av.logging.WARNING, None, av.logging.PANIC):  # as somebody else in this process may have it
+            av.logging.set_level(heard)
+            av.logging.set_skip_repeated(True)
+            for _ in range(3):
+                with errors_of_ffmpeg() as found:
+                    av.logging.log(av.logging.WARNING, "part", "no error")
+                    av.logging.log(av.logging.ERROR, "part", "the same\n")
+                assert found == [("part", "the same")]
+    finally:
+        av.logging.set_level(level)
+
+
+def test_what_is_damaged_is_refused_every_time(tmp_path):
+    data = film(tmp_path / "whole.mp4", "48x32", 0.3, pixels="yuv420p").read_bytes()
+    for at in range(data.index(b"moov"), len(data), 2):
+        spoiled = bytearray(data)
+        spoiled[at] ^= 0x5A
+        (tmp_path / "film.mp4").write_bytes(spoiled)
+        found = []
+        for _ in range(2):
+            try:
+                found.append(Video.read(tmp_path / "film.mp4").sha256())
+            except (OutputError, ResourceError):  # it may name sizes that no memory holds
+                found.append(None)
+        assert found[0] == found[1], at

@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
+from videoada.config.encodings import read_text
 from videoada.errors import ConfigError
-from videoada.failures import url_problem
+from videoada.failures import reading
 
 MOST_BYTES = 2**20
 
@@ -32,16 +33,10 @@ class _PlainLoader(yaml.SafeLoader):
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The keys and values of a YAML file. Raises ConfigError for what is no such file."""
     path = Path(path)
-    if url := url_problem(path):
-        raise ConfigError(url)
-    try:
+    with reading(path, "the configuration", ConfigError):
         if path.is_file() and path.stat().st_size > MOST_BYTES:
             raise ConfigError(f"{path} is too large for a configuration ({path.stat().st_size} bytes)")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"can't read the configuration {path}: {error.strerror}") from None
-    except ValueError as error:  # bytes that are no UTF-8, or a name that no file can have
-        raise ConfigError(f"can't read the configuration {path}: {' '.join(str(error).split())[:200]}") from None
+    text = read_text(path, "the configuration", ConfigError)
     values = parse_yaml(text, str(path))
     if {"schema_version", "request"} <= values.keys():
         raise ConfigError(f"{path} is the record of a run, no configuration; repeat it with `--from-record`")

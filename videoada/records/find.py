@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from videoada.config.encodings import read_text
 from videoada.config.run import SHARES, GenerationConfig, LoadConfig, is_hash
 from videoada.errors import ConfigError, OutputError, PromptError
 from videoada.failures import wrong_with
@@ -41,11 +42,9 @@ def _text(path: Path) -> str | None:
         if path.suffix.lower() != ".json":
             return read_metadata(path)
         if path.is_file() and path.stat().st_size <= MOST_BYTES:
-            return path.read_text(encoding="utf-8")
+            return read_text(path, "a run record", PromptError)
     except OutputError as error:
         raise PromptError(str(error)) from None
-    except (OSError, ValueError) as error:
-        raise PromptError(f"can't read {path}: {error}") from None
     return None
 
 

@@ -100,20 +100,38 @@ class Film:
 def opened(path: Path) -> Iterator[Any]:
     """The `av` container of a local file, by any name: never taken for a URL. Raises OutputError."""
     import av
-    import av.logging
 
-    if av.logging.get_level() is None:
-        av.logging.set_level(av.logging.ERROR)
     with reading(path):
-        with av.logging.Capture(local=True) as messages:
+        with errors_of_ffmpeg() as messages:
             container = av.open(file_url(path), options=LOCAL, metadata_errors="replace")
         with container:
             if container.format.name == "image2":  # taken by the name's ending alone
                 raise ValueError("it is no film, nor a picture of a form that is read")
-            for _, source, text in messages:
+            for source, text in messages:
                 if source in container.format.name:  # what decoders say while the file is probed comes again
-                    raise ValueError(f"it is damaged ({source}: {text.strip()})")
+                    raise ValueError(f"it is damaged ({source}: {text})")
             yield container
+
+
+@contextmanager
+def errors_of_ffmpeg() -> Iterator[list[tuple[str, str]]]:
+    """The list holds, after the block, what FFmpeg reported as errors in this thread: (part of FFmpeg, text) each.
+
+    PyAV reports a message that equals the last one later or never: what is damaged as the film before would be read.
+    """
+    import av.logging
+
+    level = av.logging.get_level()
+    if level is None or level < av.logging.ERROR:
+        av.logging.set_level(av.logging.ERROR)
+    if av.logging.get_skip_repeated():
+        av.logging.set_skip_repeated(False)
+        with av.logging.Capture(local=True):  # what was kept back until now is of something else
+            av.logging.log(av.logging.ERROR, "videoada", "every message is reported from here on")
+    found: list[tuple[str, str]] = []
+    with av.logging.Capture(local=True) as messages:
+        yield found
+    found += [(source, " ".join(text.split())) for kind, source, text in messages if kind <= av.logging.ERROR]
 
 
 def film_stream(container: Any, path: Path) -> Any:
@@ -123,6 +141,8 @@ def film_stream(container: Any, path: Path) -> Any:
     if not films:
         what = "holds sound and a cover picture" if streams else "holds sound" if container.streams.audio else "holds"
         raise OutputError(f"{path} {what}{' alone,' if what != 'holds' else ''} no film: name a video")
+    if not (films := [stream for stream in films if stream.codec_context is not None]):
+        raise OutputError(f"{path} holds a film in a codec that FFmpeg does not know: convert it, or get it again")
     return max(films, key=lambda s: (s.width or 0) * (s.height or 0) + 5_000_000 * ("default" in disposition(s)))
 
 
@@ -149,13 +169,12 @@ def _decoded(container: Any, stream: Any, path: Path) -> Iterator[Any]:
     """Every shown `av.VideoFrame`. Where a film was cut without decoding it, its first packets may need others that are
     gone: players show nothing of those, and so do we."""
     import av
-    import av.logging
 
     decoder, packets, count, first_key, ended = _decoder(stream), container.demux(stream), 0, None, False
     while not ended:
         frames: list[Any] = []
         # a capture for each packet: two films that are read by turns would get each other's messages
-        with av.logging.Capture(local=True) as messages:
+        with errors_of_ffmpeg() as messages:
             packet = next(packets, None)
             if packet is None:
                 break
@@ -176,7 +195,7 @@ def _decoded(container: Any, stream: Any, path: Path) -> Iterator[Any]:
         if (problem or messages or corrupt) and not leading:
             if isinstance(problem, MemoryError):
                 raise problem
-            words = f" ({messages[0][1]}: {messages[0][2].strip()})" if messages else ""
+            words = f" ({messages[0][0]}: {messages[0][1]})" if messages else ""
             raise OutputError(
                 f"can't read a video from {path}: it is damaged: frame {count + 1} can't be decoded{words}; get it "
                 "again"
