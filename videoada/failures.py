@@ -20,7 +20,7 @@ POINTERS = {  # first bytes of what a repository holds for a file that was not f
 }
 SCHEMES = ("http", "https", "ftp", "ftps", "sftp", "ssh", "s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "hdfs",
            "rtsp", "rtmp", "rtmps", "file")  # fmt: skip
-PAGES = (b"<!doctype", b"<html", b"<?xml")
+PAGES = (b"<!doctype", b"<html", b"<?xml", b"<svg")
 MOST_REASON = 200  # characters of a library's own words
 NO_MEMORY = ("out of memory", "insufficient memory", "cannot allocate memory", "can't allocate memory",
              "failed to allocate", "unable to allocate", "not enough memory",

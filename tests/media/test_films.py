@@ -11,6 +11,7 @@ import pytest
 from films import EIGHT_BITS, ENCODERS, TURNED, VARIABLE, ffmpeg, film, shown
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageOps
 
 from videoada.errors import OutputError, ResourceError
 from videoada.media.clips import Sampling, read_clips
@@ -227,3 +228,31 @@ def test_what_is_damaged_is_refused_every_time(tmp_path):
             except (OutputError, ResourceError):  # it may name sizes that no memory holds
                 found.append(None)
         assert found[0] == found[1], at
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_frames_with_exif_are_turned(orientation, tmp_path):
+    """PyAV has no name for EXIF beside a frame, and so gave no display matrix either."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = Image.fromarray(
+        np.kron(np.random.default_rng(0).integers(0, 255, (4, 6, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
+    )
+    picture.save(tmp_path / "a.jpg", exif=exif, quality=95, subsampling=0)
+    ffmpeg("-i", tmp_path / "a.jpg", "-c", "copy", tmp_path / "a.mov")
+    [frame] = Video.read(tmp_path / "a.mov").frames
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.jpg")).convert("RGB"))
+    assert frame.shape == upright.shape
+    assert np.abs(frame.astype(int) - upright).max() < 8
+
+
+@pytest.mark.parametrize(("name", "options", "note"), [
+    ("wide.mp4", ("-vf", "setsar=2"), "its pixels are 2:1, not square: they are taken as they are"),
+    ("hdr.mkv", ("-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-x265-params", "log-level=error:transfer=smpte2084"),
+     "its colours are HDR (PQ): they are taken without tone mapping"),
+    ("two.mkv", ("-filter_complex", "[0:v]split[a][b];[b]scale=32:24[c]", "-map", "[a]", "-map", "[c]"),
+     "it holds 2 films, of which the one of 64×48 is read"),
+])  # fmt: skip
+def test_what_a_player_would_make_more_of_is_said(name, options, note, tmp_path):
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=0.4", *options, tmp_path / name)
+    assert read_clips(tmp_path / name).notes == [note]

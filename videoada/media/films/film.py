@@ -25,8 +25,10 @@ from videoada.media.films.rates import as_number, constant_rate, mean_rate
 
 STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}
 LOSSLESS = ("ffv1", "huffyuv", "ffvhuff", "utvideo", "png", "rawvideo", "qtrle", "zlib")  # RGB among them, at least
+LISTS = ("concat", "hls", "dash", "imf")
 LOCAL = {"protocol_whitelist": "file"}  # a file that names others, as playlists do, opens nothing
 WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders of these leave transparency out
+HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273
 logging.getLogger("libav").addHandler(logging.NullHandler())  # FFmpeg's messages become errors, not lines on stderr
 
 
@@ -53,8 +55,7 @@ class Film:
         times: list[int | None] = []
         size: tuple[int, ...] | None = None
         with reading(self.path):
-            if missing := cut_off(self.path):
-                raise OutputError(f"can't read a video from {self.path}: {missing}; get it again")
+            _check_whole(self.path)
             with opened(self.path) as container:
                 stream = film_stream(container, self.path)
                 for frame in _decoded(container, stream, self.path):
@@ -71,9 +72,12 @@ class Film:
                 if not times:
                     raise ValueError("it has no frames that can be shown")
                 self._end(stream, times, to_rgb.transparent)
+                self.notes += _of_stream(container, stream)
 
     def expected(self) -> int:
         """How many frames there seem to be, by its packets, without decoding any."""
+        with reading(self.path):
+            _check_whole(self.path)
         with opened(self.path) as container:
             packets = container.demux(film_stream(container, self.path))
             return sum(1 for packet in packets if packet.size and not packet.is_discard)
@@ -96,6 +100,25 @@ class Film:
             self.notes.append("its transparent pixels lie on white")
 
 
+def _check_whole(path: Path) -> None:
+    if missing := cut_off(path):
+        raise OutputError(f"can't read a video from {path}: {missing}; get it again")
+
+
+def _of_stream(container: Any, stream: Any) -> list[str]:
+    """What a player would make of the frames that is not made of them here, and other films in the file."""
+    notes = []
+    shape = stream.sample_aspect_ratio
+    if shape and shape != 1:
+        notes.append(f"its pixels are {shape.numerator}:{shape.denominator}, not square: they are taken as they are")
+    if curve := HDR.get(int(getattr(stream.codec_context, "color_trc", 0) or 0)):
+        notes.append(f"its colours are HDR ({curve}): they are taken without tone mapping")
+    others = [s for s in container.streams.video if s is not stream and "attached_pic" not in disposition(s)]
+    if others:
+        notes.append(f"it holds {len(others) + 1} films, of which the one of {stream.width}×{stream.height} is read")
+    return notes
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """The `av` container of a local file, by any name: never taken for a URL. Raises OutputError."""
@@ -103,10 +126,17 @@ def opened(path: Path) -> Iterator[Any]:
 
     with reading(path):
         with errors_of_ffmpeg() as messages:
-            container = av.open(file_url(path), options=LOCAL, metadata_errors="replace")
+            try:
+                container = av.open(file_url(path), options=LOCAL, metadata_errors="replace")
+            except av.InvalidDataError:
+                raise ValueError(
+                    "it is of no form that is known, or its beginning is damaged: get it again, or convert it to .mp4"
+                ) from None
         with container:
             if container.format.name == "image2":  # taken by the name's ending alone
                 raise ValueError("it is no film, nor a picture of a form that is read")
+            if container.format.name in LISTS:
+                raise ValueError("it is a list that names other files: name these")
             for source, text in messages:
                 if source in container.format.name:  # what decoders say while the file is probed comes again
                     raise ValueError(f"it is damaged ({source}: {text})")
