@@ -11,6 +11,7 @@ from typing import Any
 
 from videoada.config.values import split_lora
 from videoada.errors import ConfigError, ModelError
+from videoada.failures import url_problem, wrong_with
 from videoada.models.denoisers import denoisers_of
 from videoada.records.record import LoraWeights
 
@@ -110,11 +111,11 @@ def _tensors_in(path: Path) -> list[str]:
     """Names of the tensors in a LoRA file. Raises ModelError for a file that is none."""
     from safetensors import SafetensorError, safe_open
 
-    if not path.exists():
+    if not path.exists() and not url_problem(path):
         raise ModelError(f"`lora`: there is no file {str(path)[-100:]!r}")
+    if wrong := wrong_with(path):
+        raise ModelError(f"`lora`: {wrong}")
     try:
-        if path.is_file() and path.open("rb").read(30).startswith(b"version https://git-lfs"):
-            raise ModelError(f"`lora`: {path.name} is a Git LFS pointer, not the weights: run `git lfs pull`")
         with safe_open(path, framework="np") as file:
             names = list(file.keys())
     except (OSError, SafetensorError) as error:

@@ -22,6 +22,7 @@ MOST_BYTES = 16 * 2**20  # of a record's file
 def find_record(path: str | Path) -> RunRecord:
     """The record in a .json file, inside a video or frame folder, or beside it. Raises PromptError if there is none."""
     path = Path(path)
+    path = path if path.name not in ("", "..") else path.resolve()  # ".", whose record would have no name
     if wrong := wrong_with(path):
         raise PromptError(wrong)
     paths = [path] if path.suffix.lower() == ".json" else [path, record_path(path)]
