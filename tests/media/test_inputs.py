@@ -283,3 +283,33 @@ def test_a_film_larger_than_memory_is_read_frame_by_frame_and_else_refused(tmp_p
     said = limited(path, 200, "Video.read(sys.argv[1])")
     assert said.startswith("ResourceError memory ran out while reading"), said
     assert "large.mp4" in said
+
+
+def test_check_says_in_json_what_is_not_read_and_why(tmp_path):
+    film(tmp_path / "good.mp4")
+    (tmp_path / "bad.mp4").touch()
+    (tmp_path / "notes.pdf").write_bytes(b"%PDF")
+    done = command("check", tmp_path, "--json", code=1)
+    bad, good = map(json.loads, done.stdout.splitlines())
+    assert (bad["video"], good["video"]) == (str(tmp_path / "bad.mp4"), str(tmp_path / "good.mp4"))
+    assert bad["error"] == f"{tmp_path / 'bad.mp4'} is empty (0 bytes): get it again"
+    assert "error" not in good
+    assert bad["not_used"] == good["not_used"]
+    assert "notes.pdf" in good["not_used"][0]
+    assert json.loads(command("check", tmp_path / "good.mp4", "--json", code=1).stdout)["not_used"] == []
+
+
+def test_av1_is_written_without_its_encoders_words(tmp_path):
+    code = ("import sys, numpy as np\nfrom videoada.media.outputs import Encoding\n"
+            "from videoada.media.video import Video\n"
+            "Video(np.zeros((3, 64, 64, 3), np.uint8)).write(sys.argv[1], encoding=Encoding('av1'))")  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.mp4"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", [".", "..", "/"])
+def test_a_folder_without_a_name_holds_no_record(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = command("inspect", name, code=2)
+    assert "no run record" in done.stderr
+    assert done.stderr.count("\n") == 1
