@@ -155,8 +155,11 @@ def test_what_of_an_image_is_not_shown_to_the_model(tmp_path):
     for name in ("a.webp", "b.png", "c.png"):
         record, _ = made("tiny-i2v", tmp_path, "--steps", 2, "--num-frames", 2, "--image", tmp_path / name)
         found[name] = [text for text in record["not_used"] if text.startswith("`image`")]
-    assert found == {"a.webp": ["`image`: the first of its 3 pictures is shown to the model"],
-                     "b.png": ["`image`: its transparent pixels are shown to the model on white"], "c.png": []}  # fmt: skip
+    assert found == {
+        "a.webp": ["`image`: the first of its 3 pictures is shown to the model"],
+        "b.png": ["`image`: its transparent pixels are shown to the model on white"],
+        "c.png": [],
+    }
 
 
 def test_a_codec_is_repeated_or_said(tmp_path, monkeypatch):

@@ -7,9 +7,12 @@ Where a form holds checksums, what is read of a damaged file is what the whole o
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
+from contextlib import redirect_stderr, redirect_stdout
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from films import ENCODERS, film
 from made_videos import PROMPTS, record
 from PIL import Image, ImageCms
 
+from videoada.cli import main
 from videoada.config.mask import read_mask
 from videoada.config.settings import RunSettings, read_settings
 from videoada.config.shipped import DATA, LIMITS
@@ -308,3 +312,57 @@ def test_damaged_tensors(pipe, tmp_path):
     for seed, (name, read) in enumerate(kinds.items()):
         (tmp_path / "made" / name).mkdir()
         go_through([tmp_path / f"{name}.safetensors"], (read,), 40, tmp_path / "made" / name, 20 + seed)
+
+
+# ---- through the command line ----------------------------------------------------------------------------------------
+
+
+def said(code, done, path):
+    """One line that names the file, where it is refused; a right answer, or a verdict, where it is not."""
+    assert "Traceback" not in done.stderr
+    if code == 2:
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert path.name in done.stderr or path.parent.name in done.stderr, done.stderr
+
+
+def tried(*args):
+    """The exit code and output of a call that may be refused."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as left:
+        main([str(a) for a in args])
+    assert left.value.code in (0, 1, 2), err.getvalue()
+    return left.value.code, SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue())
+
+
+def test_damaged_files_on_the_command_line(films, pictures, tmp_path):
+    rng = np.random.default_rng(30)
+    generate = ("generate", "--prompt", PROMPTS[0], "--steps", 2, "--num-frames", 2, "--output", tmp_path / "out.mkv")
+    record_file, yaml = tmp_path / "r.json", tmp_path / "c.yaml"
+    record_file.write_text(record(PROMPTS[0], 1).to_json())
+    yaml.write_bytes((DATA / "example.yaml").read_bytes())
+    calls = [
+        (films, ("check", "--json")), (films, ("inspect",)), (films, ("generate", "--print-config", "--from-record")),
+        (pictures, (*generate, "--model", "tiny-t2v", "--image")), (films, (*generate, "--video")),
+        ([record_file], ("inspect",)), ([record_file], ("generate", "--print-config", "--from-record")),
+        ([yaml], ("generate", "--print-config", "--config")), ([yaml], ("check", films[0], "--config")),
+    ]  # fmt: skip
+    refused = 0
+    for i in range(90):
+        originals, args = calls[i % len(calls)]
+        original = originals[int(rng.integers(len(originals)))]
+        path = tmp_path / f"damaged{i}{original.suffix}"
+        path.write_bytes(damaged(original.read_bytes(), rng))
+        code, done = tried(*args, path)
+        refused += code == 2
+        if "--image" in args or "--video" in args:  # which this model does not take: known when all else is right
+            assert code == 2
+            assert path.name in done.stderr or "leave" in done.stderr, done.stderr
+        elif "--config" in args:
+            assert code == 0 or done.stderr.count("\n") == 1, done.stderr  # it names the key
+        else:
+            said(code, done, path)
+        if code == 0 and "--json" in args:
+            assert json.loads(done.stdout)["num_frames"] > 0
+    assert refused > 30
+    assert not (tmp_path / "out.mkv").exists()

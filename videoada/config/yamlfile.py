@@ -49,7 +49,8 @@ def parse_yaml(text: str, name: str) -> dict[str, Any]:
         values = yaml.load(text, Loader=_PlainLoader)  # a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError, MemoryError) as error:
         why = str(error) if not isinstance(error, RecursionError) else "it is nested too deeply"
-        raise ConfigError(f"can't read the configuration {name}: {' '.join(why.split())[:200]}") from None
+        why = " ".join(why.replace('in "<unicode string>", ', "").split())[:200]
+        raise ConfigError(f"can't read the configuration {name}: {why}") from None
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):

@@ -99,8 +99,8 @@ def run_plan(plan: Plan, on_progress: OnProgress | None = None, on_message: Say 
 
 
 def _settled(plan: Plan, folder: RenderFolder) -> Plan:
-    """The plan, whose settings are the folder's now: of two commands that began at one time with seeds picked at random,
-    the second takes the first's."""
+    """The plan, whose settings are the folder's now: of two commands that began at one time with random seeds, the
+    second takes the first's."""
     from videoada.rendering.folder import SETTINGS, read_json
 
     try:
