@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from videoada.config.run import SkipConfig as SkipConfig
     from videoada.errors import ConfigError as ConfigError
     from videoada.errors import ImageError as ImageError
+    from videoada.errors import MetricError as MetricError
     from videoada.errors import ModelError as ModelError
     from videoada.errors import OutputError as OutputError
     from videoada.errors import PromptError as PromptError
@@ -55,6 +56,7 @@ _HOME = {
     "SkipConfig": "config.run",
     "ConfigError": "errors",
     "ImageError": "errors",
+    "MetricError": "errors",
     "ModelError": "errors",
     "OutputError": "errors",
     "PromptError": "errors",

@@ -27,5 +27,9 @@ class ImageError(VideoAdaError):
     """An input image can't be read or used."""
 
 
+class MetricError(VideoAdaError, ValueError):
+    """A metric was given what it does not take."""
+
+
 class ResourceError(VideoAdaError):
     """Memory ran out; the message names options that need less."""

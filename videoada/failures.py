@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +20,12 @@ POINTERS = {  # first bytes of what a repository holds for a file that was not f
 }
 SCHEMES = ("http", "https", "ftp", "ftps", "sftp", "ssh", "s3", "gs", "gcs", "az", "abfs", "abfss", "hf", "hdfs",
            "rtsp", "rtmp", "rtmps", "file")  # fmt: skip
-PAGES = (b"<!doctype", b"<html", b"<?xml")
+PAGES = (b"<!doctype", b"<html", b"<?xml", b"<svg")
 MOST_REASON = 200  # characters of a library's own words
 NO_MEMORY = ("out of memory", "insufficient memory", "cannot allocate memory", "can't allocate memory",
              "failed to allocate", "unable to allocate", "not enough memory",
              "status_alloc_failed")  # the last of CUDA's libraries  # fmt: skip
+PROGRAMS = (AttributeError, TypeError, LookupError, AssertionError, UnboundLocalError, struct.error)
 
 
 @contextmanager
@@ -42,7 +44,10 @@ def said(
 ) -> VideoAdaError:
     """The error to raise for a problem with a file: the file itself is looked at first."""
     if isinstance(problem, BaseException) and is_out_of_memory(problem):
-        return out_of_memory(f"reading {path}", "close other programs, or use smaller or fewer frames")
+        return out_of_memory(
+            f"reading {path}", "close other programs, or use smaller or fewer frames; if it is a small file, it is "
+            "damaged and names sizes that no memory holds: get it again"
+        )  # fmt: skip
     if wrong := wrong_with(path):
         named = what.startswith("the ") and (wrong.startswith(str(path)[:300]) or url_problem(path))  # the image X …
         return error(f"{what} {wrong}" if named else wrong)
@@ -117,7 +122,13 @@ def wrong_with(path: str | Path) -> str | None:
 
 
 def reason_of(problem: BaseException | str) -> str:
-    """An error's text in one line, without what FFmpeg adds of its own functions; its type where it has none."""
+    """An error's text in one line, without what FFmpeg adds of its own functions; its type where it has none.
+
+    What Python says of a program that meets what it did not expect (no such attribute, no such index) says nothing of
+    the file.
+    """
+    if isinstance(problem, PROGRAMS) and not getattr(problem, "strerror", None):
+        return "it is damaged, or of a form that is not known"
     text = getattr(problem, "strerror", None) or str(problem)
     text = " ".join(str(text).split()) or type(problem).__name__
     return text[:MOST_REASON]

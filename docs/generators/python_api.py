@@ -28,6 +28,7 @@ PUBLIC = {
     "Policies and predictors of your own": ("Policy", "Predictor", "SkipState", "Decision"),
     "Errors": (
         "VideoAdaError", "ConfigError", "ModelError", "PromptError", "ImageError", "OutputError", "ResourceError",
+        "MetricError",
     ),
 }  # fmt: skip
 BENCHMARKS = (

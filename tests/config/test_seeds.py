@@ -14,7 +14,11 @@ from hypothesis import strategies as st
 import videoada
 from videoada.config.prompts import read_entries
 from videoada.config.seeds import LAST_SEED, PICKED_BELOW, read_seed
+from videoada.config.settings import RunSettings
+from videoada.errors import ConfigError
 from videoada.models.call import generator_of
+from videoada.rendering.plan import plan_render
+from videoada.rendering.session import run_plan
 
 PROMPT = "a red circle moving right on a black background"
 ASKED = ("generate", "--prompt", PROMPT, "--steps", 2, "--num-frames", 2, "--json", "--output")
@@ -140,3 +144,16 @@ def test_a_render_beyond_the_last_seed_is_refused_before_it_begins(rows, tmp_pat
     assert "line 2" in done.stderr
     assert "beyond 2^64 - 1" in done.stderr
     assert not (tmp_path / "a").exists()
+
+
+def test_of_two_renders_that_begin_at_one_time_the_second_takes_the_seed_of_the_first(tmp_path):
+    (tmp_path / "p.txt").write_text(f"{PROMPT}\n")
+    settings = RunSettings(seed="random", steps=2, num_frames=2)
+    first, second = (plan_render(tmp_path / "p.txt", tmp_path / "out", settings) for _ in range(2))
+    assert first.picked_seed != second.picked_seed
+    assert run_plan(first)["drawn"] == 1
+    summary = run_plan(second)
+    assert (summary["drawn"], summary["done"]) == (0, 1)
+    other = plan_render(tmp_path / "p.txt", tmp_path / "out", RunSettings(seed="random", steps=3, num_frames=2))
+    with pytest.raises(ConfigError, match="other settings"):
+        run_plan(other)

@@ -382,5 +382,5 @@ def test_read_at_once_and_frame_by_frame_measure_the_same(tmp_path):
 
 
 def test_a_metric_says_what_it_takes():
-    with pytest.raises(TypeError, match="torch tensor"):
+    with pytest.raises(ValueError, match="torch tensor"):
         videoada.metrics.KernelVideoDistance().update(np.zeros((2, 16, 32, 32, 3), np.uint8), real=True)

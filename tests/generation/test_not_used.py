@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from commandline import command
@@ -130,3 +132,79 @@ def test_a_file_that_rounds_the_frame_rate_says_so(name, fps, held, tmp_path):
             animation.load()
             assert 1000 / animation.info["duration"] == pytest.approx(float(held), rel=1e-5)
         assert f"not used: --fps {fps}" in done.stderr
+
+
+def test_libraries_do_not_say_it_again(tmp_path):
+    """In a process of its own: a library's message is for stderr, and some come once."""
+    code = (
+        "import videoada, sys\npipe = videoada.load_pipeline('tiny-t2v', device='cpu')\n"
+        "videoada.generate(pipe, prompt='a red circle' + ' and so on' * 100, num_inference_steps=2, num_frames=2)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "truncated" not in done.stderr
+    assert "sequence length" not in done.stderr
+
+
+def test_what_of_an_image_is_not_shown_to_the_model(tmp_path):
+    still = Image.new("RGB", (64, 64), "red")
+    others = [Image.new("RGB", (64, 64), colour) for colour in ("blue", "green")]
+    still.save(tmp_path / "a.webp", save_all=True, append_images=others)
+    Image.new("RGBA", (64, 64), (255, 0, 0, 0)).save(tmp_path / "b.png")
+    Image.new("RGBA", (64, 64), (255, 0, 0, 255)).save(tmp_path / "c.png")
+    found = {}
+    for name in ("a.webp", "b.png", "c.png"):
+        record, _ = made("tiny-i2v", tmp_path, "--steps", 2, "--num-frames", 2, "--image", tmp_path / name)
+        found[name] = [text for text in record["not_used"] if text.startswith("`image`")]
+    assert found == {
+        "a.webp": ["`image`: the first of its 3 pictures is shown to the model"],
+        "b.png": ["`image`: its transparent pixels are shown to the model on white"],
+        "c.png": [],
+    }
+
+
+def test_a_codec_is_repeated_or_said(tmp_path, monkeypatch):
+    """As a key of a configuration, in the record, and of a record whose new file can't hold it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").write_text("codec: vp9\ncrf: 30\nsteps: 2\nnum_frames: 2\n")
+    command("generate", "--config", "c.yaml", "--prompt", PROMPT, "--output", "a.mp4")
+    again = ("generate", "--from-record", "a.mp4", "--output")
+
+    def held(name):
+        record = json.loads((tmp_path / name).read_text())
+        unused = [text.split("`")[1] for text in record["not_used"] if text.startswith(("`codec", "`crf"))]
+        return record["request"]["codec"], record["request"]["crf"], unused
+
+    assert held("a.json") == ("vp9", 30, [])
+    command(*again, "b.webm")
+    assert held("b.json") == ("vp9", 30, [])
+    done = command(*again, "c.mov")
+    assert held("c.json") == (None, None, ["codec=vp9", "crf=30"])
+    assert "not used: --codec vp9: of the record, and .mov can't hold it" in done.stderr
+    command(*again, "d")
+    assert held("d.json")[2] == ["codec=vp9", "crf=30"]
+    command(*again, "e.mkv", "--codec", "h264", "--crf", 40)
+    assert held("e.json") == ("h264", 40, [])
+    command("generate", "--config", "c.yaml", "--prompt", PROMPT, "--output", "f.gif", code=2)
+    (tmp_path / "p.txt").write_text(f"{PROMPT}\n")
+    command("render", "p.txt", "--config", "c.yaml", "--out", "out", "--format", "webm")
+    assert held("out/0000.json") == ("vp9", 30, [])
+
+
+def test_a_prompt_that_is_no_text(tmp_path):
+    done = command("generate", "--prompt", "caf\udce9", "--output", tmp_path / "a.mp4", code=2)
+    assert "the prompt is no text" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_render_lists_it_in_its_summary(tmp_path):
+    (tmp_path / "p.csv").write_text(f"prompt,dimension,sampler\n{PROMPT},motion,ddim\n")
+    done = command("render", tmp_path / "p.csv", "--out", tmp_path / "out", "--steps", 2, "--num-frames", 2,
+                   "--images", tmp_path, "--json")  # fmt: skip
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["not_used"] == json.loads(done.stdout)["not_used"]
+    assert any("'dimension'" in text for text in summary["not_used"])
+    assert any("`images=" in text for text in summary["not_used"])
+    assert not any("sampler" in text for text in summary["not_used"])
+    for text in summary["not_used"]:
+        assert text.partition("`")[0] in done.stderr

@@ -5,15 +5,17 @@ from __future__ import annotations
 import struct
 from fractions import Fraction
 
+import av.logging
 import numpy as np
 import pytest
 from films import EIGHT_BITS, ENCODERS, TURNED, VARIABLE, ffmpeg, film, shown
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageOps
 
-from videoada.errors import OutputError
+from videoada.errors import OutputError, ResourceError
 from videoada.media.clips import Sampling, read_clips
-from videoada.media.films.film import Film
+from videoada.media.films.film import Film, errors_of_ffmpeg
 from videoada.media.films.rates import constant_rate, exact_rate, mean_rate
 from videoada.media.reading import open_video
 from videoada.media.video import Video
@@ -195,3 +197,62 @@ def test_rates_of_times():
     assert constant_rate([0, 40, 80, 160], Fraction(1, 1000), [Fraction(25)]) is None
     assert constant_rate([0, 20, 60, 100], Fraction(1, 1000), [Fraction(25)]) == 25  # its first frame is trimmed
     assert mean_rate([], Fraction(1)) == 8
+
+
+def test_every_message_of_ffmpeg_counts(tmp_path):
+    """PyAV keeps a message back that equals the last: of two films with the same damage, the second was read."""
+    level = av.logging.get_level()
+    try:
+        for heard in (av.logging.WARNING, None, av.logging.PANIC):  # as somebody else in this process may have it
+            av.logging.set_level(heard)
+            av.logging.set_skip_repeated(True)
+            for _ in range(3):
+                with errors_of_ffmpeg() as found:
+                    av.logging.log(av.logging.WARNING, "part", "no error")
+                    av.logging.log(av.logging.ERROR, "part", "the same\n")
+                assert found == [("part", "the same")]
+    finally:
+        av.logging.set_level(level)
+
+
+def test_what_is_damaged_is_refused_every_time(tmp_path):
+    data = film(tmp_path / "whole.mp4", "48x32", 0.3, pixels="yuv420p").read_bytes()
+    for at in range(data.index(b"moov"), len(data), 2):
+        spoiled = bytearray(data)
+        spoiled[at] ^= 0x5A
+        (tmp_path / "film.mp4").write_bytes(spoiled)
+        found = []
+        for _ in range(2):
+            try:
+                found.append(Video.read(tmp_path / "film.mp4").sha256())
+            except (OutputError, ResourceError):  # it may name sizes that no memory holds
+                found.append(None)
+        assert found[0] == found[1], at
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_frames_with_exif_are_turned(orientation, tmp_path):
+    """PyAV has no name for EXIF beside a frame, and so gave no display matrix either."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = Image.fromarray(
+        np.kron(np.random.default_rng(0).integers(0, 255, (4, 6, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
+    )
+    picture.save(tmp_path / "a.jpg", exif=exif, quality=95, subsampling=0)
+    ffmpeg("-i", tmp_path / "a.jpg", "-c", "copy", tmp_path / "a.mov")
+    [frame] = Video.read(tmp_path / "a.mov").frames
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.jpg")).convert("RGB"))
+    assert frame.shape == upright.shape
+    assert np.abs(frame.astype(int) - upright).max() < 8
+
+
+@pytest.mark.parametrize(("name", "options", "note"), [
+    ("wide.mp4", ("-vf", "setsar=2"), "its pixels are 2:1, not square: they are taken as they are"),
+    ("hdr.mkv", ("-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-x265-params", "log-level=error:transfer=smpte2084"),
+     "its colours are HDR (PQ): they are taken without tone mapping"),
+    ("two.mkv", ("-filter_complex", "[0:v]split[a][b];[b]scale=32:24[c]", "-map", "[a]", "-map", "[c]"),
+     "it holds 2 films, of which the one of 64×48 is read"),
+])  # fmt: skip
+def test_what_a_player_would_make_more_of_is_said(name, options, note, tmp_path):
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=0.4", *options, tmp_path / name)
+    assert read_clips(tmp_path / name).notes == [note]

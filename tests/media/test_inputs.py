@@ -49,6 +49,15 @@ def spoil(path, kind):
             os.mkfifo(path)
         case "playlist":
             path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
+        case "list":
+            film(path.with_name("a.mp4"))
+            path.write_text("ffconcat version 1.0\nfile a.mp4\n")
+        case "archive":
+            path.write_bytes(b"PK\x03\x04" + bytes(range(256)) * 4)
+        case "drawing":
+            path.write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+        case "half":
+            path.write_bytes(film(path.with_name("a.mp4")).read_bytes()[:3000])
         case "text":
             path.write_text("not a film at all\n" * 50)
         case "sizes":
@@ -62,7 +71,10 @@ WRONG = {
     "missing": "does not exist", "empty": "is empty (0 bytes)", "pointer": "is a Git LFS pointer",
     "broken link": "is a broken link", "sound": "holds sound alone, no film", "cover": "a cover picture alone, no film",
     "page": "is a web page", "pipe": "is no file but a device, pipe or socket", "playlist": "can't read a video",
-    "text": "can't read a video", "sizes": "its frames change their size, from 64×48 to 96×64",
+    "text": "can't read a video", "list": "it is a list that names other files",
+    "archive": "is of no form that is known",
+    "drawing": "is a web page or XML text", "half": "it is cut off: 3,000 of",
+    "sizes": "its frames change their size, from 64×48 to 96×64",
 }  # fmt: skip
 
 
@@ -78,6 +90,7 @@ def test_each_wrong_input_has_its_own_words(kind, tmp_path):
         assert str(path) in message
         assert "Errno" not in message
         assert "tuple index" not in message
+        assert "Invalid data" not in message
         assert "\n" not in message
 
 
@@ -122,6 +135,29 @@ def test_a_folder_of_animations_is_no_folder_of_frames(tmp_path):
         Video(FRAMES).write(tmp_path / f"{i}.webp")
     assert not is_frame_folder(tmp_path)
     assert len(find_videos(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.apng", "a.avif", "a.webp", "a.gif"])
+def test_every_frame_of_an_animation_is_read(name, tmp_path):
+    """Of animated PNG and AVIF files the first frame alone was."""
+    frames = np.repeat(np.repeat(FRAMES[:4, :8, :8], 4, 1), 4, 2)
+    first, *others = map(Image.fromarray, frames)
+    options = {"PNG": {}, "AVIF": {"quality": 100, "subsampling": "4:4:4"}, "WEBP": {"lossless": True}, "GIF": {}}
+    form = "PNG" if "png" in name else name[2:].upper()
+    first.save(tmp_path / name, form, save_all=True, append_images=others, duration=100, **options[form])
+    found = read_clips(tmp_path / name)
+    assert found.total == 4
+    assert found.fps == 10
+    assert np.abs(found.clips[0].astype(int) - frames).max() <= (0 if found.lossless else 60)
+    assert found.lossless == (form in ("PNG", "WEBP"))
+    first.save(tmp_path / f"still{name}", form)
+    assert read_clips(tmp_path / f"still{name}").total == 1
+
+
+def test_motion_jpeg_is_no_picture(tmp_path):
+    path = film(tmp_path / "a.mjpeg", encoder="mjpeg", pixels="yuvj420p")
+    assert len(Video.read(path).frames) == 20
+    assert find_videos(tmp_path) == [path]
 
 
 def test_frames_of_other_sizes_are_named(tmp_path):
@@ -247,3 +283,33 @@ def test_a_film_larger_than_memory_is_read_frame_by_frame_and_else_refused(tmp_p
     said = limited(path, 200, "Video.read(sys.argv[1])")
     assert said.startswith("ResourceError memory ran out while reading"), said
     assert "large.mp4" in said
+
+
+def test_check_says_in_json_what_is_not_read_and_why(tmp_path):
+    film(tmp_path / "good.mp4")
+    (tmp_path / "bad.mp4").touch()
+    (tmp_path / "notes.pdf").write_bytes(b"%PDF")
+    done = command("check", tmp_path, "--json", code=1)
+    bad, good = map(json.loads, done.stdout.splitlines())
+    assert (bad["video"], good["video"]) == (str(tmp_path / "bad.mp4"), str(tmp_path / "good.mp4"))
+    assert bad["error"] == f"{tmp_path / 'bad.mp4'} is empty (0 bytes): get it again"
+    assert "error" not in good
+    assert bad["not_used"] == good["not_used"]
+    assert "notes.pdf" in good["not_used"][0]
+    assert json.loads(command("check", tmp_path / "good.mp4", "--json", code=1).stdout)["not_used"] == []
+
+
+def test_av1_is_written_without_its_encoders_words(tmp_path):
+    code = ("import sys, numpy as np\nfrom videoada.media.outputs import Encoding\n"
+            "from videoada.media.video import Video\n"
+            "Video(np.zeros((3, 64, 64, 3), np.uint8)).write(sys.argv[1], encoding=Encoding('av1'))")  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.mp4"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", [".", "..", "/"])
+def test_a_folder_without_a_name_holds_no_record(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = command("inspect", name, code=2)
+    assert "no run record" in done.stderr
+    assert done.stderr.count("\n") == 1

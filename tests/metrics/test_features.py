@@ -13,7 +13,7 @@ import transformers
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from videoada.errors import ConfigError, ModelError
+from videoada.errors import ConfigError, MetricError, ModelError
 from videoada.metrics import (
     FrechetVideoDistance,
     check_coherence,
@@ -215,7 +215,7 @@ def test_a_module_of_ones_own():
     about = describe(Mean())
     assert about["name"] == "Mean"
     assert len(about["weights_sha256"]) == 64
-    with pytest.raises(TypeError, match=r"extractor's name or an nn\.Module"):
+    with pytest.raises(MetricError, match=r"extractor's name or an nn\.Module"):
         FrechetVideoDistance(feature=3)
 
 

@@ -186,7 +186,7 @@ def test_real_features_can_be_kept(kind):
     stream(metric, videos(20, 1), videos(10, 2), 5)
     metric.reset()
     metric.update(videos(10, 2), real=False)
-    with pytest.raises(RuntimeError, match="two real and two generated"):
+    with pytest.raises(ValueError, match="two real and two generated"):
         metric.compute()
 
 

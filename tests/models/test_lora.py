@@ -168,3 +168,26 @@ def test_without_peft_a_line_says_what_to_install(folder, tmp_path, monkeypatch)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "peft" else found(name, *a))
     done = command(*ASKED, "--lora", folder / "style.safetensors", "--output", tmp_path / "a.mkv", code=2)
     assert done.stderr == "error: --lora needs peft: pip install 'videoada[lora]'\n"
+
+
+def test_wan_2_2_has_two_transformers(build_folder, tmp_path):
+    """A file with weights for both is added to both; where only one gets any, that is said."""
+    model = build_folder("wan-2.2-a14b")
+    first = make_lora(model, "transformer", tmp_path / "first.safetensors")
+    second = make_lora(model, "transformer_2", tmp_path / "second.safetensors", seed=1)
+    save_file(load_file(first) | load_file(second), tmp_path / "both.safetensors")
+    size = {"height": 16, "width": 16, "num_frames": 5, "num_inference_steps": 3}
+    said, seen = {}, set()
+    for name in ("first", "second", "both"):
+        pipe = videoada.load_pipeline(str(model), device="cpu", lora=[str(tmp_path / f"{name}.safetensors")])
+        assert model_info(pipe).lora[0].unused == 0
+        [(video, record)] = videoada.generate(pipe, prompt="a red circle", **size)
+        said[name] = [text.split(" of this")[0] for text in record.not_used if text.startswith("`lora`")]
+        seen.add(video.sha256())
+    assert said == {"first": ["`lora`: the transformer_2"], "second": ["`lora`: the transformer"], "both": []}
+    assert len(seen) == 3
+
+
+def test_a_url_is_not_fetched(tmp_path):
+    done = command(*ASKED, "--lora", "https://host/a.safetensors", "--output", tmp_path / "a.mkv", code=2)
+    assert "https://host/a.safetensors is a URL, and URLs are not fetched" in done.stderr

@@ -268,3 +268,18 @@ def test_shards_and_batches(tmp_path):
     found = batches(jobs, 4)
     assert sorted(len(batch) for batch in found) == [1, 4, 4]
     assert all(len({job.request.num_inference_steps for job in batch}) == 1 for batch in found)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sha256", "same"),
+    [
+        ({}, "bd35dacd2f6ea521b243a76090fbabbf6c8d91fa601e0197c0d932580c1514a6", True),
+        ({"quality": "fast", "seed": 7}, "03ee52fd8cc59c2aa118ec37f6a395a6a0f5b8e010cfdbfe42c339e29c9b89ac", True),
+        ({"codec": "vp9"}, "bd35dacd2f6ea521b243a76090fbabbf6c8d91fa601e0197c0d932580c1514a6", False),
+    ],
+)
+def test_hashes_of_folders_that_were_rendered_before_stay(fields, sha256, same, tmp_path):
+    """These are of before codecs, shares of the steps, strengths and LoRA files: such a folder is gone on with."""
+    entries = read_entries(write(tmp_path, "p.txt", f"{A}\n"))
+    [job] = plan_jobs(entries, RunSettings(**fields))
+    assert (job.sha256 == sha256) == same

@@ -71,7 +71,7 @@ def generate(
     from videoada.config.settings import RunSettings, read_settings
     from videoada.media.outputs import Encoding, check_output, compared_path, output_paths
     from videoada.models.recommended import filled
-    from videoada.records.find import find_record, settings_of
+    from videoada.records.find import find_record, not_repeated, settings_of
 
     if config and from_record:
         raise ConfigError("give `config` or `from_record`, not both")
@@ -99,12 +99,13 @@ def generate(
 
         read_source_video(settings.video, height=settings.height, width=settings.width)
     console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-    _run(console, settings, skip, paths, compare, not no_metadata, json_output, record)
+    unused = not_repeated(record, given, output.suffix) if record else []
+    _run(console, settings, skip, paths, compare, not no_metadata, json_output, record, unused)
 
 
 def _run(
     console: Console, settings: RunSettings, skip: SkipConfig, paths: list[Path], compare: bool,
-    metadata: bool, json_output: bool, repeated: RunRecord | None,
+    metadata: bool, json_output: bool, repeated: RunRecord | None, unused: list[str],
 ) -> None:  # fmt: skip
     from rich.markup import escape
 
@@ -146,6 +147,7 @@ def _run(
                 results = generate_videos(pipe, batch, skip=skip, batch_size=settings.batch_size, on_step=on_step)
         for i, (video, record) in enumerate(results):
             path = paths[first + i]
+            record = record.model_copy(update={"not_used": [*record.not_used, *unused]})
             record = save_run(video, record, path, metadata=metadata, load_seconds=load_seconds)
             load_seconds = 0.0
             if comparisons:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from videoada.config.encodings import read_text
 from videoada.errors import ConfigError
 
 
@@ -12,10 +13,11 @@ def read_mask(text: str) -> tuple[bool, ...]:
     """0/1 for each step, from '1,1,0', '110', a JSON list, a file that holds one, or a run record's `computed`."""
     source = text
     try:
-        if Path(text).is_file():
-            text = Path(text).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):  # not a path at all, or not text
-        pass
+        is_file = Path(text).is_file()
+    except (OSError, ValueError):  # not a path at all
+        is_file = False
+    if is_file:
+        text = read_text(Path(text), "a mask", ConfigError).strip()
     try:
         values = json.loads(text) if text.lstrip()[:1] in ("[", "{") else [c for c in text if c not in ", \n\r\t"]
     except (ValueError, RecursionError):
@@ -23,7 +25,6 @@ def read_mask(text: str) -> tuple[bool, ...]:
     if isinstance(values, dict):
         values = values.get("computed")
     if not values or not isinstance(values, list) or any(str(v) not in ("0", "1", "True", "False") for v in values):
-        raise ConfigError(
-            f"can't read a mask from '{source[:60]}': give 0/1 for each step, a file with them, or a record"
-        )
+        shown = source if is_file or len(source) <= 60 else f"{source[:60]}…"
+        raise ConfigError(f"can't read a mask from '{shown}': give 0/1 for each step, a file with them, or a record")
     return tuple(str(v) in ("1", "True") for v in values)

@@ -272,6 +272,8 @@ class GenerationConfig(FrozenConfig):
     def _says_something(cls, value: str) -> str:
         if value and not value.strip():
             raise ValueError("the prompt is empty")
+        if not value.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise ValueError("the prompt is no text: it holds bytes that are not UTF-8")
         return value
 
     @field_validator("video")

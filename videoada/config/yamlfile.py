@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
+from videoada.config.encodings import read_text
 from videoada.errors import ConfigError
-from videoada.failures import url_problem
+from videoada.failures import reading
 
 MOST_BYTES = 2**20
 
@@ -32,16 +33,10 @@ class _PlainLoader(yaml.SafeLoader):
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The keys and values of a YAML file. Raises ConfigError for what is no such file."""
     path = Path(path)
-    if url := url_problem(path):
-        raise ConfigError(url)
-    try:
+    with reading(path, "the configuration", ConfigError):
         if path.is_file() and path.stat().st_size > MOST_BYTES:
             raise ConfigError(f"{path} is too large for a configuration ({path.stat().st_size} bytes)")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"can't read the configuration {path}: {error.strerror}") from None
-    except ValueError as error:  # bytes that are no UTF-8, or a name that no file can have
-        raise ConfigError(f"can't read the configuration {path}: {' '.join(str(error).split())[:200]}") from None
+    text = read_text(path, "the configuration", ConfigError)
     values = parse_yaml(text, str(path))
     if {"schema_version", "request"} <= values.keys():
         raise ConfigError(f"{path} is the record of a run, no configuration; repeat it with `--from-record`")
@@ -54,7 +49,8 @@ def parse_yaml(text: str, name: str) -> dict[str, Any]:
         values = yaml.load(text, Loader=_PlainLoader)  # a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError, MemoryError) as error:
         why = str(error) if not isinstance(error, RecursionError) else "it is nested too deeply"
-        raise ConfigError(f"can't read the configuration {name}: {' '.join(why.split())[:200]}") from None
+        why = " ".join(why.replace('in "<unicode string>", ', "").split())[:200]
+        raise ConfigError(f"can't read the configuration {name}: {why}") from None
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):

@@ -12,6 +12,8 @@ from videoada.media.video import Video
 from videoada.models.arguments import ignored
 from videoada.models.call import given_prompt
 from videoada.models.denoisers import denoisers_of
+from videoada.models.images import image_notes
+from videoada.models.lora import without_lora
 from videoada.models.pipelines import load_config, model_info
 from videoada.models.tokens import Tokenized, cut_lines
 from videoada.skipping.trace import StepTrace
@@ -31,6 +33,7 @@ def not_used(
     return [
         *ignored(pipe, asked),
         *_of_prompts(pipe, request, tokens, index),
+        *image_notes(request.image),
         *_of_frames(pipe, request, video),
         *_of_guidance(pipe, request),
         *trace.not_used,
@@ -92,6 +95,8 @@ def _of_loading(pipe: Any) -> list[str]:
         for weights in model_info(pipe).lora
         if weights.unused
     ]
+    for name in without_lora(pipe) if model_info(pipe).lora else ():
+        unused.append(f"`lora`: the {name} of this {type(pipe).__name__} runs without, for no file has weights for it")
     loaded = load_config(pipe)
     if loaded and loaded.channels_last:
         layers = (layer for denoiser in denoisers_of(pipe) for layer in denoiser.modules())

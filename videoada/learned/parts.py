@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 
 from videoada.errors import ModelError
-from videoada.failures import url_problem
+from videoada.failures import url_problem, wrong_with
 from videoada.files import written_aside
 from videoada.models.catalogue import ASSETS
 from videoada.models.pipelines import model_info
@@ -35,13 +35,16 @@ def read_part(path: str | Path, format: str, kind: str) -> tuple[dict[str, Tenso
     """What `write_part` wrote with `about["format"]`. Raises ModelError, which names the `kind`, for anything else."""
     from safetensors import SafetensorError, safe_open
 
+    if wrong := wrong_with(path):
+        raise ModelError(f"can't read {kind}: {wrong}")
     try:
         with safe_open(str(path), "pt") as file:
             about = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
             names = list(file.keys())
             tensors = {name: file.get_tensor(name) for name in names}
-    except (OSError, SafetensorError, ValueError) as error:
-        raise ModelError(f"can't read {kind} from {path}: {' '.join(str(error).split())[:200]}") from None
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
+        why = " ".join(str(error).split())[:150]
+        raise ModelError(f"can't read {kind} from {path}: it is no whole .safetensors file ({why})") from None
     if about.get("format") != format:
         raise ModelError(f"{path} does not hold {kind}")
     return tensors, about

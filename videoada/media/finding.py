@@ -47,7 +47,9 @@ def search_videos(folder: str | Path, recursive: bool = False) -> Found:
     if others:
         kinds = sorted({path.suffix.lower() or path.name for path in others})
         shown = f"'{sorted(others)[0].relative_to(folder)}'{' and others' if len(others) > 1 else ''}"
-        not_read.append(f"{len(others)} files in {folder} that are no videos ({', '.join(kinds)[:80]}): {shown}")
+        not_read.append(
+            f"{len(others)} files in {folder} whose endings are no video's ({', '.join(kinds)[:80]}): {shown}"
+        )
     if not videos:
         hint = f"; not read: {'; '.join(not_read)}" if not_read else ""
         raise OutputError(f"{folder} holds no videos (films, GIF, WebP, or folders of PNG, JPEG or WebP frames){hint}")

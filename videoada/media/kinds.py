@@ -24,13 +24,18 @@ FILMS = {  # by container; FFmpeg decodes what is inside
     "Ogg": (".ogv",),
     "MXF": (".mxf",),
     "YUV4MPEG": (".y4m",),
+    "RealMedia": (".rm", ".rmvb"),
+    "IVF": (".ivf",),
+    "bare streams": (".h264", ".264", ".h265", ".265", ".hevc", ".obu", ".mjpeg", ".mjpg"),
 }
-ANIMATIONS = {"GIF": (".gif",), "WebP": (".webp",)}
+ANIMATIONS = {"GIF": (".gif",), "WebP": (".webp",), "APNG": (".apng",)}
 PICTURES = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "WebP": (".webp",)}  # as frames of a folder
 FILM_ENDINGS = tuple(ending for endings in FILMS.values() for ending in endings)
 VIDEO_ENDINGS = (*FILM_ENDINGS, *(ending for endings in ANIMATIONS.values() for ending in endings))
 FRAME_ENDINGS = tuple(ending for endings in PICTURES.values() for ending in endings)
-SIGNATURE = 12  # bytes that say what a file is
+SIGNATURE = 64  # bytes that say what a file is
+PNG, JPEG = b"\x89PNG\r\n", b"\xff\xd8\xff"
+STILLS, SEQUENCES = (b"avif", b"heic", b"heix", b"heim", b"heis", b"mif1"), (b"avis", b"hevc", b"hevx", b"msf1")
 
 
 def kind_of(path: Path) -> Kind:
@@ -39,9 +44,14 @@ def kind_of(path: Path) -> Kind:
         return "frames"
     with path.open("rb") as file:
         start = file.read(SIGNATURE)
-    if start.startswith(b"GIF8") or (start[:4] == b"RIFF" and start[8:] == b"WEBP"):
+    if start.startswith(b"GIF8") or (start[:4] == b"RIFF" and start[8:12] == b"WEBP"):
         return "animation"
-    return "picture" if start.startswith((b"\x89PNG\r\n", b"\xff\xd8\xff")) else "film"
+    if start.startswith(PNG):
+        return "animation" if b"acTL" in start else "picture"
+    if start[4:8] == b"ftyp" and start[8:12] in (*STILLS, *SEQUENCES):  # AVIF and HEIC
+        return "animation" if start[8:12] == b"avis" else "picture"
+    frames_one_by_one = path.suffix.lower() in FILMS["bare streams"]  # Motion JPEG begins as a picture does
+    return "picture" if start.startswith(JPEG) and not frames_one_by_one else "film"
 
 
 def stray(path: Path) -> bool:

@@ -24,10 +24,10 @@ Frames = Iterator[NDArray[np.uint8] | None]
 
 
 class Animation:
-    """A GIF or WebP file. Encoders join equal frames into one that lasts longer: each gets its frames back."""
+    """A GIF, WebP, APNG or AVIF file. Encoders join equal frames into one that lasts longer: these come back."""
 
     def __init__(self, path: Path) -> None:
-        self.lossless = path.suffix.lower() == ".webp"
+        self.lossless = path.suffix.lower() in (".webp", ".png", ".apng")
         self.path, self.fps, self.num_frames = path, float(DEFAULT_FPS), 0
         self.notes: list[str] = []
 

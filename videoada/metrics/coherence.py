@@ -15,6 +15,8 @@ from pydantic import Field
 from torch import Tensor
 
 from videoada.config.frozen import FrozenConfig
+from videoada.errors import MetricError
+from videoada.metrics.arguments import check_clip, check_frame
 from videoada.metrics.consistency import FrameFeatures, frame_consistency
 from videoada.metrics.flow import FLOW, SMALLEST_FLOW, FlowMeter
 from videoada.metrics.paired import frame_ssim
@@ -66,8 +68,7 @@ def check_coherence(
       VBench's subject or background consistency, and both measures called CLIP frame consistency
     - `flow_magnitude`, `dynamic_degree`: mean flow in pixels, and the mean of its largest 5 % (VBench)
     """
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
-        raise ValueError(f"a clip must be (F, H, W, 3) uint8, got {frames.shape} {frames.dtype}")
+    check_clip(frames)
     meter = CoherenceMeter(limits, frame_features)
     for frame in frames:
         meter.add(frame)
@@ -87,7 +88,8 @@ class CoherenceMeter:
         self._found: list[Tensor] = []
 
     def add(self, frame: NDArray[np.uint8]) -> None:
-        """The next frame (H, W, 3) uint8."""
+        """The next frame (H, W, 3) uint8. Raises MetricError for another thing or another size."""
+        check_frame(frame, self._last[-1] if self._last else None)
         values, self._count = self._values, self._count + 1
         values["luma"].append(float(frame.mean()))
         if self._last:
@@ -118,9 +120,9 @@ class CoherenceMeter:
         self._waiting = []
 
     def result(self) -> dict[str, Any]:
-        """As `check_coherence`. Raises ValueError where no frame came."""
+        """As `check_coherence`. Raises MetricError where no frame came."""
         if not self._count:
-            raise ValueError("a clip must have a frame")
+            raise MetricError("a clip must have a frame")
         values = {name: np.array(found) for name, found in self._values.items()}
         found: dict[str, Any] = {"num_frames": self._count}
         found |= _differences(values) | _neighbours(values) | _cuts(values)

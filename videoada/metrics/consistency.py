@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from videoada.metrics.arguments import check_clip, check_features, check_name
 from videoada.metrics.weights import find_weights, load_model, normalisation
 
 FrameFeatures = Callable[[NDArray[np.uint8]], Tensor]  # (F, H, W, 3) uint8 → (F, D)
@@ -25,8 +26,9 @@ def frame_consistency(features: Tensor) -> dict[str, float | None]:
 
     `consistency` is VBench's (subject with DINO features, background with CLIP's): the mean over t > 1 of
     (max(0, cos(f_{t−1}, f_t)) + max(0, cos(f_1, f_t))) / 2. `adjacent_cosine` and `all_pairs_cosine` are the two
-    measures in use under the name of CLIP frame consistency.
+    measures in use under the name of CLIP frame consistency. Raises MetricError for other shapes.
     """
+    features = check_features(features, "frames'", 1)
     if len(features) < 2:
         return {"consistency": None, "adjacent_cosine": None, "all_pairs_cosine": None}
     unit = nn.functional.normalize(features.double(), dim=1)
@@ -56,6 +58,7 @@ def load_frame_features(name: str) -> FrameFeatures:
 
     Frames are resized to the model's square and normalised with its numbers. Raises ModelError of one line.
     """
+    name = check_name(name, "a model of frames")
     folder = find_weights(name)
     model, values = load_model(folder, tuple(POOLING), "image")
     vision = values.get("vision_config") or values
@@ -65,7 +68,7 @@ def load_frame_features(name: str) -> FrameFeatures:
 
     @torch.inference_mode()
     def features(frames: NDArray[np.uint8]) -> Tensor:
-        x_FCHW = torch.from_numpy(frames.copy()).permute(0, 3, 1, 2).float() / 255
+        x_FCHW = torch.from_numpy(check_clip(frames).copy()).permute(0, 3, 1, 2).float() / 255
         x_FCHW = nn.functional.interpolate(
             x_FCHW, (size, size), mode="bilinear", antialias=True, align_corners=False
         ).clamp(0, 1)

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from videoada.errors import ConfigError, ModelError
+from videoada.errors import ConfigError, MetricError, ModelError
+from videoada.metrics.arguments import check_name, check_videos
 from videoada.metrics.weights import find_weights, first_line, hash_files, hash_state, load_model, normalisation
 
 EMBEDDED = "tiny-shapes-v1"
@@ -55,10 +56,11 @@ class Extractor(nn.Module):
         self.num_features = len(self.origin)
 
     def forward(self, videos: Tensor) -> Tensor:
-        """Features (B, D), float32. Raises ValueError when a clip has too few frames."""
+        """Features (B, D), float32. Raises MetricError for no videos, and when a clip has too few frames."""
+        check_videos(videos)
         frames = videos.shape[1]
         if frames < self.min_frames:
-            raise ValueError(f"{self.name} needs clips of at least {self.min_frames} frames, got {frames}")
+            raise MetricError(f"{self.name} needs clips of at least {self.min_frames} frames, got {frames}")
         if self.num_frames and frames != self.num_frames:
             chosen = torch.linspace(0, frames - 1, self.num_frames).round().long()
             videos = videos[:, chosen.to(videos.device)]
@@ -97,6 +99,7 @@ def load_extractor(name: str = EMBEDDED, device: str | torch.device = "cpu") -> 
     `vae:MODEL` is loaded by `videoada.models.vae_features.load_vae_extractor`: measurements know no diffusers. Raises
     ModelError of one line.
     """
+    name = check_name(name, "an extractor")
     if name == EMBEDDED:
         extractor = _transformers_extractor(EMBEDDED, EMBEDDED_FOLDER, embedded=True)
     elif name == "i3d" or name.startswith("i3d:"):

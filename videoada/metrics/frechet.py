@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from videoada.errors import MetricError
 from videoada.failures import is_out_of_memory, out_of_memory
+from videoada.metrics.arguments import check_features, check_gaussian, check_same_length, check_videos
 
 ROUNDING = 1e-12  # of the traces: what a distance of 0 may come out below 0
 LARGEST_START = 0.8  # FVD∞ fits its line from at most this share of the samples on: a shorter one has no slope
@@ -27,17 +29,23 @@ FEW_SAMPLES = 2048  # below it most of a Fréchet distance is bias
 def frechet_distance(real: Tensor, fake: Tensor) -> Tensor:
     """Between two sets of features (N, D) and (M, D), N and M at least 2; a float64 scalar, exactly 0 for equal sets.
 
-    Raises ValueError for other shapes or for values that are not finite.
+    Raises MetricError for other shapes or for values that are not finite.
     """
     real, fake = check_features(real, "real"), check_features(fake, "fake")
-    if real.shape[1] != fake.shape[1]:
-        raise ValueError(f"features differ in length: {real.shape[1]} and {fake.shape[1]}")
+    check_same_length(real, fake)
     (mean_r, root_r), (mean_g, root_g) = _mean_and_root(real), _mean_and_root(fake)
     return _distance(mean_r, root_r, mean_g, root_g)
 
 
 def gaussian_distance(mean_r: Tensor, cov_r: Tensor, mean_g: Tensor, cov_g: Tensor) -> Tensor:
-    """Between two Gaussians: means (D,), covariances (D, D); a float64 scalar. Negative eigenvalues count as 0."""
+    """Between two Gaussians: means (D,), covariances (D, D); a float64 scalar. Negative eigenvalues count as 0.
+
+    Raises MetricError for other shapes and values that are not finite.
+    """
+    check_gaussian(mean_r, cov_r, "r")
+    check_gaussian(mean_g, cov_g, "g")
+    if len(mean_r) != len(mean_g):
+        raise MetricError(f"the Gaussians differ in length: {len(mean_r)} and {len(mean_g)}")
     return _distance(mean_r.double(), _root(cov_r.double()), mean_g.double(), _root(cov_g.double()))
 
 
@@ -49,13 +57,13 @@ def frechet_infinity(
     The intercept of a line through distances of random subsets of both sets against 1/N, from a quarter of the samples
     (but more than D) to all. The error is the regression's; subsets of one set are not independent, so the true one is
     larger. With `paired`, row i of both sets is one prompt and seed generated twice, and subsets keep pairs together.
-    Raises ValueError where a set has no more samples than features have dimensions.
+    Raises MetricError where a set has no more samples than features have dimensions.
     """
     real, fake = check_features(real, "real"), check_features(fake, "fake")
     count, dimensions = min(len(real), len(fake)), real.shape[1]
     least = max(0.25, (dimensions + 2) / count)
     if least > LARGEST_START:
-        raise ValueError(f"FVD∞ needs well more samples than the {dimensions} dimensions, got {count}; use KVD")
+        raise MetricError(f"FVD∞ needs well more samples than the {dimensions} dimensions, got {count}; use KVD")
     generator = torch.Generator().manual_seed(seed)
     x, y = [], []
     for share in torch.linspace(least, 1.0, num_points).tolist():
@@ -80,11 +88,12 @@ def jackknife_error(
 
     The distance is measured again without each group of both sets in turn: row i is in group i mod `num_groups`, so
     that pairs stay together. Unlike a bootstrap's, its sets hold no sample twice, which would raise a Fréchet distance.
-    It says nothing of the distance's bias. Raises ValueError for sets of fewer than three.
+    It says nothing of the distance's bias. Raises MetricError for sets of fewer than three.
     """
+    real, fake = check_features(real, "real"), check_features(fake, "fake")
     num_groups = min(num_groups, len(real), len(fake))
     if num_groups < 3:
-        raise ValueError(f"a jackknife needs sets of at least three, got {len(real)} and {len(fake)}")
+        raise MetricError(f"a jackknife needs sets of at least three, got {len(real)} and {len(fake)}")
     groups = [torch.arange(len(features), device=features.device) % num_groups for features in (real, fake)]
     values = torch.stack([distance(real[groups[0] != g], fake[groups[1] != g]).double() for g in range(num_groups)])
     return ((num_groups - 1) * values.var(unbiased=False)).sqrt()
@@ -95,19 +104,10 @@ def paired_feature_distance(preds: Tensor, target: Tensor) -> Tensor:
 
     It is no Fréchet distance: a Fréchet distance of sets of one video each has no covariance, and this is their mean.
     """
-    if preds.shape != target.shape or preds.ndim != 2:
-        raise ValueError(f"pairs of features (N, D) are needed, got {tuple(preds.shape)} and {tuple(target.shape)}")
-    return (preds.double() - target.double()).square().sum(1).mean()
-
-
-def check_features(features: Tensor, name: str) -> Tensor:
-    """As float64 (N, D), N ≥ 2, all finite. Raises ValueError."""
-    if features.ndim != 2 or len(features) < 2:
-        raise ValueError(f"{name} features must be (N, D) with N at least 2, got {tuple(features.shape)}")
-    features = features.double()
-    if not features.isfinite().all():
-        raise ValueError(f"{name} features hold values that are not finite")
-    return features
+    preds, target = check_features(preds, "preds", 1), check_features(target, "target", 1)
+    if preds.shape != target.shape:
+        raise MetricError(f"pairs of features (N, D) are needed, got {tuple(preds.shape)} and {tuple(target.shape)}")
+    return (preds - target).square().sum(1).mean()
 
 
 def _mean_and_root(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -150,26 +150,15 @@ class VideoSetMetric(Metric):
 
             feature = load_extractor(feature)
         elif not isinstance(feature, nn.Module):
-            raise TypeError(f"feature must be an extractor's name or an nn.Module, got {type(feature).__name__}")
+            raise MetricError(f"feature must be an extractor's name or an nn.Module, got {type(feature).__name__}")
         self.extractor = feature.eval()
         self.reset_real_features = reset_real_features
 
     @torch.inference_mode()
     def features(self, videos: Tensor) -> Tensor:
-        """Features (B, D) as float64 of videos (B, T, C, H, W). Raises ValueError for other shapes or types, TypeError
-        for what is no tensor, ResourceError where memory runs out."""
-        if not isinstance(videos, Tensor):
-            raise TypeError(
-                f"videos must be a torch tensor (B, T, 3, H, W), uint8 or float in [0, 1], got "
-                f"{type(videos).__name__}; a NumPy array of (B, T, H, W, 3) is given as "
-                "torch.from_numpy(frames).permute(0, 1, 4, 2, 3)"
-            )
-        if videos.ndim != 5 or videos.shape[2] != 3:
-            raise ValueError(f"videos must be (B, T, 3, H, W), got {tuple(videos.shape)}")
-        if videos.dtype != torch.uint8 and not videos.is_floating_point():
-            raise ValueError(f"videos must be uint8 or float in [0, 1], got {videos.dtype}")
-        if videos.is_floating_point() and not (videos.amin() >= 0 and videos.amax() <= 1):
-            raise ValueError("float videos must lie in [0, 1]")
+        """Features (B, D) as float64 of videos (B, T, C, H, W). Raises MetricError for other shapes or types,
+        ResourceError where memory runs out."""
+        check_videos(videos)
         try:
             found = self.extractor(videos)
         except (RuntimeError, MemoryError) as error:
@@ -177,7 +166,7 @@ class VideoSetMetric(Metric):
                 raise out_of_memory(f"the extractor looked at {tuple(videos.shape)}", "update with fewer") from None
             raise
         if found.ndim != 2 or len(found) != len(videos):
-            raise ValueError(f"the extractor must give (B, D), got {tuple(found.shape)} for {len(videos)} videos")
+            raise MetricError(f"the extractor must give (B, D), got {tuple(found.shape)} for {len(videos)} videos")
         return found.double()
 
     def set_dtype(self, dst_type: str | torch.dtype) -> VideoSetMetric:
@@ -200,7 +189,7 @@ class FrechetVideoDistance(VideoSetMetric):
     `update(videos, real)` takes (B, T, C, H, W), uint8 or float in [0, 1]; `compute()` gives a float64 scalar. The sets
     may differ in size. Sums are float64 and kept about the extractor's `origin` (D,) where it has one, so that a large
     common mean cancels nothing; processes are reduced by summing. An extractor without `num_features` must see a video
-    in each process. Raises RuntimeError for fewer than two videos of a kind.
+    in each process. Raises MetricError for fewer than two videos of a kind.
 
     >>> import torch
     >>> fvd = FrechetVideoDistance(feature=torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(4)))
@@ -243,9 +232,7 @@ class FrechetVideoDistance(VideoSetMetric):
         """The distance, a float64 scalar ≥ 0."""
         counts = int(self.real_features_num_samples), int(self.fake_features_num_samples)
         if min(counts) < 2:
-            raise RuntimeError(
-                f"at least two real and two generated videos are needed, got {counts[0]} and {counts[1]}"
-            )
+            raise MetricError(f"at least two real and two generated videos are needed, got {counts[0]} and {counts[1]}")
         self.warn_of_few(min(counts), len(self.real_features_sum))
         return gaussian_distance(*self._gaussian("real"), *self._gaussian("fake"))
 

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.utilities import dim_zero_cat
 
-from videoada.metrics.frechet import VideoSetMetric, check_features
+from videoada.errors import MetricError
+from videoada.metrics.arguments import check_features, check_same_length
+from videoada.metrics.frechet import VideoSetMetric
 
 ROWS = 1024  # of a kernel matrix at once: memory does not grow with the square of the samples
 
@@ -26,13 +28,12 @@ def kernel_distance(
     Each bootstrap resamples both sets with replacement. A sample chosen twice is never paired with itself, which would
     make the sets seem closer together than they are. With `paired`, row i of both sets is one prompt and seed generated
     twice: such pairs resemble each other whatever the sets are, so they are left out, and they are resampled together.
-    Raises ValueError for other shapes or values that are not finite.
+    Raises MetricError for other shapes or values that are not finite.
     """
     real, fake = check_features(real, "real"), check_features(fake, "fake")
-    if real.shape[1] != fake.shape[1]:
-        raise ValueError(f"features differ in length: {real.shape[1]} and {fake.shape[1]}")
+    check_same_length(real, fake)
     if paired and len(real) != len(fake):
-        raise ValueError(f"paired sets are equally large, got {len(real)} and {len(fake)}")
+        raise MetricError(f"paired sets are equally large, got {len(real)} and {len(fake)}")
     generator = torch.Generator().manual_seed(seed)
     # Row 0: each sample once; then how often each bootstrap chose it.
     counts_r = _bootstrap_counts(len(real), num_bootstraps, generator).to(real.device)
@@ -78,7 +79,7 @@ class KernelVideoDistance(VideoSetMetric):
     """KVD of sets of videos given batch by batch; `compute()` gives (value, bootstrap standard error), float64 scalars.
 
     `update(videos, real)` takes (B, T, C, H, W), uint8 or float in [0, 1]. Keeps the features, 8·D bytes a video.
-    Raises RuntimeError for fewer than two videos of a kind.
+    Raises MetricError for fewer than two videos of a kind.
     """
 
     real_features: list[Tensor]
@@ -101,9 +102,7 @@ class KernelVideoDistance(VideoSetMetric):
         """The distance, near 0 for two samples of one distribution, and its standard error."""
         counts = [sum(map(len, f)) if isinstance(f, list) else len(f) for f in (self.real_features, self.fake_features)]
         if min(counts) < 2:
-            raise RuntimeError(
-                f"at least two real and two generated videos are needed, got {counts[0]} and {counts[1]}"
-            )
+            raise MetricError(f"at least two real and two generated videos are needed, got {counts[0]} and {counts[1]}")
         real, fake = dim_zero_cat(self.real_features), dim_zero_cat(self.fake_features)
         return kernel_distance(real, fake, self.num_bootstraps, self.seed)
 

@@ -15,7 +15,8 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from videoada.errors import ConfigError
+from videoada.errors import ConfigError, MetricError
+from videoada.metrics.arguments import check_frame, check_pair
 from videoada.metrics.flow import SMALLEST_FLOW
 
 IDENTICAL = 100.0  # dB that stand for equal frames where a mean is taken
@@ -39,10 +40,9 @@ class Fidelity:
 def paired_fidelity(preds: NDArray[np.uint8], target: NDArray[np.uint8], flow: bool = True) -> Fidelity:
     """Compare two clips (F, H, W, 3) uint8 of equal shape. Without `flow`, `tof` stays None, which is quicker.
 
-    Raises ValueError when the shapes differ.
+    Raises MetricError for what are not two such clips.
     """
-    if preds.shape != target.shape:
-        raise ValueError(f"clips differ in shape: {preds.shape} and {target.shape}")
+    check_pair(preds, target)
     meter = FidelityMeter(flow)
     for p, t in zip(preds, target, strict=True):
         meter.add(p, t)
@@ -58,13 +58,18 @@ class FidelityMeter:
         self._flow = FlowErrorMeter() if flow else None
 
     def add(self, preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
-        """The next frame (H, W, 3) uint8 of both."""
+        """The next frame (H, W, 3) uint8 of both. Raises MetricError for what are none."""
+        check_frame(preds, name="preds")
+        check_frame(target, preds, "target")
         self._errors.append(_squared_error(preds, target))
         self._ssim.append(1.0 if not self._errors[-1] else frame_ssim(preds, target))
         if self._flow:
             self._flow.add(preds, target)
 
     def result(self) -> Fidelity:
+        """Of all frames. Raises MetricError where none came."""
+        if not self._errors:
+            raise MetricError("a clip must have a frame")
         errors = torch.tensor(self._errors, dtype=torch.float64)
         differing = _psnr(errors[errors > 0])
         identical = not len(differing)
@@ -105,6 +110,7 @@ def frame_ssim(a_HWC: NDArray[np.uint8], b_HWC: NDArray[np.uint8]) -> float:
 
 def multiscale_ssim(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> float | None:
     """MS-SSIM (Wang et al. 2003), mean over frames; None below 176 pixels, where five scales do not fit."""
+    check_pair(preds, target)
     if min(preds.shape[1:3]) < 176:
         return None
     return float(np.mean([frame_multiscale_ssim(p, t) for p, t in zip(preds, target, strict=True)]))
@@ -122,6 +128,7 @@ def learned_similarity(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> f
     Needs torchvision and its weights (extra `lpips`), which this project's own machines lack: it is untested there.
     Raises ConfigError without them.
     """
+    check_pair(preds, target)
     return float(np.mean([frame_learned_similarity(p, t) for p, t in zip(preds, target, strict=True)]))
 
 
@@ -144,6 +151,7 @@ def temporal_flow_error(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> 
     Flow from each frame to the next of one clip (F, H, W, 3) uint8, by OpenCV's DIS. None for a single frame or one
     smaller than 12 pixels.
     """
+    check_pair(preds, target)
     meter = FlowErrorMeter()
     for p, t in zip(preds, target, strict=True):
         meter.add(p, t)

@@ -14,6 +14,7 @@ from torch import Tensor
 from videoada.errors import OutputError
 from videoada.failures import url_problem
 from videoada.files import written_aside
+from videoada.metrics.arguments import check_features
 
 KEY = "videoada"
 MOST_NUMBERS = 2**31  # of a file that is read
@@ -27,9 +28,11 @@ class VideoStatistics:
     about: dict[str, Any]
 
     def save(self, path: str | Path) -> None:
-        """Write the file whole, or none. Raises OutputError, also for fewer than two clips."""
-        if len(self.features) < 2:
+        """Write the file whole, or none. Raises OutputError, also for fewer than two clips, MetricError for
+        what are no features."""
+        if isinstance(self.features, Tensor) and len(self.features) < 2:
             raise OutputError("statistics need the features of two clips or more")
+        check_features(self.features, "the set's")
         from safetensors.torch import save_file
 
         features, about = self.features.float().contiguous().cpu(), json.dumps(self.about)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videoada.errors import ImageError
-from videoada.media.pictures import MOST_PIXELS, read_picture
+from videoada.media.pictures import MOST_PIXELS, TRANSPARENT, read_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,6 +25,19 @@ def read_image(path: str | Path) -> Image:
 def check_image(path: str | Path) -> None:
     """Raises ImageError, as `read_image` would, for what its first bytes show: the picture is not decoded."""
     read_picture(path, "the image", ImageError, decode=False)
+
+
+def image_notes(image: str | Image | None) -> list[str]:
+    """What of an image a model is not shown, a line each: its transparency, and all pictures but the first."""
+    if not isinstance(image, str):
+        return []
+    notes = []
+    picture = read_picture(image, "the image", ImageError, decode=False)
+    if (count := getattr(picture, "n_frames", 1)) > 1 and picture.format != "MPO":  # a photograph and its small copies
+        notes.append(f"`image`: the first of its {count} pictures is shown to the model")
+    if picture.has_transparency_data and TRANSPARENT in read_image(image).info:
+        notes.append("`image`: its transparent pixels are shown to the model on white")
+    return notes
 
 
 def image_name(image: str | Image | None) -> str | None:

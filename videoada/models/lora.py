@@ -11,11 +11,13 @@ from typing import Any
 
 from videoada.config.values import split_lora
 from videoada.errors import ConfigError, ModelError
-from videoada.models.denoisers import denoisers_of
+from videoada.failures import url_problem, wrong_with
+from videoada.models.denoisers import denoisers_of, names_of_denoisers
 from videoada.records.record import LoraWeights
 
 CHUNK = 2**20  # bytes of a file read at once
 LOW_RANK = re.compile(r"lora_[AB]\b|lora[_.](?:up|down)\b")  # in names of tensors, of diffusers, peft and kohya
+SECOND = "transformer_2"
 LOADED = re.compile(r"\.lora_[AB]\.")  # in names of a network's parameters
 
 
@@ -46,11 +48,16 @@ def add_lora(pipe: Any, names: Sequence[str]) -> tuple[LoraWeights, ...]:
     for i, name in enumerate(names):
         text, scale = split_lora(name)
         path, adapter = Path(text), f"lora{i}"
-        asked = sum(bool(LOW_RANK.search(tensor)) for tensor in _tensors_in(path))
+        tensors = _tensors_in(path)
+        asked = sum(bool(LOW_RANK.search(tensor)) for tensor in tensors)
+        second = any(tensor.startswith(f"{SECOND}.") for tensor in tensors)
         try:
             with quiet():
                 folder = str(path.absolute().parent)  # with weight_name a file on this disk, whatever its name
-                pipe.load_lora_weights(folder, weight_name=path.name, adapter_name=adapter, local_files_only=True)
+                if not second or any(tensor.startswith("transformer.") for tensor in tensors):
+                    pipe.load_lora_weights(folder, weight_name=path.name, adapter_name=adapter, local_files_only=True)
+                if second:
+                    _add_to_second(pipe, path, adapter)
         except Exception as error:  # diffusers and peft raise what they meet
             raise ModelError(f"`lora`: {path.name} does not fit this {type(pipe).__name__}: {_reason(error)}") from None
         found = sum(f".{adapter}." in f"{parameter}." for parameter in _added_to(pipe))
@@ -63,6 +70,24 @@ def add_lora(pipe: Any, names: Sequence[str]) -> tuple[LoraWeights, ...]:
         added.append(LoraWeights(file=path.name, sha256=file_hash(path), scale=scale, unused=max(asked - found, 0)))
     _scale(pipe, {adapter: weights.scale for adapter, weights in zip(adapters, added, strict=True)})
     return tuple(added)
+
+
+def _add_to_second(pipe: Any, path: Path, adapter: str) -> None:
+    """Add the tensors that a file has for the second of two transformers, as Wan 2.2's for its low-noise steps."""
+    from safetensors.torch import load_file
+
+    if getattr(pipe, SECOND, None) is None:
+        return
+    weights = {f"transformer.{name.removeprefix(f'{SECOND}.')}": tensor for name, tensor in load_file(path).items()
+               if name.startswith(f"{SECOND}.")}  # fmt: skip
+    pipe.load_lora_weights(weights, adapter_name=adapter, load_into_transformer_2=True)
+
+
+def without_lora(pipe: Any) -> list[str]:
+    """Names of the pipeline's denoisers that have no LoRA weights, where others have."""
+    names = names_of_denoisers(pipe)
+    have = {n for n in names if any(LOADED.search(f".{p}") for p, _ in getattr(pipe, n).named_parameters())}
+    return [name for name in names if have and name not in have]
 
 
 def _make_adaptable(pipe: Any) -> None:
@@ -110,11 +135,11 @@ def _tensors_in(path: Path) -> list[str]:
     """Names of the tensors in a LoRA file. Raises ModelError for a file that is none."""
     from safetensors import SafetensorError, safe_open
 
-    if not path.exists():
+    if not path.exists() and not url_problem(path):
         raise ModelError(f"`lora`: there is no file {str(path)[-100:]!r}")
+    if wrong := wrong_with(path):
+        raise ModelError(f"`lora`: {wrong}")
     try:
-        if path.is_file() and path.open("rb").read(30).startswith(b"version https://git-lfs"):
-            raise ModelError(f"`lora`: {path.name} is a Git LFS pointer, not the weights: run `git lfs pull`")
         with safe_open(path, framework="np") as file:
             names = list(file.keys())
     except (OSError, SafetensorError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from videoada.patching import replaced
 
 TRUNCATES = (True, "longest_first", "only_first")
+WARNINGS = ("part of your input was truncated", "sequence length is longer than the specified maximum")
 MOST_SHOWN = 1000  # characters of what was cut
 
 
@@ -56,9 +58,29 @@ def watch_tokens(pipe: Any) -> Iterator[list[Tokenized]]:
         return result
 
     with ExitStack() as stack:
+        stack.enter_context(_said_once(pipe))
         for tokenizer in _tokenizers_of(pipe):
             stack.enter_context(replaced(tokenizer, "__call__", on_call))
         yield seen
+
+
+@contextmanager
+def _said_once(pipe: Any) -> Iterator[None]:
+    """Inside the block diffusers and transformers don't warn of what was cut: `cut_lines` says it."""
+
+    def unsaid(record: logging.LogRecord) -> bool:
+        return not any(words in record.getMessage() for words in WARNINGS)
+
+    kinds = [kind.__module__ for kind in type(pipe).__mro__ if kind.__module__.startswith("diffusers.")]
+    tokenizers = [kind.__module__ for part in _tokenizers_of(pipe) for kind in type(part).__mro__]
+    loggers = [logging.getLogger(name) for name in {*kinds, *tokenizers}]
+    for logger in loggers:
+        logger.addFilter(unsaid)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(unsaid)
 
 
 def cut_lines(seen: Sequence[Tokenized], texts: Sequence[tuple[str, str | None]], index: int) -> list[str]:

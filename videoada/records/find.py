@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from videoada.config.encodings import read_text
 from videoada.config.run import SHARES, GenerationConfig, LoadConfig, is_hash
 from videoada.errors import ConfigError, OutputError, PromptError
 from videoada.failures import wrong_with
@@ -21,8 +22,11 @@ MOST_BYTES = 16 * 2**20  # of a record's file
 def find_record(path: str | Path) -> RunRecord:
     """The record in a .json file, inside a video or frame folder, or beside it. Raises PromptError if there is none."""
     path = Path(path)
+    path = path if path.name not in ("", "..") else path.resolve()  # ".", whose record would have no name
     if wrong := wrong_with(path):
         raise PromptError(wrong)
+    if not path.name:
+        raise PromptError(f"{path} holds no run record: name a video")
     paths = [path] if path.suffix.lower() == ".json" else [path, record_path(path)]
     for file in paths:
         if text := _text(file):
@@ -41,18 +45,17 @@ def _text(path: Path) -> str | None:
         if path.suffix.lower() != ".json":
             return read_metadata(path)
         if path.is_file() and path.stat().st_size <= MOST_BYTES:
-            return path.read_text(encoding="utf-8")
+            return read_text(path, "a run record", PromptError)
     except OutputError as error:
         raise PromptError(str(error)) from None
-    except (OSError, ValueError) as error:
-        raise PromptError(f"can't read {path}: {error}") from None
     return None
 
 
 def settings_of(record: RunRecord, given: Collection[str] = (), ending: str = "") -> dict[str, Any]:
     """The settings (`RunSettings` fields) that repeat a record's run; those `given` will be put over them.
 
-    A codec and a quality that a file of that `ending` can't have are left out, as the format has its own.
+    A codec and a quality that a file of that `ending` can't have are left out, as the format has its own;
+    `not_repeated` says so.
     Raises PromptError for an image that was given as an object, unless `given` has another.
     """
     request, skip = record.request, record.skip
@@ -79,11 +82,28 @@ def settings_of(record: RunRecord, given: Collection[str] = (), ending: str = ""
         "height": record.height, "width": record.width, "dtype": record.dtype,
     }  # fmt: skip
     found = {name: value for name, value in values.items() if value is not None}
-    try:
-        Encoding.of(request).check(ending.lower())
-    except ConfigError:
-        found.pop("codec", None), found.pop("crf", None)
+    for name in _not_held(record, ending):
+        found.pop(name, None)
     return found
+
+
+def not_repeated(record: RunRecord, given: Collection[str] = (), ending: str = "") -> list[str]:
+    """A line for each setting of a record's run that `settings_of` leaves out and that is not among those `given`."""
+    return [
+        f"`{name}={value}`: of the record, and {ending or 'a folder of frames'} can't hold it"
+        for name, value in _not_held(record, ending).items()
+        if name not in given
+    ]
+
+
+def _not_held(record: RunRecord, ending: str) -> dict[str, Any]:
+    """The codec and quality of a record's file, where a file of that ending can't have them."""
+    encoding = Encoding.of(record.request)
+    try:
+        encoding.check(ending.lower())
+    except ConfigError:
+        return encoding.named
+    return {}
 
 
 # A step policy's choice is repeated by its number; where the parts live is this machine's own.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,7 @@ class Plan:
     picked_seed: int | None = None  # the base of the seeds that are random
     not_used: tuple[str, ...] = ()  # of the prompt file and of what was asked for, a line each
     notes: tuple[str, ...] = ()
+    again: Callable[[], Plan] | None = None  # plans it once more, where its seeds are random
 
     def report(self, say: Say) -> None:
         """What of the input is not used, and what to know of it, said before anything is generated."""
@@ -122,6 +124,11 @@ def plan_render(
     Encoding.of(settings).check(ending)
     if settings.lora:  # workers may have another working directory
         settings = settings.model_copy(update={"lora": tuple(map(os.path.abspath, settings.lora))})
+    again = partial(
+        plan_render, prompts, out, settings, images=images, samples_per_prompt=samples_per_prompt, naming=naming,
+        format=format, limit=limit, shard_text=shard_text, workers=workers, engine=engine, address=address,
+        continue_on_error=continue_on_error, max_retries=max_retries, overwrite=overwrite, metadata=metadata,
+    )  # fmt: skip
     rank, world = _launched()
     random = RANDOM in (settings.seed, *(entry.fields.get("seed") for entry in entries))
     picked = _picked_seed(Path(out), world) if random else None
@@ -140,7 +147,7 @@ def plan_render(
         raise ConfigError("`accelerate launch` starts the processes itself: leave `workers` and `engine` out")
     return Plan(
         jobs, settings, Path(out), naming, format, overwrite, metadata, workers, engine, address, continue_on_error,
-        max_retries, rank, world, picked, tuple(not_used), tuple(notes),
+        max_retries, rank, world, picked, tuple(not_used), tuple(notes), again if random and world == 1 else None,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, OutputError
 from videoada.rendering.jobs import Job
-from videoada.rendering.plan import Plan, Say, plan_render
+from videoada.rendering.plan import PICKED, Plan, Say, plan_render
 
 if TYPE_CHECKING:
     from videoada.rendering.engines.engine import Engine
@@ -75,7 +75,7 @@ def run_plan(plan: Plan, on_progress: OnProgress | None = None, on_message: Say 
         if plan.naming == "vbench":
             check_links(plan.out)
         if plan.rank == 0:
-            folder.settle(plan.kept, plan.overwrite)
+            plan = _settled(plan, folder)
         _after_the_first(plan)
         swept = folder.sweep()
         waiting = folder.missing(plan.jobs, plan.overwrite)
@@ -96,6 +96,22 @@ def run_plan(plan: Plan, on_progress: OnProgress | None = None, on_message: Say 
         if plan.rank == 0:
             folder.put(SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return summary
+
+
+def _settled(plan: Plan, folder: RenderFolder) -> Plan:
+    """The plan, whose settings are the folder's now: of two commands that began at one time with random seeds, the
+    second takes the first's."""
+    from videoada.rendering.folder import SETTINGS, read_json
+
+    try:
+        folder.settle(plan.kept, plan.overwrite)
+    except ConfigError:
+        kept = read_json(plan.out / SETTINGS)
+        if plan.again is None or PICKED not in kept or kept | {PICKED: plan.picked_seed} != plan.kept:
+            raise
+        plan = plan.again()
+        folder.settle(plan.kept, plan.overwrite)
+    return plan
 
 
 def _after_the_first(plan: Plan) -> None:

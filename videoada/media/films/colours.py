@@ -65,10 +65,20 @@ class ToRGB:
 
 def display_matrix(frame: Any) -> tuple[int, ...] | None:
     """The nine numbers of a frame's display matrix (16.16 fixed point), None where it has none."""
-    for data in frame.side_data:
+    try:
+        found = frame.side_data
+    except ValueError:  # PyAV has no name for newer kinds beside it, as EXIF and the views of a stereo film
+        return rotation_matrix(frame.rotation) if frame.rotation else None
+    for data in found:
         if data.type.name == "DISPLAYMATRIX":
             return tuple(np.frombuffer(bytes(data), np.int32)[:9].tolist())
     return None
+
+
+def rotation_matrix(degrees: float) -> tuple[int, ...]:
+    """The display matrix that turns a frame counterclockwise: FFmpeg's `av_display_rotation_set`."""
+    c, s = (round(f(math.radians(degrees)) * 2**16) for f in (math.cos, math.sin))
+    return (c, -s, 0, s, c, 0, 0, 0, 2**30)
 
 
 def turning(matrix: tuple[int, ...]) -> list[tuple[str, str]]:

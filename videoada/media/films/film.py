@@ -25,8 +25,10 @@ from videoada.media.films.rates import as_number, constant_rate, mean_rate
 
 STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}
 LOSSLESS = ("ffv1", "huffyuv", "ffvhuff", "utvideo", "png", "rawvideo", "qtrle", "zlib")  # RGB among them, at least
+LISTS = ("concat", "hls", "dash", "imf")
 LOCAL = {"protocol_whitelist": "file"}  # a file that names others, as playlists do, opens nothing
 WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders of these leave transparency out
+HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273
 logging.getLogger("libav").addHandler(logging.NullHandler())  # FFmpeg's messages become errors, not lines on stderr
 
 
@@ -53,8 +55,7 @@ class Film:
         times: list[int | None] = []
         size: tuple[int, ...] | None = None
         with reading(self.path):
-            if missing := cut_off(self.path):
-                raise OutputError(f"can't read a video from {self.path}: {missing}; get it again")
+            _check_whole(self.path)
             with opened(self.path) as container:
                 stream = film_stream(container, self.path)
                 for frame in _decoded(container, stream, self.path):
@@ -71,9 +72,12 @@ class Film:
                 if not times:
                     raise ValueError("it has no frames that can be shown")
                 self._end(stream, times, to_rgb.transparent)
+                self.notes += _of_stream(container, stream)
 
     def expected(self) -> int:
         """How many frames there seem to be, by its packets, without decoding any."""
+        with reading(self.path):
+            _check_whole(self.path)
         with opened(self.path) as container:
             packets = container.demux(film_stream(container, self.path))
             return sum(1 for packet in packets if packet.size and not packet.is_discard)
@@ -96,24 +100,68 @@ class Film:
             self.notes.append("its transparent pixels lie on white")
 
 
+def _check_whole(path: Path) -> None:
+    if missing := cut_off(path):
+        raise OutputError(f"can't read a video from {path}: {missing}; get it again")
+
+
+def _of_stream(container: Any, stream: Any) -> list[str]:
+    """What a player would make of the frames that is not made of them here, and other films in the file."""
+    notes = []
+    shape = stream.sample_aspect_ratio
+    if shape and shape != 1:
+        notes.append(f"its pixels are {shape.numerator}:{shape.denominator}, not square: they are taken as they are")
+    if curve := HDR.get(int(getattr(stream.codec_context, "color_trc", 0) or 0)):
+        notes.append(f"its colours are HDR ({curve}): they are taken without tone mapping")
+    others = [s for s in container.streams.video if s is not stream and "attached_pic" not in disposition(s)]
+    if others:
+        notes.append(f"it holds {len(others) + 1} films, of which the one of {stream.width}×{stream.height} is read")
+    return notes
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """The `av` container of a local file, by any name: never taken for a URL. Raises OutputError."""
     import av
-    import av.logging
 
-    if av.logging.get_level() is None:
-        av.logging.set_level(av.logging.ERROR)
     with reading(path):
-        with av.logging.Capture(local=True) as messages:
-            container = av.open(file_url(path), options=LOCAL, metadata_errors="replace")
+        with errors_of_ffmpeg() as messages:
+            try:
+                container = av.open(file_url(path), options=LOCAL, metadata_errors="replace")
+            except av.InvalidDataError:
+                raise ValueError(
+                    "it is of no form that is known, or its beginning is damaged: get it again, or convert it to .mp4"
+                ) from None
         with container:
             if container.format.name == "image2":  # taken by the name's ending alone
                 raise ValueError("it is no film, nor a picture of a form that is read")
-            for _, source, text in messages:
+            if container.format.name in LISTS:
+                raise ValueError("it is a list that names other files: name these")
+            for source, text in messages:
                 if source in container.format.name:  # what decoders say while the file is probed comes again
-                    raise ValueError(f"it is damaged ({source}: {text.strip()})")
+                    raise ValueError(f"it is damaged ({source}: {text})")
             yield container
+
+
+@contextmanager
+def errors_of_ffmpeg() -> Iterator[list[tuple[str, str]]]:
+    """The list holds, after the block, what FFmpeg reported as errors in this thread: (part of FFmpeg, text) each.
+
+    PyAV reports a message that equals the last one later or never: what is damaged as the film before would be read.
+    """
+    import av.logging
+
+    level = av.logging.get_level()
+    if level is None or level < av.logging.ERROR:
+        av.logging.set_level(av.logging.ERROR)
+    if av.logging.get_skip_repeated():
+        av.logging.set_skip_repeated(False)
+        with av.logging.Capture(local=True):  # what was kept back until now is of something else
+            av.logging.log(av.logging.ERROR, "videoada", "every message is reported from here on")
+    found: list[tuple[str, str]] = []
+    with av.logging.Capture(local=True) as messages:
+        yield found
+    found += [(source, " ".join(text.split())) for kind, source, text in messages if kind <= av.logging.ERROR]
 
 
 def film_stream(container: Any, path: Path) -> Any:
@@ -123,6 +171,8 @@ def film_stream(container: Any, path: Path) -> Any:
     if not films:
         what = "holds sound and a cover picture" if streams else "holds sound" if container.streams.audio else "holds"
         raise OutputError(f"{path} {what}{' alone,' if what != 'holds' else ''} no film: name a video")
+    if not (films := [stream for stream in films if stream.codec_context is not None]):
+        raise OutputError(f"{path} holds a film in a codec that FFmpeg does not know: convert it, or get it again")
     return max(films, key=lambda s: (s.width or 0) * (s.height or 0) + 5_000_000 * ("default" in disposition(s)))
 
 
@@ -149,13 +199,12 @@ def _decoded(container: Any, stream: Any, path: Path) -> Iterator[Any]:
     """Every shown `av.VideoFrame`. Where a film was cut without decoding it, its first packets may need others that are
     gone: players show nothing of those, and so do we."""
     import av
-    import av.logging
 
     decoder, packets, count, first_key, ended = _decoder(stream), container.demux(stream), 0, None, False
     while not ended:
         frames: list[Any] = []
         # a capture for each packet: two films that are read by turns would get each other's messages
-        with av.logging.Capture(local=True) as messages:
+        with errors_of_ffmpeg() as messages:
             packet = next(packets, None)
             if packet is None:
                 break
@@ -176,7 +225,7 @@ def _decoded(container: Any, stream: Any, path: Path) -> Iterator[Any]:
         if (problem or messages or corrupt) and not leading:
             if isinstance(problem, MemoryError):
                 raise problem
-            words = f" ({messages[0][1]}: {messages[0][2].strip()})" if messages else ""
+            words = f" ({messages[0][0]}: {messages[0][1]})" if messages else ""
             raise OutputError(
                 f"can't read a video from {path}: it is damaged: frame {count + 1} can't be decoded{words}; get it "
                 "again"
