@@ -55,7 +55,7 @@ class Film:
         times: list[int | None] = []
         size: tuple[int, ...] | None = None
         with reading(self.path):
-            _check_whole(self.path)
+            _check_complete(self.path)
             with opened(self.path) as container:
                 stream = film_stream(container, self.path)
                 for frame in _decoded(container, stream, self.path):
@@ -77,7 +77,7 @@ class Film:
     def expected(self) -> int:
         """How many frames there seem to be, by its packets, without decoding any."""
         with reading(self.path):
-            _check_whole(self.path)
+            _check_complete(self.path)
         with opened(self.path) as container:
             packets = container.demux(film_stream(container, self.path))
             return sum(1 for packet in packets if packet.size and not packet.is_discard)
@@ -100,7 +100,7 @@ class Film:
             self.notes.append("its transparent pixels lie on white")
 
 
-def _check_whole(path: Path) -> None:
+def _check_complete(path: Path) -> None:
     if missing := cut_off(path):
         raise OutputError(f"can't read a video from {path}: {missing}; get it again")
 
