@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videoada.config.run import is_hash
 from videoada.errors import ImageError
 from videoada.media.pictures import MOST_PIXELS, TRANSPARENT, read_picture
 
@@ -29,10 +30,13 @@ def check_image(path: str | Path) -> None:
 
 def image_notes(image: str | Image | None) -> list[str]:
     """What of an image a model is not shown, a line each: its transparency, and all pictures but the first."""
-    if not isinstance(image, str):
+    if not isinstance(image, str) or is_hash(image):
         return []
     notes = []
-    picture = read_picture(image, "the image", ImageError, decode=False)
+    try:
+        picture = read_picture(image, "the image", ImageError, decode=False)
+    except ImageError:  # it has gone since the model was shown it
+        return []
     if (count := getattr(picture, "n_frames", 1)) > 1 and picture.format != "MPO":  # a photograph and its small copies
         notes.append(f"`image`: the first of its {count} pictures is shown to the model")
     if picture.has_transparency_data and TRANSPARENT in read_image(image).info:
