@@ -31,6 +31,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "architectures-cpu.json": tables.architectures,
     "architectures-gpu.json": tables.on_gpu,
     "evaluation-cost.json": tables.evaluation_cost,
+    "tolerances.json": tables.tolerances,
 } | dict.fromkeys(("predictors", "guidance", "schedulers", "quality", "quality-stress"), tables.curves)
 
 

@@ -213,3 +213,13 @@ def evaluation_cost(path: Path) -> str:
         f"decoding and extracting alone, all default metrics {f['ratio_with_the_default_metrics']:.1f} times; peak "
         f"memory grows by {memory['1000'] / memory['250'] - 1:.0%} from 250 to 1,000 videos.\n"
     )
+
+
+def tolerances(path: Path) -> str:
+    """What one tolerance brings on known data: the error over DDIM's, predictions in brackets, the largest jump."""
+    rows = []
+    for steps, lines in read(path).items():
+        for line in lines:
+            cells = [f"{r:.2f} ({p:.1f})" for r, p in zip(line["ratios"], line["predictions"], strict=True)]
+            rows.append(" | ".join([steps, line["data"], line["scheduler"], *cells, f"{line['jump']:.2f}"]))
+    return table("steps | data | scheduler | at 0.02 | at 0.05 | at 0.1 | a tenth more, at most", rows)

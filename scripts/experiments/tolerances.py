@@ -106,6 +106,8 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="print, and write nothing")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if not args.dry_run:
+        (args.output / "tolerances").mkdir(parents=True, exist_ok=True)
     written = {}
     for steps in map(int, args.steps.split(",")):
         print(f"{steps} steps")

@@ -111,7 +111,12 @@ def unpacked(tmp_path_factory):
 PRESETS = ("frontier", "batches", "guidance", "predictors", "quality", "quality-stress", "schedulers")
 
 
-TABLES = [*itertools.product(PRESETS, ("tiny-t2v", "tiny-i2v")), ("frontier", "emoji-t2v"), ("default", "emoji-t2v")]
+TABLES = [
+    *itertools.product(PRESETS, ("tiny-t2v", "tiny-i2v")),
+    ("frontier", "emoji-t2v"),
+    ("default", "emoji-t2v"),
+    ("quality", "emoji-t2v"),
+]
 
 
 @pytest.mark.parametrize(("preset", "model"), TABLES)
