@@ -34,7 +34,7 @@ def test_every_module_is_in_the_file_tree():
 
 
 def test_results_name_their_model():
-    """Each section with a table says that its figures are an embedded model's or a closed form's, or that the weights are random."""
+    """Each section with a table says that its figures are an embedded model's, or that the weights are random."""
     template = results.TEMPLATE.read_text(encoding="utf-8")
     for section in template.split("\n## ")[1:]:
         if "{{ " in section:
