@@ -10,9 +10,10 @@ demo: $(READY)
 	$(BIN)/videoada generate --model emoji-t2v --prompt "rocket on a navy background" --seed 3 --compare --output demo.mp4
 	@echo "Look at demo-compare.mp4: the full run left, the skipped one right. The video alone is demo.mp4, its record demo.json."
 
-# A test file is one process's, two run at once; one thread for each, or both fight for the cores.
+# A test file is one process's, two run at once; one thread for each, or both fight for the cores. In the order of their
+# names, which ends with short files: xdist's own ends with those of few tests, and one process waits for a long one.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The blocks of all pages of the documentation; `make test` runs those of the first pages alone.
 test-docs: $(READY)

@@ -97,8 +97,8 @@ def run_blocks(blocks, name, folder):
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=SECONDS)
 
 
-# Pages whose blocks take seconds; the others take minutes together, and CI runs them by themselves.
-QUICK = ("README.md", "index.md", "extend.md", "contributing.md", "how-it-decides.md")
+# Pages whose blocks take seconds; the others take minutes together, and CI runs them by themselves (make test-docs).
+QUICK = ("index.md", "contributing.md", "how-it-decides.md")
 
 
 @pytest.mark.parametrize(
