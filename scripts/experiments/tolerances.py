@@ -28,8 +28,8 @@ from videoada.plots import BLUE, GREY, OTHERS, new_figure, write_svg
 
 RESULTS = Path(__file__).resolve().parents[2] / "samples" / "results"
 DATA = {"gaussian": Gaussian, "mixture": Mixture, "low-rank": LowRank}
-SCHEDULERS = ("ddim", "dpm++", "unipc", "flow-1", "flow-3", "flow-7", "unipc-flow-1", "unipc-flow-3", "unipc-flow-7",
-              "dpm++-flow-3")  # fmt: skip
+SCHEDULERS = ("ddim", "euler", "dpm++", "unipc", "flow-1", "flow-3", "flow-7", "unipc-flow-1", "unipc-flow-3",
+              "unipc-flow-7", "dpm++-flow-1", "dpm++-flow-3", "dpm++-flow-7")  # fmt: skip
 TOLERANCES = tuple(0.01 * 1.1**i for i in range(30))  # to 0.16, each a tenth above the last
 SHOWN = (0.02, 0.05, 0.1)
 SETS, SAMPLES = 3, 4
@@ -84,7 +84,9 @@ def plot(curves: dict[str, list[dict[str, float]]], title: str, path: Path) -> N
     for i, (scheduler, rows) in enumerate(curves.items()):
         style: dict[str, Any] = {"color": BLUE, "linewidth": 2.2, "zorder": 3}
         if i:
-            style = {"color": [*OTHERS, GREY][(i - 1) % 10], "linewidth": 1.1}
+            colours = [*OTHERS, GREY]
+            style = {"color": colours[(i - 1) % len(colours)], "linewidth": 1.1,
+                     "linestyle": ("-", "--")[(i - 1) // len(colours)]}  # fmt: skip
         axes.plot([row["tolerance"] for row in rows], [row["error"] for row in rows], label=scheduler, **style)
     axes.set_xscale("log")
     axes.set_yscale("log")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from videoada import skip_steps
-from videoada.benchmarks.closed_form import SCHEDULERS, ClosedForm, Gaussian, Mixture, size
+from videoada.benchmarks.closed_form import SCHEDULERS, ClosedForm, Gaussian, LowRank, Mixture, size
 
 # On one Gaussian at a shift of 1, ten plain steps of a second-order solver come as near (0.095 against 0.100).
 AS_NEAR = [(name, Gaussian) for name in ("unipc-flow-1", "dpm++-flow-1")]
@@ -125,14 +125,36 @@ def test_a_timestep_that_comes_several_times_is_corrected_too(predictor):
     assert size(found - full) < 0.3
 
 
-@pytest.mark.parametrize("data", [Gaussian, Mixture])
-def test_a_tolerance_means_at_a_shift_of_7_what_it_means_on_ddim(data):
-    """Nine steps of a shifted schedule can hold most of the trajectory, which the cap on steps alone let pass."""
+QUICK = ("euler", "unipc-flow-3", "flow-7")
+SLOW = ("dpm++", "unipc", "flow-1", "flow-3", "unipc-flow-1", "unipc-flow-7", "dpm++-flow-1", "dpm++-flow-3",
+        "dpm++-flow-7")  # fmt: skip
 
-    def error(name):
-        pipe = ClosedForm(name, data(0))
-        full = pipe(50, batch=4)
-        with skip_steps(pipe, tolerance=0.1):
-            return size(pipe(50, batch=4) - full)
 
-    assert error("flow-7") < 1.5 * error("ddim")
+def errors(scheduler, data, tolerances):
+    """For each tolerance the mean error of four samples of each of three distributions: the cells of docs/results.md.
+
+    Of other samples of mixtures one in hundreds forks to another centre, by so much that no bound on the mean holds.
+    """
+    pipes = [ClosedForm(scheduler, data(seed)) for seed in range(3)]
+    full = [pipe(50, 1 + seed, 4) for seed, pipe in enumerate(pipes)]
+    found = []
+    for tolerance in tolerances:
+        rows = []
+        for seed, pipe in enumerate(pipes):
+            with skip_steps(pipe, tolerance=tolerance):
+                rows.append((pipe(50, 1 + seed, 4) - full[seed]).square().mean(1).sqrt())
+        found.append(float(torch.cat(rows).mean()))
+    return found
+
+
+@pytest.fixture(scope="module")
+def of_ddim():
+    return {data: errors("ddim", data, (0.02, 0.05, 0.1)) for data in (Gaussian, Mixture, LowRank)}
+
+
+@pytest.mark.parametrize("data", [Gaussian, Mixture, LowRank])
+@pytest.mark.parametrize("scheduler", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+def test_a_tolerance_means_what_it_means_on_ddim(scheduler, data, of_ddim):
+    """Nine steps of a shifted schedule can hold most of the trajectory, and its last ones all of the fine detail."""
+    for found, on_ddim in zip(errors(scheduler, data, (0.02, 0.05, 0.1)), of_ddim[data], strict=True):
+        assert found < 1.5 * on_ddim

@@ -139,6 +139,9 @@ def test_an_unchanging_pair_stays_on_the_path_of_the_schedulers_own_steps(name, 
             x, old = scheduler.step(given, old, t, back, x, **noise)
         else:
             x = scheduler.step(given, t, scheduler_sample(scheduler, x, t), **noise, return_dict=False)[0]
+    if not random:
+        result = schedule.scales[-1] * (schedule.end.alpha * x0 / schedule.unit + schedule.end.sigma * eps)
+        torch.testing.assert_close(x, result, rtol=5e-3, atol=5e-3 * max(float(result.abs().max()), 1))
     if schedule.levels[-1].alpha > 0.95:
         torch.testing.assert_close(x, x0, rtol=0.05, atol=0.3 if random else 0.05)
 
@@ -179,6 +182,18 @@ def test_a_subclass_is_known_by_the_class_that_it_extends():
     scheduler.set_timesteps(4)
     check_scheduler(scheduler)
     assert len(read_schedule(scheduler).levels) == 4
+
+
+def test_the_results_level_is_the_schedulers_own():
+    ends = {("DDIMScheduler", 0.0): {**BETAS}, ("DDIMScheduler", 0.0292): {**BETAS, "set_alpha_to_one": False},
+            ("DPMSolverMultistepScheduler", 0.0): BETAS,
+            ("DPMSolverMultistepScheduler", 0.0292): {**BETAS, "final_sigmas_type": "sigma_min"},
+            ("FlowMatchEulerDiscreteScheduler", 0.0): {}}  # fmt: skip
+    for (name, angle), fields in ends.items():
+        _, schedule = scheduled(name, fields)
+        assert schedule.end.angle == pytest.approx(angle, abs=1e-4)
+    assert schedule.of_steps([0, 1, 2]).end == schedule.levels[3]
+    assert schedule.of_steps([10, 11]).end == schedule.end
 
 
 def test_options_that_come_from_another_schedulers_configuration_are_not_taken_for_its_own():

@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from videoada.errors import ConfigError
-from videoada.skipping.rules.level import Level
+from videoada.skipping.rules.level import CLEAN, Level
 from videoada.skipping.rules.prediction import PredictionType
 
 KINDS: dict[str, PredictionType] = {
@@ -26,7 +26,7 @@ ADVICE = "give the pipeline a DDIM, DPM++, UniPC, Euler or flow-match Euler sche
 
 @dataclass(frozen=True)
 class RunSchedule:
-    """Of S steps: the level of each, S + 1 scales of the latents, and what the network predicts.
+    """Of S steps: the level of each, S + 1 scales of the latents, what the network predicts, and the result's level.
 
     Latents over their scale are α·x₀ + σ·ε; `factor` times what the scheduler gets is the output of a network of
     `kind` for them. `unit` is x₀'s: the scheduler's x₀ is `unit` times ours.
@@ -37,6 +37,7 @@ class RunSchedule:
     kind: PredictionType
     factor: float = 1.0
     unit: float = 1.0
+    end: Level = CLEAN
     by_timestep: tuple[Level, ...] = ()  # where the scheduler may be given a timestep for each token, and goes by that
 
     def rescaled(self, latents: Tensor, step: int) -> Tensor:
@@ -55,7 +56,8 @@ class RunSchedule:
     def of_steps(self, indices: Sequence[int]) -> RunSchedule:
         """The schedule of the steps at these indices alone."""
         ends = [*indices, indices[-1] + 1] if indices else []
-        return replace(self, levels=[self.levels[i] for i in indices], scales=[self.scales[i] for i in ends])
+        end = self.levels[ends[-1]] if indices and ends[-1] < len(self.levels) else self.end
+        return replace(self, levels=[self.levels[i] for i in indices], scales=[self.scales[i] for i in ends], end=end)
 
     def of_tokens(self) -> RunSchedule:
         """For pipelines that give the scheduler a timestep for each token, and the network's output times −1 (LTX)."""
@@ -119,14 +121,25 @@ def _of_alpha_bar(scheduler: Any) -> RunSchedule:
         levels = [_at_equal_scale(s) for s in _sigmas(scheduler)[: len(timesteps)]]
     else:
         levels = noise_levels(scheduler, timesteps)
-    return RunSchedule(levels, [1.0] * (len(levels) + 1), prediction_type(scheduler))
+    return RunSchedule(levels, [1.0] * (len(levels) + 1), prediction_type(scheduler), end=_end_of(scheduler))
+
+
+def _end_of(scheduler: Any) -> Level:
+    """The level of the result: DDIM's may keep the noise of the first training step, DEIS's keeps its last σ."""
+    if (kept := getattr(scheduler, "final_alpha_cumprod", None)) is not None:
+        return Level(float(kept) ** 0.5, (1 - float(kept)) ** 0.5)
+    if not hasattr(scheduler, "sigmas"):  # DDPM
+        return CLEAN
+    last = _sigmas(scheduler)[-1]
+    return Level(1 - last, last) if _has(scheduler, "use_flow_sigmas") else _at_equal_scale(last)
 
 
 def _of_plain_sum(scheduler: Any) -> RunSchedule:
     """x = x₀ + σ·ε (Euler): the network is given that over √(1 + σ²)."""
     sigmas = _sigmas(scheduler)
     levels = [_at_equal_scale(s) for s in sigmas[: len(scheduler.timesteps)]]
-    return RunSchedule(levels, [float(np.sqrt(1 + s**2)) for s in sigmas], prediction_type(scheduler))
+    scales = [float(np.sqrt(1 + s**2)) for s in sigmas]
+    return RunSchedule(levels, scales, prediction_type(scheduler), end=_at_equal_scale(sigmas[-1]))
 
 
 def _of_preconditioned(scheduler: Any) -> RunSchedule:
@@ -139,7 +152,7 @@ def _of_preconditioned(scheduler: Any) -> RunSchedule:
         for s, scale in zip(sigmas[: len(scheduler.timesteps)], scales, strict=False)
     ]  # fmt: skip
     factor = -1.0 if scheduler.config.prediction_type == "epsilon" else 1.0
-    return RunSchedule(levels, scales, "v_prediction", factor, unit)
+    return RunSchedule(levels, scales, "v_prediction", factor, unit, _at_equal_scale(sigmas[-1] / unit))
 
 
 def _of_straight_path(scheduler: Any) -> RunSchedule:

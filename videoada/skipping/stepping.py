@@ -270,6 +270,7 @@ class Stepping:
             tuple(self.latent_levels),
             tuple(tuple(past) for past in self.correction.past),
             tuple(self.schedule.levels),
+            self.schedule.end,
         )
 
 

@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from videoada.skipping.rules.level import Level
+from videoada.skipping.rules.level import CLEAN, Level
 from videoada.skipping.rules.prediction import Prediction
 
 BatchDecision = Literal["prompt", "mean", "any"]
@@ -38,6 +38,7 @@ class SkipState:
     levels: tuple[Level, ...] = ()  # of the latents; may be left out
     past: tuple[tuple[Prediction, ...], ...] = ()  # for each prompt, oldest first
     schedule: tuple[Level, ...] = ()  # of every step of the run
+    end: Level = CLEAN  # of its result
 
 
 @dataclass(frozen=True)

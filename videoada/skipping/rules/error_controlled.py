@@ -66,16 +66,29 @@ class ErrorControlled:
 
     def ends_gap(self, last: Prediction, state: SkipState) -> bool:
         """Whether the step after `state.step` is too far from the `last` call, so that this one has to compute."""
-        after = state.schedule[state.step + 1].angle if state.step + 1 < len(state.schedule) else 0.0
-        return last.level.angle - after > widest_gap(last.level.angle, (self.max_skip_steps + 1) / state.num_steps)
+        after = state.schedule[state.step + 1] if state.step + 1 < len(state.schedule) else state.end
+        if after.angle + state.end.angle < LEAST_LEFT * (last.level.angle + state.end.angle):
+            return True
+        share = (self.max_skip_steps + 1) / state.num_steps * min(1.0, WAY / way(state))
+        return last.level.angle - after.angle > widest_gap(last.level.angle, share)
+
+
+LEAST_LEFT = 0.25  # of the noise at a call, at the next: the finest detail comes last, and only calls there see it
+WAY = 1.466  # how far φ falls from the first step of Stable Diffusion's DDIM to the noise that its result keeps
+
+
+def way(state: SkipState) -> float:
+    """How far the angle φ falls in the run: more than WAY where it starts at pure noise and where it leaves none."""
+    return state.schedule[0].angle - state.end.angle
 
 
 def widest_gap(angle: float, share: float) -> float:
     """How much the angle φ = atan(σ/α) may fall from a call at `angle` (π/2 is pure noise) to the next.
 
     It is about as far as a `share` of the steps goes on the schedule of Stable Diffusion and ModelScope, where it
-    changes nothing: the more of the way the calls have seen, the farther they carry. Found on closed-form denoisers:
-    mixtures, single Gaussians and low-rank data, at shifts of 1, 3 and 7.
+    changes nothing: the more of the way the calls have seen, the farther they carry. A longer way has more gaps, whose
+    errors add up: each is shorter by as much. Found on closed-form denoisers: mixtures, single Gaussians and low-rank
+    data, at shifts of 1, 3 and 7.
     """
     return min(0.1 + 0.5 * (math.pi / 2 - angle), 0.37) * share / 0.18
 

@@ -29,6 +29,9 @@ class Level:
         return math.atan2(self.sigma, self.alpha)
 
 
+CLEAN = Level(1.0, 0.0)
+
+
 def path_of_schedule(levels: Sequence[Level]) -> list[tuple[float, float]] | None:
     """Coefficients (p, q) of each step Δ_j = p·(x_n − x_{n−1}) + q·x_n that the path through the last two latents has.
 
