@@ -204,4 +204,4 @@ def test_a_folder_that_is_not_there_is_known_before_the_work(tmp_path, capsys):
     code, _, err = run(capsys, "calibrate", "--prompts", str(tmp_path / "p.txt"), "--target-psnr", "40", "--output",
                        str(tmp_path / "no" / "x.yaml"))  # fmt: skip
     assert code == 2
-    assert "no folder that can be written to" in err
+    assert "make its folder first" in err

@@ -43,7 +43,7 @@ def analyse(
     from videoada.benchmarks.oracle.table import analysis_table, write_analysis
     from videoada.cli.show import say_with
     from videoada.config.prompts import read_requests
-    from videoada.files import model_folder, results_folder
+    from videoada.files import check_folder, model_folder
     from videoada.models.pipelines import load_pipeline, model_info
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -51,7 +51,7 @@ def analyse(
         prompts, on_message=say_with(console), num_inference_steps=steps, num_frames=num_frames, scheduler=scheduler
     )[:limit]  # fmt: skip
     folder = output or Path("runs") / f"analysis-{model_folder(Path(model).name)}"
-    results_folder(folder)
+    check_folder(folder)
     pipe = load_pipeline(model, device=device)
     found = study(
         pipe, requests, folder, predictor=predictor, corrector=corrector, max_skips=max_skips,

@@ -129,10 +129,10 @@ def _compare(
     from videoada.benchmarks.frontier import summarize
     from videoada.benchmarks.presets import preset as methods_of
     from videoada.benchmarks.results import write_results
-    from videoada.files import results_folder
+    from videoada.files import check_folder
     from videoada.models.pipelines import load_pipeline, model_info
 
-    results_folder(folder)
+    check_folder(folder)
     methods = methods_of(preset_name, families, **parts)
     pipe = load_pipeline(settings.model, settings.loading())
     total, done = len(methods) * len(requests), 0

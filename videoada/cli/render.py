@@ -93,17 +93,19 @@ def render(
 
     from videoada.cli.progress import render_bar
     from videoada.cli.show import say_with
-    from videoada.config.merging import merged
+    from videoada.config.merging import blaming, merged
     from videoada.config.settings import RunSettings, read_settings
     from videoada.rendering.plan import plan_render
     from videoada.rendering.session import run_plan
 
-    settings = RunSettings(**merged(read_settings(config) if config else {}, given))
-    plan = plan_render(
-        prompts, out, settings, images=images, samples_per_prompt=samples_per_prompt, naming=naming, format=format,
-        limit=limit, shard_text=shard, workers=workers, engine=engine, address=address,
-        continue_on_error=continue_on_error, max_retries=max_retries, overwrite=overwrite, metadata=not no_metadata,
-    )  # fmt: skip
+    values = read_settings(config) if config else {}
+    with blaming(config, values):
+        settings = RunSettings(**merged(values, given))
+        plan = plan_render(
+            prompts, out, settings, images=images, samples_per_prompt=samples_per_prompt, naming=naming, format=format,
+            limit=limit, shard_text=shard, workers=workers, engine=engine, address=address,
+            continue_on_error=continue_on_error, max_retries=max_retries, overwrite=overwrite, metadata=not no_metadata,
+        )  # fmt: skip
     console = Console(stderr=True, quiet=quiet or plan.rank > 0, highlight=False, soft_wrap=True)
 
     say = say_with(console)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import reprlib
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from videoada.config.wanted import problem_of
 from videoada.errors import ConfigError
 
 
@@ -43,7 +43,5 @@ def _first_line(error: ValidationError, model: type[BaseModel]) -> str:
     first = error.errors()[0]
     if first["type"] == "extra_forbidden":
         return unknown_key(str(first["loc"][0]), tuple(model.model_fields))
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error":
-        return message
-    return f"`{first['loc'][0] if first['loc'] else ''}`: {message}, got {reprlib.repr(first['input'])}"
+    where, what = problem_of(error, model)
+    return what if first["type"] == "value_error" else f"`{where[0] if where else ''}`: {what}"

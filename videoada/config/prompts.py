@@ -88,6 +88,7 @@ def read_requests(
     """
     requests = []
     file = read_prompts(path)
+    GenerationConfig(**common)  # what is wrong with it is of no entry
     for i, entry in enumerate(file.entries):
         fields = {{"steps": "num_inference_steps"}.get(name, name): value for name, value in entry.fields.items()}
         for name in fields:

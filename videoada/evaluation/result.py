@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from videoada.config.wanted import problem_of
 from videoada.errors import OutputError
 from videoada.failures import wrong_with
 from videoada.files import write_text
@@ -105,8 +106,8 @@ class EvaluationResult(BaseModel):
                 raise OutputError(f"{path} is too large for an evaluation's result")
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "it"
-            raise OutputError(f"{path} is no result of `videoada evaluate`: {where}: {first['msg']}") from None
+            where, what = problem_of(error, cls)
+            said = f"{'.'.join(where)}: {what}" if where else what
+            raise OutputError(f"{path} is no result of `videoada evaluate --output`: {said}") from None
         except (OSError, ValueError) as error:
             raise OutputError(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from None

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from videoada.errors import ConfigError, MetricError, ModelError
+from videoada.failures import wrong_with
 from videoada.metrics.arguments import check_name, check_videos
 from videoada.metrics.weights import find_weights, first_line, hash_files, hash_state, load_model, normalisation
 
@@ -113,6 +114,8 @@ def load_extractor(name: str = EMBEDDED, device: str | torch.device = "cpu") -> 
             f"'{name[:80]}' comes with a model: use load_vae_extractor of videoada.models.vae_features, or `extractor` "
             "of an evaluation"
         )
+    elif "/" in name or Path(name).exists():
+        raise ModelError(wrong_with(name) or f"`extractor`: {name} is a file: name a folder, or i3d:{name}")
     else:
         near = difflib.get_close_matches(name, NAMES, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""

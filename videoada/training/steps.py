@@ -74,6 +74,7 @@ def train_steps(
     config = config or StepTraining(**fields)
     out, folder = config.file(info.name), config.folder(info.name)
     say = on_progress or (lambda line: None)
+    _scorer(config.scorer)  # a wrong one is known before anything is written
     train, judged = requests_of(config)
     requests = with_recommended(pipe, train), with_recommended(pipe, judged)
     results_folder(out.parent)
