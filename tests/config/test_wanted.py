@@ -84,7 +84,7 @@ def test_what_limits_leave():
 ])  # fmt: skip
 def test_a_configuration_s_fault_names_its_file(text, tmp_path, capsys):
     path = tmp_path / "mine.yaml"
-    path.write_text(f"{text}\n")
+    path.write_text(text if text.startswith("prompt") else f"prompt: a red circle\n{text}\n")
     named = "int3" if "int3" in text else text.split(":")[0]
     hold(run(capsys, "generate", "--config", str(path), "--output", str(tmp_path / "a.mkv")), f"{path}: ", named)
     (tmp_path / "p.txt").write_text("a red circle\n")

@@ -48,7 +48,8 @@ def analyse(
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     requests = read_requests(
-        prompts, on_message=say_with(console), num_inference_steps=steps, num_frames=num_frames, scheduler=scheduler
+        prompts, on_message=say_with(console), leave_out=("fps",),
+        num_inference_steps=steps, num_frames=num_frames, scheduler=scheduler
     )[:limit]  # fmt: skip
     folder = output or Path("runs") / f"analysis-{model_folder(Path(model).name)}"
     check_folder(folder)

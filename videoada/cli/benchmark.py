@@ -34,7 +34,7 @@ Examples:
 
 @app.command(epilog=EXAMPLES)
 @takes_settings(
-    leave_out=("prompt", "image", "num_videos", "codec", "crf"),
+    leave_out=("prompt", "image", "num_videos", "fps", "codec", "crf"),
     texts={"seed": "Seed of the first prompt; prompt i uses seed + i.", "batch_size": "Prompts at once."},
     defaults={"batch_size": "1 when timing, else 8"},
 )
@@ -96,9 +96,9 @@ def benchmark(
     ]
     if prompts:
         common = request.model_dump(exclude={"prompt", "image", "seed"})
-        requests = read_requests(prompts, first_seed=settings.first_seed, on_message=say_with(console), **common)[
-            :limit
-        ]
+        requests = read_requests(
+            prompts, first_seed=settings.first_seed, on_message=say_with(console), leave_out=("fps",), **common
+        )[:limit]
     if preset is None:
         _time(console, settings, requests, batch_size, pairs or 9, json_output)
         return

@@ -59,7 +59,9 @@ def calibrate(
         raise ConfigError("`steps=auto` has no one curve to calibrate: give the number of steps")
     common = settings.requests()[0].model_dump(exclude={"prompt", "image", "seed", "step_policy"})
     console = Console(stderr=True, highlight=False, quiet=quiet, soft_wrap=True)
-    requests = read_requests(prompts, first_seed=settings.first_seed, on_message=say_with(console), **common)[:limit]
+    requests = read_requests(
+        prompts, first_seed=settings.first_seed, on_message=say_with(console), leave_out=("fps",), **common
+    )[:limit]
     pipe = load_pipeline(settings.model, settings.loading())
     settings = filled(settings, pipe)
     tolerance, found = find(
