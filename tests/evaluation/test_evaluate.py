@@ -177,7 +177,7 @@ def test_cached_statistics_give_the_same_numbers(folders, tmp_path):
         (["--generated", "{tmp}/none"], "there is no folder"),
         (["--generated", "{tmp}"], "holds no videos"),
         (["--generated", "{skipped}", "--reference", "{full}", "--reference-stats", "x"], "not both"),
-        (["--generated", "{skipped}", "--reference-stats", "{tmp}/x"], "there is no statistics file"),
+        (["--generated", "{skipped}", "--reference-stats", "{tmp}/x"], "can't read statistics: "),
         (["--generated", "{skipped}", "--metrics", "fvvd"], "did you mean 'fvd'"),
         (["--generated", "{skipped}", "--metrics", "psnr"], "psnr: needs a --reference folder"),
         (["--generated", "{skipped}", "--reference", "{full}", "--metrics", ","], "there is no metric"),

@@ -11,7 +11,7 @@ import yaml
 from videoada.config.quality import Calibration, CurvePoint
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.config.settings import RunSettings
-from videoada.errors import ConfigError
+from videoada.errors import ConfigError, counted
 from videoada.files import check_file, write_text
 from videoada.generation.generate import check_request, generate
 from videoada.media.video import Video
@@ -139,4 +139,4 @@ def write_configuration(
     }  # fmt: skip
     text = yaml.safe_dump({k: v for k, v in values.items() if v is not None}, sort_keys=False, allow_unicode=True)
     check_configuration(Path(path))
-    write_text(path, f"# videoada calibrate: {goal}, from {found.prompts} prompts\n{text}")
+    write_text(path, f"# videoada calibrate: {goal}, from {counted(found.prompts, 'prompt')}\n{text}")

@@ -10,6 +10,7 @@ import typer
 from videoada.cli.app import app
 from videoada.cli.options import option
 from videoada.config.settings import OWN
+from videoada.errors import counted
 
 EXAMPLES = """
 Examples:
@@ -61,6 +62,7 @@ def analyse(
     write_analysis(found, folder)
     console.print(f"wrote {folder}")
     print(
-        f"{found.model}{' (small embedded model)' if model_info(pipe).embedded else ''}, {len(found.prompts)} prompts"
+        f"{found.model}{' (small embedded model)' if model_info(pipe).embedded else ''}, "
+        f"{counted(len(found.prompts), 'prompt')}"
     )
     print(analysis_table(found))

@@ -10,7 +10,7 @@ import typer
 
 from videoada.cli.app import app, as_flags
 from videoada.cli.options import JsonOutput, option, takes_settings
-from videoada.errors import ConfigError
+from videoada.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -141,7 +141,7 @@ def _compare(
         nonlocal done
         done += 1
         if done % 8 == 0:
-            console.print(f"{done} of at most {total} cells; last: {cell.method}", style="dim")
+            console.print(f"{done} of at most {counted(total, 'cell')}; last: {cell.method}", style="dim")
 
     failed: dict[str, Exception] = {}
     cells = measure(
@@ -194,7 +194,7 @@ def _time(
         ),
         (
             "efficiency",
-            f"{result.efficiency:.3f} (ideal ÷ measured time, median of {pairs} pairs); "
+            f"{result.efficiency:.3f} (ideal ÷ measured time, median of {counted(pairs, 'pair')}); "
             f"{result.row_efficiency:.3f} assuming that time per row does not depend on the batch size",
         ),
         ("policy's cost", f"{100 * result.policy_share:.2f} % of a UNet call a step"),

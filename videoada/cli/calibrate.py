@@ -10,6 +10,7 @@ import typer
 from videoada.cli.app import app
 from videoada.cli.options import Quiet, takes_settings
 from videoada.config.settings import SKIPPING, RunSettings, said_of
+from videoada.errors import counted
 
 EXAMPLES = """
 Examples:
@@ -75,7 +76,7 @@ def calibrate(
     small = " (small embedded model)" if model_info(pipe).embedded else ""
     print(f"{found.model}{small}: tolerance {tolerance:.4g} for {goal}")
     print(
-        f"on {found.held_out_prompts} prompts held out: {held.psnr:.1f} dB (worst {held.psnr_worst:.1f}), "
+        f"on {counted(found.held_out_prompts, 'prompt')} held out: {held.psnr:.1f} dB (worst {held.psnr_worst:.1f}), "
         f"{held.rows:.1%} of the UNet rows"
     )
     print(f"wrote {output}")

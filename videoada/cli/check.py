@@ -51,9 +51,9 @@ def check(
 
     limits = CoherenceLimits()
     if config:
-        said = read_settings(config, LIMITS)
+        given = read_settings(config, LIMITS)
         try:
-            limits = CoherenceLimits(**said)
+            limits = CoherenceLimits(**given)
         except ConfigError as error:
             raise ConfigError(of_file(config, error)) from None
     features = load_frame_features(frame_model) if frame_model else None

@@ -153,11 +153,14 @@ def _i3d_file() -> Path:
 def _i3d(file: Path) -> Extractor:
     """StyleGAN-V's TorchScript I3D: 400 Kinetics logits; with its own flags set, it resizes and rescales 0…255."""
     if not file.is_file():
-        raise ModelError(f"there is no I3D file {file}; it is {I3D_HUB[1]} of the hub's '{I3D_HUB[0]}'")
+        wrong = wrong_with(file) or f"{file} is a folder, not a file"
+        raise ModelError(f"can't read I3D: {wrong}; it is {I3D_HUB[1]} of the hub's '{I3D_HUB[0]}'")
     try:
         network = torch.jit.load(str(file), map_location="cpu").eval()
-    except Exception as error:  # RuntimeError mostly, but also whatever the archive's reader meets
-        raise ModelError(f"{file} is no TorchScript file: {first_line(error)}") from None
+    except Exception:  # RuntimeError mostly, but also whatever the archive's reader meets
+        raise ModelError(
+            f"{file} is no TorchScript file, or is damaged: get {I3D_HUB[1]} of the hub's '{I3D_HUB[0]}' again"
+        ) from None
 
     class I3D(nn.Module):
         def __init__(self) -> None:

@@ -17,7 +17,7 @@ from videoada.config.prompts import PromptEntry
 from videoada.config.run import SHARES, GenerationConfig, SkipConfig
 from videoada.config.seeds import RANDOM, seed_after
 from videoada.config.settings import SHIPPED, RunSettings
-from videoada.errors import ConfigError, ImageError, PromptError
+from videoada.errors import ConfigError, ImageError, PromptError, counted
 from videoada.files import FileNames
 from videoada.media.outputs import Encoding
 from videoada.models.images import check_image, fingerprint
@@ -169,7 +169,10 @@ def _common(settings: RunSettings, own: dict[str, Any], format: str, lora: list[
     if skip.batch_decision != "prompt":
         raise ConfigError("with `batch_decision`, who is generated together would change the videos; leave it out")
     if skip.mask and entry.max_steps and len(skip.mask) != entry.max_steps:
-        raise ConfigError(f"the mask has {len(skip.mask)} entries but the run has {entry.max_steps} steps")
+        raise ConfigError(
+            f"the mask has {counted(len(skip.mask), 'entry', 'entries')} but the run has "
+            f"{counted(entry.max_steps, 'step')}"
+        )
     for side in ("height", "width"):
         if (fields[side] or 0) % VAE_FACTOR:
             raise ConfigError(f"{side} {fields[side]} is not a multiple of {VAE_FACTOR}, which the models' VAEs need")

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from videoada.config.run import GenerationConfig, SkipConfig
-from videoada.errors import ConfigError, PromptError
+from videoada.errors import ConfigError, PromptError, counted
 from videoada.files import results_folder
 from videoada.generation.generate import generate
 from videoada.learned.exit_heads import ExitHeads
@@ -128,7 +128,7 @@ def collect(pipe: Any, requests: list[GenerationConfig], config: ExitTraining, s
                 tensors = collect_batch(pipe, batch, first, config)
             save_file({k: v.contiguous() for k, v in tensors.items()}, path.with_suffix(".part"))
             path.with_suffix(".part").replace(path)
-            say(f"collected {min(first + config.batch_size, len(requests))} of {len(requests)} prompts")
+            say(f"collected {min(first + config.batch_size, len(requests))} of {counted(len(requests), 'prompt')}")
 
 
 def stage_name(config: ExitTraining) -> str:

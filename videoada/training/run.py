@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from videoada.config.frozen import one_of
 from videoada.config.run import GenerationConfig
-from videoada.errors import ConfigError, ModelError, PromptError
+from videoada.errors import ConfigError, ModelError, PromptError, counted
 from videoada.files import results_folder
 
 Progress = Callable[[str], None]  # is given a line, whenever there is something to say
@@ -161,7 +161,8 @@ def split(
     too few."""
     if len(requests) < held_out + 2:
         raise PromptError(
-            f"the prompt file has {len(requests)} rows: too few to learn from and hold {held_out} out; give more rows "
+            f"the prompt file has {counted(len(requests), 'row')}: too few to learn from and hold "
+            f"{held_out} out; give more rows "
             "or hold fewer out"
         )
     judged = {identity(r) for r in requests[-held_out:]}

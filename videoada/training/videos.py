@@ -15,7 +15,7 @@ from torch import Tensor
 from videoada.config.encodings import read_text
 from videoada.config.prompts import read_requests
 from videoada.config.run import GenerationConfig
-from videoada.errors import PromptError
+from videoada.errors import PromptError, counted
 from videoada.media.finding import search_videos
 from videoada.media.video import Video
 from videoada.records.find import find_record
@@ -32,8 +32,9 @@ def captioned(
     """
     found: list[tuple[Path, GenerationConfig]] = []
     sought = search_videos(folder, recursive=None)
-    for text in sought.not_read if on_message else ():
-        on_message(f"not used: {text}")
+    if on_message:
+        for text in sought.not_read:
+            on_message(f"not used: {text}")
     for path in sought.videos:
         caption = path.with_suffix(".txt")
         try:
@@ -64,7 +65,7 @@ def encoded(pipe: Any, path: Path, num_frames: int) -> Tensor:
     """
     frames = Video.read(path).frames[:num_frames]
     if len(frames) < num_frames:
-        raise PromptError(f"{path} has {len(frames)} frames; the model generates {num_frames}")
+        raise PromptError(f"{path} has {counted(len(frames), 'frame')}; the model generates {num_frames}")
     size, scale = pipe.unet.config.sample_size, pipe.vae_scale_factor
     height, width = (side * scale for side in (size if isinstance(size, list | tuple) else (size, size)))
     fitted = np.stack([np.asarray(ImageOps.fit(Image.fromarray(frame), (width, height))) for frame in frames])
