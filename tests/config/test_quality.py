@@ -135,7 +135,7 @@ def test_the_command_writes_a_configuration_that_generate_takes(tmp_path, capsys
     code, out, err = run(capsys, "calibrate", *prompts, *sizes, "--target-speedup", "1.6", "--output", str(config))
     assert code == 0, err
     assert "tiny-t2v (small embedded model)" in out
-    assert "on 1 prompts held out" in out
+    assert "on 1 prompt held out" in out
     settings = yaml.safe_load(config.read_text())
     assert len(settings["calibration"]["curve"]) >= 5
     code, out, err = run(capsys, "generate", "--config", str(config), "--prompt", PROMPT, "--json", "--quiet",

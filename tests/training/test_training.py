@@ -117,7 +117,7 @@ def test_a_step_policy_goes_on_after_a_cut_line_with_prompts_of_any_kind(tmp_pat
     found = {json.dumps(json.loads(line)) for line in kept.read_text().splitlines() if line in complete.splitlines()}
     assert found == {json.dumps(json.loads(line)) for line in complete.splitlines()}
     assert len(complete.splitlines()) == 4 * 2
-    assert "1 prompts held out" in shown
+    assert "1 prompt held out" in shown
     assert f"wrote {out}: λ 0.02" in shown
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(row | {"seed": 4}) + "\n" for row in rows))
     code, _, told = command(capsys, "train", "steps", "train", *arguments)

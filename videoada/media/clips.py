@@ -29,7 +29,7 @@ class Sampling:
             return [np.arange(0, total, self.stride)]
         span = (self.num_frames - 1) * self.stride + 1
         if total < span:
-            raise OutputError(f"it has {counted(total, 'frame')}, and {span} are needed")
+            raise OutputError(f"it has {counted(total, 'frame')}, {span} are needed")
         room = total - span
         starts = [round(room * (i + 0.5) / self.clips_per_video) for i in range(self.clips_per_video)]
         if len(set(starts)) < len(starts):

@@ -15,6 +15,7 @@ from videoada.config.seeds import LAST_SEED, RANDOM, pick_seed
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError
 from videoada.failures import url_problem, wrong_with
+from videoada.files import check_folder
 from videoada.media import outputs
 from videoada.media.outputs import Encoding
 from videoada.models.lora import lora_identity
@@ -119,6 +120,7 @@ def plan_render(
     for name, folder in (("out", out), ("images", images)):
         if folder is not None and (url := url_problem(folder, writing=name == "out")):
             raise ConfigError(f"`{name}`: {url}")
+    check_folder(out)
     if images is not None and not Path(images).is_dir():
         raise ConfigError(f"`images`: {wrong_with(images) or f'{images} is a file, and a folder is wanted'}")
     file = read_prompts(prompts, images)
