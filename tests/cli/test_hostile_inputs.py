@@ -14,6 +14,7 @@ from videoada import evaluate, generate
 from videoada.errors import ConfigError, counted
 from videoada.evaluation.result import EvaluationResult
 from videoada.media.video import Video
+from videoada.training.run import contents
 
 QUIET = ["--metrics", "fvd", "--quiet"]
 
@@ -60,6 +61,15 @@ def test_names_that_a_result_or_record_can_t_hold(here, tmp_path, capsys):
     args = ("--model", "tiny-i2v", "--image", str(tmp_path / f"{strange}.png"), "--output", str(tmp_path / "o.mkv"))
     refused(run(capsys, *QUICK, *args), "--image", "caf\\udce9.png", "rename it")
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["a", f"{strange}.png"])
+
+
+def test_a_folder_to_learn_from_may_hold_any_names(tmp_path):
+    films(tmp_path / "a", ("0.mkv",))
+    try:
+        os.rename(tmp_path / "a" / "0.mkv", tmp_path / "a" / os.fsdecode(b"caf\xe9.mkv"))
+    except (OSError, UnicodeError):
+        pytest.skip("the file system holds UTF-8 names alone")
+    assert contents(tmp_path / "a").startswith(str(tmp_path / "a"))
 
 
 @pytest.mark.parametrize(("change", "said"), [
@@ -140,7 +150,7 @@ def test_one_is_no_plural():
     assert counted(1, "entry", "entries") == "1 entry"
 
 
-def test_one_video_is_counted_as_one(tmp_path, capsys):
+def test_one_video_is_counted_as_one(pipe, tmp_path, capsys):
     folder = films(tmp_path / "some", ("0.mkv",), num_frames=1)
     code, out, _ = run(capsys, "evaluate", "--generated", str(folder), "--quiet")
     assert code == 0
@@ -153,4 +163,4 @@ def test_one_video_is_counted_as_one(tmp_path, capsys):
     assert code == 0
     assert "1 videos" not in err
     with pytest.raises(ConfigError, match="the mask has 1 entry but the run has 3 steps"):
-        generate("tiny-t2v", prompt="a red circle", num_inference_steps=3, num_frames=1, mask=(True,))
+        generate(pipe, prompt="a red circle", num_inference_steps=3, num_frames=1, mask=(True,))

@@ -6,7 +6,7 @@ import math
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from videoada.config.frozen import one_of
 
@@ -91,6 +91,6 @@ def _known_codec(value: str) -> str:
 
 
 Share = Annotated[float, BeforeValidator(read_share)]
-Rate = Annotated[float, BeforeValidator(read_rate), AfterValidator(_as_written)]
+Rate = Annotated[float, BeforeValidator(read_rate), Field(ge=SLOWEST, le=FASTEST), AfterValidator(_as_written)]
 LoraNames = Annotated[tuple[str, ...], BeforeValidator(_lora_names)]
 CodecName = Annotated[str, AfterValidator(_known_codec)]

@@ -180,5 +180,5 @@ def contents(path: Path | None) -> str | None:
     if path is None or not path.exists():
         return None
     names = [f"{p.relative_to(path)} {p.stat().st_size}" for p in sorted(path.rglob("*"))] if path.is_dir() else []
-    content = "\n".join(names).encode() if path.is_dir() else path.read_bytes()
+    content = "\n".join(names).encode(errors="surrogateescape") if path.is_dir() else path.read_bytes()
     return f"{path} {hashlib.sha256(content).hexdigest()[:16]}"

@@ -87,8 +87,8 @@ def _of_named_kinds(frame: Any) -> Any:
 
     graph = av.filter.Graph()
     last = graph.add("buffer", f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1000")
-    values: list[int] = [named.value for named in Type]
-    newest = max(values)
+    kinds: Any = Type  # an enumeration of numbers
+    newest = max(named.value for named in kinds)
     for kind in range(newest + 1, newest + NEWER):
         following = graph.add("sidedata", f"mode=delete:type={kind}")
         last.link_to(following)
