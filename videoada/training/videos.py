@@ -15,7 +15,7 @@ from torch import Tensor
 from videoada.config.encodings import read_text
 from videoada.config.prompts import read_requests
 from videoada.config.run import GenerationConfig
-from videoada.errors import PromptError, counted
+from videoada.errors import ConfigError, PromptError, counted
 from videoada.media.finding import search_videos
 from videoada.media.video import Video
 from videoada.records.find import find_record
@@ -43,7 +43,12 @@ def captioned(
         except PromptError:
             words = read_text(caption, "a caption", PromptError) if caption.is_file() else path.stem.replace("_", " ")
             prompt, seed = " ".join(words.split()), len(found)
-        found.append((path, GenerationConfig(prompt=prompt, seed=seed, **common)))
+        try:
+            found.append((path, GenerationConfig(prompt=prompt, seed=seed, **common)))
+        except ConfigError as error:
+            raise PromptError(
+                f"{str(path)!a}: {error}: rename it, or put a .txt with what it shows beside it"
+            ) from None
     return found
 
 
