@@ -48,7 +48,7 @@ def evaluate(
     """
     config = config or EvaluationConfig(**fields)
     wanted = _wanted(generated, reference, save_statistics, config)
-    find_device(config.device)  # an unknown one is told also where nothing is computed on it
+    find_device(config.device)  # an unknown one is reported also where nothing is computed on it
     network: nn.Module | None = None
     if wanted & set(SETS) or save_statistics:
         network = find_extractor(config.extractor, config.device) if extractor is None else extractor.eval()
