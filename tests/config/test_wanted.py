@@ -71,10 +71,10 @@ def test_a_training_s_limits(capsys):
 
 def test_what_limits_leave():
     assert number_wanted({}) == "a number"
-    assert number_wanted({"ge": 1}, whole=True) == "a whole number, 1 or more"
+    assert number_wanted({"ge": 1}, integer=True) == "a whole number, 1 or more"
     assert number_wanted({"gt": 0}) == "a number, above 0"
     assert number_wanted({"le": 2.5}) == "a number, 2.5 or less"
-    assert number_wanted({"ge": 8, "le": 16384}, whole=True) == "a whole number from 8 to 16384"
+    assert number_wanted({"ge": 8, "le": 16384}, integer=True) == "a whole number from 8 to 16384"
     assert number_wanted({"ge": 0, "lt": 1}) == "a number from 0 to below 1"
 
 

@@ -30,13 +30,13 @@ def problem_of(error: ValidationError, model: type[BaseModel] | None = None) -> 
         return where, f"it is no JSON ({first['msg'].removeprefix('Invalid JSON: ')})"
     field = model.model_fields.get(where[0]) if model and where else None
     limits = _limits_of(field) | dict(first.get("ctx") or {})
-    whole = first["type"].startswith("int") or (field is not None and int in _kinds(field.annotation))
-    return where, f"give {_wanted(first['type'], first['msg'], limits, whole)}, got {reprlib.repr(first['input'])}"
+    integer = first["type"].startswith("int") or (field is not None and int in _kinds(field.annotation))
+    return where, f"give {_wanted(first['type'], first['msg'], limits, integer)}, got {reprlib.repr(first['input'])}"
 
 
-def number_wanted(limits: Mapping[str, Any], whole: bool = False) -> str:
+def number_wanted(limits: Mapping[str, Any], integer: bool = False) -> str:
     """ "a number from 0 to 1", "a whole number, 1 or more": what `limits` (ge, gt, le, lt) leave."""
-    kind = "a whole number" if whole else "a number"
+    kind = "a whole number" if integer else "a number"
     low, high = (next((limits[n] for n in names if limits.get(n) is not None), None) for names in (BELOW, ABOVE))
     above, below = limits.get("gt") is not None, limits.get("lt") is not None
     if low is not None and high is not None:
@@ -47,9 +47,9 @@ def number_wanted(limits: Mapping[str, Any], whole: bool = False) -> str:
     return f"{kind}{', ' * bool(said)}{' and '.join(said)}"
 
 
-def _wanted(kind: str, message: str, limits: Mapping[str, Any], whole: bool) -> str:
+def _wanted(kind: str, message: str, limits: Mapping[str, Any], integer: bool) -> str:
     if kind.startswith(("int", "float", "finite", "greater", "less")):
-        return number_wanted(limits, whole)
+        return number_wanted(limits, integer)
     if kind == "literal_error":
         return str(limits["expected"])
     known = WANTED.get(kind.split("_")[0])
