@@ -135,7 +135,7 @@ def test_the_command_writes_a_configuration_that_generate_takes(tmp_path, capsys
     code, out, err = run(capsys, "calibrate", *prompts, *sizes, "--target-speedup", "1.6", "--output", str(config))
     assert code == 0, err
     assert "tiny-t2v (small embedded model)" in out
-    assert "on 1 prompts held out" in out
+    assert "on 1 prompt held out" in out
     settings = yaml.safe_load(config.read_text())
     assert len(settings["calibration"]["curve"]) >= 5
     code, out, err = run(capsys, "generate", "--config", str(config), "--prompt", PROMPT, "--json", "--quiet",
@@ -204,4 +204,4 @@ def test_a_folder_that_is_not_there_is_known_before_the_work(tmp_path, capsys):
     code, _, err = run(capsys, "calibrate", "--prompts", str(tmp_path / "p.txt"), "--target-psnr", "40", "--output",
                        str(tmp_path / "no" / "x.yaml"))  # fmt: skip
     assert code == 2
-    assert "no folder that can be written to" in err
+    assert "make its folder first" in err

@@ -123,7 +123,7 @@ def test_reports_of_few_metrics_and_of_folders_that_are_gone(page, tmp_path):
     moved = result.model_copy(update={"generated": result.generated.model_copy(update={"path": "/nowhere"})})
     write_report(tmp_path / "gone.html", moved)
     text = (tmp_path / "gone.html").read_text()
-    assert "4 videos are no longer where they were" in text
+    assert "4 videos no longer where evaluated" in text
     assert "video" not in Reader(text).tags
 
 

@@ -124,11 +124,11 @@ def test_a_family_generates_with_its_own_settings_and_again_from_its_record(name
         ("modelscope-v2v", ["--video", "TEXT"], "--video: can't read a video from"),
         ("modelscope-v2v", ["--video", "VIDEO", "--num-frames", 30], "has 5 frames, and 30 are asked for"),
         ("modelscope-v2v", ["--video", "VIDEO", "--image", "IMAGE"], "takes no image: leave --image out"),
-        ("modelscope-v2v", ["--video", "VIDEO", "--strength", 0], "--strength: Input should be greater than 0"),
+        ("modelscope-v2v", ["--video", "VIDEO", "--strength", 0], "--strength: give a number above 0 up to 1, got 0"),
         (
             "modelscope-v2v",
             ["--video", "VIDEO", "--strength", 2],
-            "--strength: Input should be less than or equal",
+            "--strength: give a number above 0 up to 1, got ",
         ),
         ("modelscope-v2v", ["--video", "VIDEO", "--strength", 0.05], "of 0.05 leaves none of 10 steps to run"),
         ("cogvideox-v2v", ["--video", "VIDEO", "--strength", 0.05], "of 0.05 leaves none of 10 steps to run"),

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from videoada.config.frozen import FrozenConfig, one_of
 from videoada.config.shipped import read_shipped, shipped_names
+from videoada.config.wanted import problem_of
 from videoada.errors import ConfigError
 
 QUALITIES = ("near-lossless", "high", "balanced", "fast")
@@ -138,5 +139,9 @@ def read_calibration(values: Any) -> Calibration:
         if not isinstance(values, Mapping) or not values.get("curve"):
             raise ConfigError("it has no curve")
         return Calibration.model_validate(dict(values))
-    except (ConfigError, ValidationError) as error:
-        raise ConfigError(f"the configuration holds no calibration: {str(error).splitlines()[0]}") from None
+    except ConfigError as error:
+        what = str(error).replace("`", "")
+    except ValidationError as error:
+        where, what = problem_of(error, Calibration)
+        what = f"{'.'.join(where)}: {what}"
+    raise ConfigError(f"the configuration holds no calibration: {what}")
