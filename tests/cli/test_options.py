@@ -21,7 +21,7 @@ SKIPPING = {*SkipConfig.model_fields, "quality"}
 TAKEN = {
     "generate": SETTINGS,
     "render": SETTINGS - OF_A_VIDEO - {"batch_decision"},
-    "benchmark": SETTINGS - OF_A_VIDEO - OF_THE_FILE,
+    "benchmark": SETTINGS - OF_A_VIDEO - OF_THE_FILE - {"fps"},
     "calibrate": SETTINGS - OF_A_VIDEO - OF_THE_FILE - SKIPPING - {"step_policy", "fps"},
 }
 

@@ -205,7 +205,7 @@ def test_cached_statistics_give_the_same_numbers(folders, tmp_path):
             "no room for 2 different clips",
         ),
         (["--generated", "{skipped}", "--save-stats", "{tmp}/x.safetensors"], "there is none"),
-        (["--generated", "{skipped}", "--reference", "{full}", "--device", "gpu"], "can't use the device"),
+        (["--generated", "{skipped}", "--reference", "{full}", "--device", "gpu"], "unknown device 'gpu'"),
         (["--generated", "{skipped}", "--reference", "{full}", "--metrics", "lpips"], "LPIPS needs torchvision"),
     ],
 )

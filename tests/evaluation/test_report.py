@@ -114,7 +114,7 @@ def test_the_command_writes_reports(page, tmp_path):
         assert done.stderr.count("\n") == 1
     strange = tmp_path / "strange.json"
     strange.write_text(json.dumps({"schema_version": 1}))
-    assert "is no result of `videoada evaluate`" in run("--evaluation", strange, code=2).stderr
+    assert "is no result of `videoada evaluate --output`" in run("--evaluation", strange, code=2).stderr
 
 
 def test_reports_of_few_metrics_and_of_folders_that_are_gone(page, tmp_path):

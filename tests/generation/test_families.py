@@ -163,7 +163,7 @@ def test_what_has_no_effect_is_said(name, asked, unused, generated):
 def test_a_number_of_frames_that_is_rounded_is_said(asked, made, generated):
     [record] = generated("wan-2.1-t2v", *SIZE, "--num-frames", asked, steps=4)
     assert record["num_frames"] == made
-    said = f"`num_frames`: WanPipeline generates {made} frames where {asked} are asked for"
+    said = f"`num_frames`: WanPipeline generates {made} frame{'s' * (made != 1)} where {asked} are asked for"
     assert record["not_used"] == ([said] if asked != made else [])
 
 

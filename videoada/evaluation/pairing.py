@@ -71,7 +71,7 @@ class VideoSet:
         for name, value in SETTINGS.items():
             pairs = ((self.records[a], other.records[b]) for a, b in partners.items()) if other else ()
             if count := sum(value(a) != value(b) for a, b in pairs):
-                found.append(f"{counted(count, 'pair')} of different {name}: not what was skipped alone is measured")
+                found.append(f"{counted(count, 'pair')} of different {name}: what is measured is not skipping alone")
         return found
 
     def summary(self) -> Summary:
