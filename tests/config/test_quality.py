@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import videoada
 from videoada import SkipConfig
 from videoada.benchmarks.calibrate import calibrate
+from videoada.benchmarks.presets import preset
 from videoada.config.prompts import read_requests
 from videoada.config.quality import QUALITIES, Calibration, between, falling, quality_fields, read_calibration
 from videoada.config.settings import RunSettings
@@ -28,6 +29,17 @@ def test_quality_levels_are_ordered_and_balanced_is_the_default():
     assert SkipConfig(**quality_fields("balanced")) == SkipConfig() == RunSettings().skip()
     assert RunSettings(quality="fast").skip().tolerance == tolerances[-1]
     assert RunSettings(quality="fast", max_skip_steps=3).skip().max_skip_steps == 3
+
+
+def test_a_model_that_comes_less_near_has_levels_of_its_own():
+    for name in QUALITIES:
+        assert quality_fields(name, "emoji-t2v")["tolerance"] < quality_fields(name)["tolerance"]
+        assert quality_fields(name, "a/folder/of/my-model") == quality_fields(name, "tiny-t2v") == quality_fields(name)
+    own = quality_fields("high", "emoji-t2v")["tolerance"]
+    assert RunSettings(model="emoji-t2v", quality="high").skip().tolerance == own
+    assert preset("quality", model="emoji-t2v")[2].skip.tolerance == own
+    with videoada.skip_steps(videoada.load_pipeline("emoji-t2v", device="cpu"), quality="high") as trace:
+        assert trace.config.tolerance == own
 
 
 @pytest.mark.parametrize(

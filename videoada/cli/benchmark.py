@@ -133,7 +133,7 @@ def _compare(
     from videoada.models.pipelines import load_pipeline, model_info
 
     check_folder(folder)
-    methods = methods_of(preset_name, families, **parts)
+    methods = methods_of(preset_name, families, settings.model, **parts)
     pipe = load_pipeline(settings.model, settings.loading())
     total, done = len(methods) * len(requests), 0
 

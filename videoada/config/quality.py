@@ -92,13 +92,17 @@ def _qualities() -> dict[str, Any]:
     return read_shipped("quality")  # once: a prompt file may name a level in each of its rows
 
 
-def quality_fields(name: str) -> dict[str, Any]:
-    """Policy, predictor and tolerance of a quality level. Raises ConfigError for an unknown one."""
+def quality_fields(name: str, model: str | None = None) -> dict[str, Any]:
+    """Policy, predictor and tolerance of a quality level. Raises ConfigError for an unknown one.
+
+    A level is a fidelity: a `model` that comes less near at the same tolerance has its own, where that was measured.
+    """
     try:
         one_of("quality", name, QUALITIES)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    return dict(_qualities()[name])
+    own = _qualities()["models"].get(Path(model).name, {}) if model else {}
+    return {**_qualities()[name], **({"tolerance": own[name]} if name in own else {})}
 
 
 def target_fields(
