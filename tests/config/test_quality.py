@@ -7,6 +7,7 @@ import json
 import pytest
 import yaml
 from commandline import run
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,6 +41,15 @@ def test_a_model_that_comes_less_near_has_levels_of_its_own():
     assert preset("quality", model="emoji-t2v")[2].skip.tolerance == own
     with videoada.skip_steps(videoada.load_pipeline("emoji-t2v", device="cpu"), quality="high") as trace:
         assert trace.config.tolerance == own
+
+
+@pytest.mark.parametrize("name", QUALITIES)
+def test_a_level_was_measured_to_be_the_same_fidelity_on_every_embedded_model(name):
+    files = sorted((ROOT / "samples" / "results" / "quality").glob("*-?2v.json"))
+    points = [point for file in files if not file.name.startswith("requests")
+              for point in json.loads(file.read_text())["points"] if point["method"] == f"quality {name}"]  # fmt: skip
+    assert len(points) == 3
+    assert max(point["psnr"] for point in points) - min(point["psnr"] for point in points) < 3
 
 
 @pytest.mark.parametrize(
