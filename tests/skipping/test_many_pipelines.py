@@ -121,7 +121,9 @@ def test_the_last_step_that_runs_is_protected_and_masks_are_of_the_steps_that_ru
         with skip_steps(pipe, tolerance=1e6) as trace:
             call(pipe, steps=24, **values)
         assert 9 < trace.num_steps < 13
-        assert trace.computed[0] == [True] * 3 + [False] * min(trace.num_steps - 4, 8) + [True]
+        first, between, last = trace.computed[0][:3], trace.computed[0][3:-1], trace.computed[0][-1]
+        assert [*first, last] == [True] * 4
+        assert sum(between) <= 1  # where a gap would pass too much of the schedule
         with skip_steps(pipe, mask=(1, 1, 0, 1)) as trace:
             call(pipe, **values)
         assert trace.computed[0] == [True, True, False, True]
