@@ -73,6 +73,8 @@ class ErrorControlled:
         return last.level.angle - after.angle > widest_gap(last.level.angle, share)
 
 
+# Of x₀ in the latents, at which the diffusions of Stable Diffusion and ModelScope begin to be skipped; a flow begins at 0.
+LEAST_SIGNAL = 0.11
 LEAST_LEFT = 0.25  # of the noise at a call, at the next: the finest detail comes last, and only calls there see it
 WAY = 1.466  # how far φ falls from the first step of Stable Diffusion's DDIM to the noise that its result keeps
 
@@ -103,11 +105,15 @@ def turning(past: Sequence[Prediction]) -> Tensor:
 
 
 def weight(past: Sequence[Prediction], step: int, schedule: Sequence[Level]) -> float:
-    """What a turning of 1 has done to the latents when the steps after the last call, up to `step`, are skipped."""
+    """What a turning of 1 has done to the latents when the steps after the last call, up to `step`, are skipped.
+
+    With less of the picture in the latents than a share of LEAST_SIGNAL it is more, by as much: towards pure noise λ
+    goes to −∞ while x̂₀ moves with α, so that three calls there, far apart in λ, say of a turning that it is small.
+    """
     z2, z3 = (p.level.log_snr for p in past[-2:])
     total = 0.0
     for j in range(past[-1].step + 1, step + 1):
         z = schedule[j].log_snr
         growth = 1 - math.exp(z - schedule[j + 1].log_snr) if j + 1 < len(schedule) else 1.0
         total += abs((z - z2) * (z - z3)) * growth
-    return total
+    return total * max(1.0, LEAST_SIGNAL / max(schedule[step].alpha, LEAST_SIGNAL / 20))
