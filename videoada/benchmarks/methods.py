@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from videoada.benchmarks.deepcache import BlockCache, cached_blocks
-from videoada.benchmarks.dpm_adaptive import solved_adaptively
+from videoada.benchmarks.baselines.deepcache import BlockCache, cached_blocks
+from videoada.benchmarks.baselines.dpm_adaptive import solved_adaptively
 from videoada.config.frozen import FrozenConfig
 from videoada.config.run import GenerationConfig, SchedulerName, SkipConfig
 from videoada.errors import ConfigError
