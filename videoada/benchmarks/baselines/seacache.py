@@ -25,9 +25,9 @@ class SeaCache(Accumulating):
     y_i is the optimal linear estimate of the clean latents, their power taken to fall with the third power of the
     frequency on each axis, scaled to a mean gain of 1 (`wiener_filter`). Step i adds
     mean|y_i − y_{i−1}| ÷ mean|y_{i−1}| and is skipped while the sum since the call is below `threshold`, at most twice
-    in a row; the first and the last step compute. A skipped residual lies on the line through the last two over the step's number. diffusers filters
-    the latents, as here; the paper filters the first block's input. Their residual is that of the blocks, here it is
-    output − latents.
+    in a row; the first and the last step compute. A skipped residual lies on the line through the last two, over the
+    step's number. diffusers filters the latents, as here; the paper filters the first block's input. Their residual is
+    that of the blocks, here it is output − latents.
     """
 
     max_skip_steps = 2
