@@ -259,7 +259,8 @@ def test_on_tiny_t2v(pipe, name):
     [alone] = generate_with(pipe, method, requests[:1])
     [(plain, _)] = videoada.generate(pipe, requests[:1], skip=SkipConfig(policy="none"))
     assert alone.computed == together[0].computed
-    assert videoada.metrics.paired_fidelity(alone.video.frames, together[0].video.frames).psnr > 60
+    same = videoada.metrics.paired_fidelity(alone.video.frames, together[0].video.frames).psnr
+    assert same is None or same > 60
     for generated in together:
         assert generated.predictions == sum(generated.computed) < 12
         assert generated.rows == 2 * generated.predictions == generated.macs_in_rows
