@@ -83,10 +83,10 @@ def test_seacaches_filter_is_that_of_diffusers():
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 6, 6), (8, 3, 6, 6)])  # of two prompts: B C F h w, and B·F C h w
 def test_seacache_filters_frames_and_pixels_of_each_prompt(shape):
-    rule, whole = SeaCache(0.1), torch.randn(2, 3, 4, 6, 6, generator=seeded(1))
+    rule, videos = SeaCache(0.1), torch.randn(2, 3, 4, 6, 6, generator=seeded(1))
     rule.shape = torch.Size(shape)
-    flat = (whole if len(shape) == 5 else whole.transpose(1, 2)).reshape(2, -1)
-    expected = torch.stack([wiener_filter(one, MIDDLE, (1, 2, 3)) for one in whole])
+    flat = (videos if len(shape) == 5 else videos.transpose(1, 2)).reshape(2, -1)
+    expected = torch.stack([wiener_filter(one, MIDDLE, (1, 2, 3)) for one in videos])
     found = rule.filtered(flat, MIDDLE)
     assert torch.allclose(found if len(shape) == 5 else found.transpose(1, 2), expected, atol=1e-5)
 

@@ -42,10 +42,10 @@ class TeaCache(Accumulating):
     """TeaCache (Liu et al., CVPR 2025, arXiv 2411.19108; code ali-vilab/TeaCache), on the network's input.
 
     Step i adds f(mean|x_i − x_{i−1}| ÷ mean|x_{i−1}|) and is skipped while the sum since the call is below `threshold`;
-    the first and the last step compute. The original takes the first block's input, modulated by the timestep
-    embedding, for x, and reuses the residual of the blocks. Here x are the latents that enter the network, and the
-    guided output is reused. f is a polynomial fitted for each of their models to its own features: left out here, so
-    f(d) = d.
+    the first and the last step compute (their code can compute the first five, an option not taken here). The original
+    takes the first block's input, modulated by the timestep embedding, for x, and reuses the residual of the blocks.
+    Here x are the latents that enter the network, and the guided output is reused. f is a polynomial fitted for each of
+    their models to its own features: left out here, so f(d) = d.
     """
 
     def distance(self, state: SkipState) -> Tensor:
