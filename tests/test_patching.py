@@ -20,8 +20,8 @@ from PIL import Image
 
 import videoada
 from videoada import skip_steps
-from videoada.benchmarks.deepcache import cached_blocks
-from videoada.benchmarks.dpm_adaptive import solved_adaptively
+from videoada.benchmarks.baselines.deepcache import cached_blocks
+from videoada.benchmarks.baselines.dpm_adaptive import solved_adaptively
 from videoada.benchmarks.oracle.analyse import kept_outputs, without_decoding
 from videoada.errors import ConfigError
 from videoada.learned.early_exit import early_exit

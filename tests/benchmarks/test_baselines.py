@@ -11,8 +11,8 @@ from conftest import PROMPTS, draw
 
 import videoada
 from videoada import SkipConfig
-from videoada.benchmarks.deepcache import cached_blocks
-from videoada.benchmarks.dpm_adaptive import level_at, solve, solved_adaptively
+from videoada.benchmarks.baselines.deepcache import cached_blocks
+from videoada.benchmarks.baselines.dpm_adaptive import level_at, solve, solved_adaptively
 from videoada.benchmarks.methods import Method, generate_with, spaced
 from videoada.errors import ConfigError
 from videoada.models.schedulers import scheduler_of
@@ -109,7 +109,7 @@ def test_the_solver_comes_to_the_closed_form_with_more_calls():
 
 
 def test_its_steps_have_the_orders_they_claim():
-    from videoada.benchmarks.dpm_adaptive import _both_orders
+    from videoada.benchmarks.baselines.dpm_adaptive import _both_orders
 
     x, at = torch.ones(1, dtype=torch.float64), gaussian_noise([])
     found = []

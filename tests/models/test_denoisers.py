@@ -11,8 +11,8 @@ import transformers
 
 import videoada
 from videoada import GenerationConfig, SkipConfig, skip_steps
+from videoada.benchmarks.baselines.deepcache import cached_blocks
 from videoada.benchmarks.benchmark import digest
-from videoada.benchmarks.deepcache import cached_blocks
 from videoada.benchmarks.methods import Method
 from videoada.benchmarks.oracle.analyse import MaskError
 from videoada.benchmarks.timing import time_pairs, twin

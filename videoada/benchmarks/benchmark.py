@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from videoada.benchmarks.methods import Generated, Method, for_model, generate_with, why_not
+from videoada.benchmarks.generated import Generated
+from videoada.benchmarks.methods import Method, for_model, generate_with, why_not
 from videoada.config.run import GenerationConfig
 from videoada.config.settings import SHIPPED
 from videoada.errors import ConfigError, PromptError

@@ -6,14 +6,15 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from videoada.benchmarks.deepcache import BlockCache, cached_blocks
-from videoada.benchmarks.dpm_adaptive import solved_adaptively
-from videoada.config.frozen import FrozenConfig
+from videoada.benchmarks.baselines.baseline import BASELINES, generate_by, skipping_by
+from videoada.benchmarks.baselines.deepcache import BlockCache, cached_blocks
+from videoada.benchmarks.baselines.dpm_adaptive import solved_adaptively
+from videoada.benchmarks.generated import Generated
+from videoada.config.frozen import FrozenConfig, one_of
 from videoada.config.run import GenerationConfig, SchedulerName, SkipConfig
 from videoada.errors import ConfigError
 from videoada.generation.generate import generate, paid_first_costs
@@ -23,7 +24,7 @@ from videoada.models.call import call_pipeline
 from videoada.models.denoisers import denoiser_of
 from videoada.models.placement import has_first_costs
 from videoada.models.recommended import recommended_of, with_recommended
-from videoada.models.schedulers import make_scheduler, names_for
+from videoada.models.schedulers import make_scheduler, names_for, scheduler_of
 from videoada.records.record import RunRecord
 
 Spacing = Literal["leading", "trailing", "karras"]
@@ -48,25 +49,18 @@ class Method(FrozenConfig):
     skip: SkipConfig = NONE
     cache_interval: int | None = Field(default=None, ge=1)
     solver_tolerance: float | None = Field(default=None, gt=0)
+    baseline: str | None = None  # a name of BASELINES, in place of `skip`
+    baseline_knob: float = 0.0
     batch_size: int | None = None
+
+    @field_validator("baseline")
+    @classmethod
+    def _known_baseline(cls, value: str | None) -> str | None:
+        return value and one_of("baseline", value, tuple(BASELINES))
 
     @property
     def name(self) -> str:
         return f"{self.family} {self.knob}".strip()
-
-
-@dataclass(frozen=True)
-class Generated:
-    """One video by a method: its frames, and what it cost in predictions, UNet rows, multiply-adds and seconds."""
-
-    video: Video
-    predictions: int
-    rows: int
-    macs_in_rows: float  # multiply-adds ÷ those of one full row
-    seconds: float
-    peak_memory_bytes: int | None
-    computed: list[bool]
-    denoising_seconds: float | None = None
 
 
 def for_model(pipe: Any, method: Method) -> Method:
@@ -89,6 +83,9 @@ def why_not(pipe: Any, method: Method) -> ConfigError | None:
                 pass
         if method.solver_tolerance:
             with solved_adaptively(pipe, method.solver_tolerance, num_steps=1):
+                pass
+        if method.baseline:
+            with scheduler_of(pipe, method.scheduler), skipping_by(pipe, method.baseline, method.baseline_knob):
                 pass
         with exits_of(pipe, method.skip):
             pass
@@ -117,6 +114,8 @@ def generate_with(
             cache = stack.enter_context(cached_blocks(denoiser_of(pipe), method.cache_interval))
         if method.solver_tolerance:
             return _solve(pipe, method.solver_tolerance, changed)
+        if method.baseline:
+            return generate_by(pipe, method.baseline, method.baseline_knob, changed, method.batch_size or batch_size)
         run = functools.partial(
             generate, pipe, changed, skip=method.skip, batch_size=method.batch_size or batch_size, measure=False
         )

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from videoada.benchmarks.baselines.baseline import KNOBS, TITLES
 from videoada.benchmarks.methods import Method, Spacing
 from videoada.config.frozen import one_of
 from videoada.config.goals import SKIP_FIELDS
@@ -148,6 +149,17 @@ def systems(exit_heads: str | None = None, step_policy: str | None = None) -> li
     return methods
 
 
+def baselines() -> list[Method]:
+    """The default against other people's accelerators of 2024 to 2026, each in its step-level form."""
+    methods = [full(), *default()]
+    for name, (knob, values) in KNOBS.items():
+        methods += [
+            Method(family=TITLES[name], knob=f"{knob} {value:g}", baseline=name, baseline_knob=value)
+            for value in values
+        ]
+    return methods
+
+
 def paper_video() -> list[Method]:
     """The paper's video table: AdaptiveDiffusion as released and DeepCache against the full run of 50 DDIM steps."""
     return [full(), *release(thresholds=(0.008, 0.01)), *deepcache((2, 3)), *default(tolerances=(0.05,))]
@@ -183,7 +195,7 @@ def paper_schedulers() -> list[Method]:
 
 
 PRESETS = {
-    "frontier": frontier, "quality": qualities, "predictors": predictors, "guidance": guidance,
+    "frontier": frontier, "baselines": baselines, "quality": qualities, "predictors": predictors, "guidance": guidance,
     "schedulers": schedulers, "batches": batches, "systems": systems, "paper-video": paper_video,
     "paper-steps": paper_steps, "paper-ablation": paper_ablation, "paper-schedulers": paper_schedulers,
 }  # fmt: skip

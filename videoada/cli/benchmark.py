@@ -46,7 +46,7 @@ def benchmark(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Compare methods: frontier, quality, predictors, guidance, schedulers, batches, systems, "
+            help="Compare methods: frontier, baselines, quality, predictors, guidance, schedulers, batches, systems, "
             "paper-video, paper-steps, paper-ablation or paper-schedulers, each of which says what is skipped. Without "
             "it, time full against skipped runs."
         ),
