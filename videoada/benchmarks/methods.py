@@ -35,7 +35,7 @@ class Method(FrozenConfig):
     the point.
 
     `full_scheduler` is that of the full run that it is measured against; None of either is the model's own.
-    `num_inference_steps` None means as many as that run.
+    `num_inference_steps` None means as many as that run. `prompts` are the indices of those that it is for (None: all).
     """
 
     family: str
@@ -49,10 +49,14 @@ class Method(FrozenConfig):
     cache_interval: int | None = Field(default=None, ge=1)
     solver_tolerance: float | None = Field(default=None, gt=0)
     batch_size: int | None = None
+    prompts: tuple[int, ...] | None = None
 
     @property
     def name(self) -> str:
         return f"{self.family} {self.knob}".strip()
+
+    def is_for(self, prompt: int) -> bool:
+        return self.prompts is None or prompt in self.prompts
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def segments_of(num_steps: int) -> list[tuple[int, int]]:
 
 
 def measure_segments(pipe: Any, requests: Sequence[GenerationConfig], folder: Path, say: Say) -> dict[str, Costs]:
-    """Mean costs over the requests of every segment, as `l1` and `l2`: errors of the final latents against the full run.
+    """Mean costs of every segment over the requests, `l1` and `l2`: errors of the final latents against the full run.
 
     The steps between two calls are skipped, and all others are computed, as LeMiCa does; `l1` is the mean absolute
     difference, which LeMiCa takes, `l2` the relative one in the Euclidean norm. A prompt takes some N/2 calls for each

@@ -21,7 +21,7 @@ def minimax_path(costs: Costs, num_steps: int, calls: int, first: int = 0) -> Ma
     The steps up to `first` and the last one are computed; a segment of adjacent steps skips nothing and costs nothing.
     None where no path over the given segments has so many calls.
     """
-    # Adding the same cost to two lists of one length keeps their order, so that every part of a best path is a best one.
+    # Adding one cost to two lists of the same length keeps their order, so that each part of a best path is a best one.
     return _best_path(costs, num_steps, calls, first, (), lambda known, cost: tuple(sorted((*known, cost))[::-1]))
 
 
