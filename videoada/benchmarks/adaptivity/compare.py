@@ -101,10 +101,12 @@ def curves_of(cells: Sequence[Cell], num_prompts: int, tolerance: float) -> list
     return found
 
 
-def comparisons(cells: Sequence[Cell], num_prompts: int, seed: int = 0) -> list[Comparison]:
+def comparisons(
+    cells: Sequence[Cell], num_prompts: int, tolerances: Sequence[float] = TOLERANCES, seed: int = 0
+) -> list[Comparison]:
     """Each family at each tolerance, own decisions first, read at their mean number of predictions."""
     found = []
-    for tolerance in TOLERANCES:
+    for tolerance in tolerances:
         own, *others = curves_of(cells, num_prompts, tolerance)
         at, reference = own.predictions[0], own.psnr[0]
         for curve in (own, *others):
@@ -123,13 +125,17 @@ def _comparison(tolerance: float, family: str, predictions: float, psnr: Values,
 
 
 def by_kind(
-    cells: Sequence[Cell], prompts: Sequence[str], kinds: Mapping[str, Sequence[str]], seed: int = 0
+    cells: Sequence[Cell],
+    prompts: Sequence[str],
+    kinds: Mapping[str, Sequence[str]],
+    tolerances: Sequence[float] = TOLERANCES,
+    seed: int = 0,
 ) -> dict[str, list[Comparison]]:
     """The comparisons among the prompts of each kind, read at the predictions of all; `kinds` has texts by kind."""
     found: dict[str, list[Comparison]] = {}
     for kind, texts in kinds.items():
         chosen = np.array([prompt in texts for prompt in prompts])
-        for tolerance in TOLERANCES:
+        for tolerance in tolerances:
             own, *others = curves_of(cells, len(prompts), tolerance)
             for curve in (own, *others):
                 predictions, psnr = curve.at(own.predictions[0])
@@ -155,13 +161,15 @@ def kinds_of(prompts: Sequence[str]) -> dict[str, list[str]]:
     return {kind: kinds[kind] for kind in sorted(kinds) if len(kinds[kind]) > 1}
 
 
-def correlations(cells: Sequence[Cell], num_prompts: int, seed: int = 0) -> list[Correlation]:
+def correlations(
+    cells: Sequence[Cell], num_prompts: int, tolerances: Sequence[float] = TOLERANCES, seed: int = 0
+) -> list[Correlation]:
     """Whether the prompts that the rule gives more predictions are those that lose most by one mask for all.
 
     Negative where they are. For every static family at the own decisions' mean predictions, and for own decisions.
     """
     found = []
-    for tolerance in TOLERANCES:
+    for tolerance in tolerances:
         own, *others = curves_of(cells, num_prompts, tolerance)
         name = f"{OWN} tolerance {tolerance:g}"
         counted = sorted((c for c in cells if c.method == name), key=lambda cell: cell.prompt)

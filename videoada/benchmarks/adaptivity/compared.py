@@ -26,9 +26,10 @@ def own_decisions(tolerances: Iterable[float] = TOLERANCES) -> list[Method]:
     return default(tolerances=tolerances, family=OWN)
 
 
-def batch_decisions(tolerances: Iterable[float] = BATCH_TOLERANCES) -> list[Method]:
-    """The default rule by the mean signal of a batch: one decision for all its prompts."""
-    return default(tolerances=tolerances, family=BATCH, batch_decision="mean")
+def batch_decisions(tolerances: Iterable[float] = TOLERANCES) -> list[Method]:
+    """The default rule by the mean signal of a batch, one decision for all its prompts, at and about the tolerances."""
+    near = sorted({b for t in tolerances for b in BATCH_TOLERANCES if t / 1.5 < b < t * 1.5})
+    return default(tolerances=near, family=BATCH, batch_decision="mean")
 
 
 def others_masks(tolerance: float, masks: Sequence[Mask]) -> list[Method]:

@@ -46,6 +46,7 @@ class Experiment:
     prompts: tuple[str, ...]
     calibration: tuple[str, ...]
     searched: int
+    tolerances: tuple[float, ...]
     cells: tuple[Cell, ...]
     static: dict[str, dict[int, Mask]]
 
@@ -88,6 +89,7 @@ def adaptivity(
     folder: str | Path,
     *,
     searched: int = SEARCHED,
+    tolerances: Sequence[float] = TOLERANCES,
     batch_size: int = 8,
     on_cell: Callable[[Cell], None] | None = None,
     on_progress: Callable[[str], None] | None = None,
@@ -95,7 +97,7 @@ def adaptivity(
     """Measure every method on `requests`, with masks found on `calibration`; what `folder` holds is not done again.
 
     `searched` of the calibration prompts are for segments and the oracle; the batch's decision is that of `batch_size`
-    prompts. Raises ConfigError for prompts of different numbers of steps, or too few of them, PromptError where the
+    prompts, at the tolerances of `compared.BATCH_TOLERANCES` about those of `tolerances`. Raises ConfigError for prompts of different numbers of steps, or too few of them, PromptError where the
     folder belongs to other prompts.
     """
     say, folder = on_progress or (lambda text: None), results_folder(folder)
@@ -103,9 +105,14 @@ def adaptivity(
     num_steps = _same_steps(pipe, [*requests, *calibration])
     say(f"own decisions of {counted(len(calibration), 'calibration prompt')}")
     found = benchmark(
-        pipe, calibration, own_decisions(), folder / "calibration", reference_steps=None, batch_size=batch_size
+        pipe,
+        calibration,
+        own_decisions(tolerances),
+        folder / "calibration",
+        reference_steps=None,
+        batch_size=batch_size,
     )
-    own = _masks(found)
+    own = _masks(found, tolerances)
     fewest = max(min(sum(mask) for masks in own for mask in masks) - 2, len(forced_steps(num_steps)))
     costs = measure_segments(pipe, calibration[:searched], folder / "calibration", say)
     oracle = search_oracle(pipe, calibration[:searched], folder / "calibration", fewest, say)
@@ -116,23 +123,23 @@ def adaptivity(
         )  # fmt: skip
 
     say(f"{counted(len(requests), 'test prompt')}")
-    tested = _masks(measure(own_decisions()))
+    tested = _masks(measure(own_decisions(tolerances)), tolerances)
     static = static_masks(
         counts_around((sum(map(sum, masks)) / len(masks) for masks in tested), num_steps), own, costs, oracle
     )
-    others = [m for tolerance, masks in zip(TOLERANCES, tested, strict=True) for m in others_masks(tolerance, masks)]
-    cells = measure([*own_decisions(), *static_methods(static), *others, *batch_decisions()])
+    others = [m for tolerance, masks in zip(tolerances, tested, strict=True) for m in others_masks(tolerance, masks)]
+    cells = measure([*own_decisions(tolerances), *others, *static_methods(static), *batch_decisions(tolerances)])
     info = model_info(pipe)
     return Experiment(
         model=info.name, embedded=info.embedded, num_steps=num_steps, prompts=tuple(r.prompt for r in requests),
-        calibration=tuple(r.prompt for r in calibration), searched=min(searched, len(calibration)),
+        calibration=tuple(r.prompt for r in calibration), searched=min(searched, len(calibration)), tolerances=tuple(tolerances),
         cells=tuple(cells), static=static,
     )  # fmt: skip
 
 
-def _masks(cells: Sequence[Cell]) -> list[list[Mask]]:
+def _masks(cells: Sequence[Cell], tolerances: Sequence[float]) -> list[list[Mask]]:
     """For each tolerance the masks of the default rule's own decisions, in the order of the prompts."""
-    by_name = {method.name: [c for c in cells if c.method == method.name] for method in own_decisions()}
+    by_name = {method.name: [c for c in cells if c.method == method.name] for method in own_decisions(tolerances)}
     return [
         [tuple(step == "1" for step in cell.computed) for cell in sorted(found, key=lambda cell: cell.prompt)]
         for found in by_name.values()

@@ -18,7 +18,7 @@ from videoada.benchmarks.adaptivity.compare import (
     curves_of,
     kinds_of,
 )
-from videoada.benchmarks.adaptivity.compared import BATCH, OTHER, OWN, STATIC, TOLERANCES
+from videoada.benchmarks.adaptivity.compared import BATCH, OTHER, OWN, STATIC
 from videoada.benchmarks.adaptivity.experiment import Experiment
 from videoada.benchmarks.frontier import summarize
 from videoada.errors import counted
@@ -30,15 +30,18 @@ from videoada.records.record import package_versions
 def write_experiment(found: Experiment, folder: Path) -> str:
     """The Markdown text; MODEL.json, MODEL.md and MODEL.svg are in `folder`. Raises OutputError where they can't be."""
     count = len(found.prompts)
-    compared = comparisons(found.cells, count)
-    kinds = by_kind(found.cells, found.prompts, texts := kinds_of(found.prompts))
-    ranks = correlations(found.cells, count)
+    compared = comparisons(found.cells, count, found.tolerances)
+    kinds = by_kind(found.cells, found.prompts, texts := kinds_of(found.prompts), found.tolerances)
+    ranks = correlations(found.cells, count, found.tolerances)
     text = experiment_text(found, compared, {kind: len(texts[kind]) for kind in kinds}, kinds, ranks)
     figures = {
         "model": _what(found), "prompts": count, "num_inference_steps": found.num_steps,
         "calibration_prompts": list(found.calibration), "searched": found.searched,
         "comparisons": [asdict(c) for c in compared],
-        "kinds": {kind: {"prompts": len(texts[kind]), "comparisons": [asdict(c) for c in kinds[kind]]} for kind in kinds},
+        "kinds": {
+            kind: {"prompts": len(texts[kind]), "comparisons": [asdict(c) for c in each]}
+            for kind, each in kinds.items()
+        },
         "rank_correlations": [asdict(c) for c in ranks],
         "masks": {
             family: {str(calls): "".join("01"[step] for step in mask) for calls, mask in masks.items()}
@@ -75,8 +78,8 @@ def experiment_text(
     if kinds:
         parts += ["Mean differences by kind of prompt.", kinds_table(kinds, sizes)]
     parts += [
-        "Rank correlation of PSNR with a prompt's own number of predictions (95 %): negative where the rule spends more "
-        "on prompts that lose more.",
+        "Rank correlation of PSNR with a prompt's own number of predictions (95 %): negative where the rule spends "
+        "more on prompts that lose more.",
         correlations_table(ranks),
     ]
     return "\n\n".join(parts) + "\n"
@@ -122,13 +125,11 @@ def correlations_table(ranks: Sequence[Correlation]) -> str:
             f"{c.rank_correlation:+.2f} {_range(c.interval, '.2f', sign=True)}"
         )  # fmt: skip
         by_family.setdefault(c.family, {})[c.tolerance] = text
-    lines = [
-        "| masks | " + " | ".join(f"tolerance {t:g}" for t in TOLERANCES) + " |",
-        "|---|" + "---|" * len(TOLERANCES),
-    ]
-    lines += [
-        f"| {family} | " + " | ".join(row.get(t, "") for t in TOLERANCES) + " |" for family, row in by_family.items()
-    ]
+    tolerances = sorted({c.tolerance for c in ranks})
+    head = " | ".join(f"tolerance {t:g}" for t in tolerances)
+    lines = [f"| masks | {head} |", "|---|" + "---|" * len(tolerances)]
+    for family, row in by_family.items():
+        lines.append(f"| {family} | " + " | ".join(row.get(t, "") for t in tolerances) + " |")
     return "\n".join(lines)
 
 
@@ -143,12 +144,12 @@ def experiment_chart(found: Experiment) -> Any:
     figure, axes = new_figure((8.0, 4.2))
     marks = {OWN: ("o", BLUE), OTHER: ("x", OTHERS[0])}
     for family, (mark, colour) in marks.items():
-        points = [c for t in TOLERANCES for c in curves_of(found.cells, count, t) if c.family == family]
+        points = [c for t in found.tolerances for c in curves_of(found.cells, count, t) if c.family == family]
         axes.plot(
             [c.predictions[0] for c in points], [float(c.psnr[0].mean()) for c in points], mark, color=colour,
             label=family, zorder=4, markersize=7,
         )  # fmt: skip
-    curves = {c.family: c for c in curves_of(found.cells, count, TOLERANCES[0])}
+    curves = {c.family: c for c in curves_of(found.cells, count, found.tolerances[0])}
     for colour, family in zip(OTHERS[1:], (*STATIC, BATCH), strict=False):
         if curve := curves.get(family):
             axes.plot(
