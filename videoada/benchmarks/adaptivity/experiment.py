@@ -23,6 +23,7 @@ from videoada.benchmarks.adaptivity.compared import (
 )
 from videoada.benchmarks.adaptivity.measured import measure_segments, search_oracle
 from videoada.benchmarks.benchmark import Cell, benchmark
+from videoada.benchmarks.methods import Method
 from videoada.benchmarks.oracle.analyse import forced_steps
 from videoada.benchmarks.oracle.search import Mask
 from videoada.config.run import GenerationConfig, SkipConfig
@@ -97,42 +98,39 @@ def adaptivity(
     """Measure every method on `requests`, with masks found on `calibration`; what `folder` holds is not done again.
 
     `searched` of the calibration prompts are for segments and the oracle; the batch's decision is that of `batch_size`
-    prompts, at the tolerances of `compared.BATCH_TOLERANCES` about those of `tolerances`. Raises ConfigError for prompts of different numbers of steps, or too few of them, PromptError where the
+    prompts. Raises ConfigError for prompts of different numbers of steps, or too few of them, PromptError where the
     folder belongs to other prompts.
     """
     say, folder = on_progress or (lambda text: None), results_folder(folder)
     requests, calibration = with_recommended(pipe, requests), with_recommended(pipe, calibration)
     num_steps = _same_steps(pipe, [*requests, *calibration])
     say(f"own decisions of {counted(len(calibration), 'calibration prompt')}")
+    methods = own_decisions(tolerances)
     found = benchmark(
-        pipe,
-        calibration,
-        own_decisions(tolerances),
-        folder / "calibration",
-        reference_steps=None,
-        batch_size=batch_size,
-    )
+        pipe, calibration, methods, folder / "calibration", reference_steps=None, batch_size=batch_size
+    )  # fmt: skip
     own = _masks(found, tolerances)
     fewest = max(min(sum(mask) for masks in own for mask in masks) - 2, len(forced_steps(num_steps)))
     costs = measure_segments(pipe, calibration[:searched], folder / "calibration", say)
     oracle = search_oracle(pipe, calibration[:searched], folder / "calibration", fewest, say)
 
-    def measure(methods: list[Any]) -> list[Cell]:
+    def measure(methods: list[Method]) -> list[Cell]:
         return benchmark(
             pipe, requests, methods, folder, reference_steps=None, batch_size=batch_size, on_cell=on_cell
         )  # fmt: skip
 
     say(f"{counted(len(requests), 'test prompt')}")
-    tested = _masks(measure(own_decisions(tolerances)), tolerances)
+    tested = _masks(measure(methods), tolerances)
     static = static_masks(
         counts_around((sum(map(sum, masks)) / len(masks) for masks in tested), num_steps), own, costs, oracle
     )
     others = [m for tolerance, masks in zip(tolerances, tested, strict=True) for m in others_masks(tolerance, masks)]
-    cells = measure([*own_decisions(tolerances), *others, *static_methods(static), *batch_decisions(tolerances)])
+    cells = measure([*methods, *others, *static_methods(static), *batch_decisions(tolerances)])
     info = model_info(pipe)
     return Experiment(
         model=info.name, embedded=info.embedded, num_steps=num_steps, prompts=tuple(r.prompt for r in requests),
-        calibration=tuple(r.prompt for r in calibration), searched=min(searched, len(calibration)), tolerances=tuple(tolerances),
+        calibration=tuple(r.prompt for r in calibration), searched=min(searched, len(calibration)),
+        tolerances=tuple(tolerances),
         cells=tuple(cells), static=static,
     )  # fmt: skip
 

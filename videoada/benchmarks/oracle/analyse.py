@@ -49,7 +49,7 @@ class PromptAnalysis:
     latent_errors: dict[str, list[float]]  # of some runs, by step
 
 
-class _Enough(Exception):
+class _BrokenOffError(Exception):
     """Breaks a run off whose further steps are not needed."""
 
 
@@ -85,10 +85,10 @@ class MaskError:
         def keep(step: int, x: Tensor) -> None:
             found.append(x[0].float().cpu())
             if step == until:
-                raise _Enough
+                raise _BrokenOffError
 
         with (
-            suppress(_Enough),
+            suppress(_BrokenOffError),
             scheduler_of(self.pipe, self.request.scheduler),
             kept_outputs(self.pipe, self.kept, mask, self._count),
             without_decoding(self.pipe),
