@@ -34,7 +34,7 @@ def by_density(masks: Sequence[Mask], calls: int) -> Mask:
     first = next((i for i, f in enumerate(frequency) if f < 1), len(frequency)) - 1
     last = len(frequency) - 1
     chosen = {*range(first + 1), last}
-    between = calls - len(chosen)
+    between = min(calls, len(frequency)) - len(chosen)
     cumulated = np.cumsum(frequency[first + 1 : last])
     if between > 0 and len(cumulated):
         total = cumulated[-1]
