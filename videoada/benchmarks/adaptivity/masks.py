@@ -35,13 +35,11 @@ def by_density(masks: Sequence[Mask], calls: int) -> Mask:
     last = len(frequency) - 1
     chosen = {*range(first + 1), last}
     between = min(calls, len(frequency)) - len(chosen)
-    cumulated = np.cumsum(frequency[first + 1 : last])
-    if between > 0 and len(cumulated):
-        total = cumulated[-1]
-        for n in range(between):
-            at = total * (n + 0.5) / between
-            order = np.argsort(np.abs(cumulated - frequency[first + 1 : last] / 2 - at), kind="stable")
-            chosen.add(next(int(i) + first + 1 for i in order if int(i) + first + 1 not in chosen))
+    cumulated = np.cumsum(frequency[first + 1 :])  # calls since `first`: a gap is as long as one more of them takes
+    for n in range(between):
+        at = first + 1 + int(np.searchsorted(cumulated, cumulated[-1] * (n + 1) / (between + 1) - 1e-9))
+        free = [step for step in range(first + 1, last) if step not in chosen]
+        chosen.add(min(free, key=lambda step: (abs(step - at), step)))
     return tuple(step in chosen for step in range(len(frequency)))
 
 
