@@ -133,7 +133,7 @@ def test_average_spacing_lies_between_the_masks():
     assert by_density([mask_of("110100000001"), mask_of("110000010001")], 4) == mask_of("110000010001")
     assert by_density([mask_of("111010101011")], 5) == mask_of("111000001001")
     even = by_density([(True, True, *(i % 2 == 0 for i in range(17)), True), (True,) * 20], 8)
-    gaps = np.diff([i for i, computed in enumerate(even) if computed][1:])
+    gaps = np.diff([i for i, computed in enumerate(even) if computed][2:])
     assert gaps.max() - gaps.min() <= 1
 
 
@@ -300,7 +300,7 @@ def test_a_segments_cost_is_the_final_error_that_its_skipping_makes(pipe, tmp_pa
     assert set(costs["l2"]) == set(true) == set(costs["l1"])
     ratios = np.array([costs["l2"][segment] / true[segment] for segment in true])
     assert spearmanr(list(costs["l2"].values()), [true[segment] for segment in costs["l2"]]).statistic > 0.95
-    assert np.median(np.abs(np.log(ratios))) < np.log(1.2)
+    assert np.median(np.abs(np.log(ratios))) < np.log(1.15)
     last = [segment for segment in true if segment[1] == 13]
     assert [costs["l2"][s] for s in last] == pytest.approx([true[s] for s in last], rel=1e-5)
     assert measure_segments(pipe, [request], tmp_path, said.append) == costs

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from videoada.models.pipelines import model_info
 
 MAX_SKIP_STEPS = 8  # of the default rule, so that no mask has longer gaps than another
 WITH_WHAT = SkipConfig(policy="every-n", predictor="linear", corrector=True)  # the predictor and the corrector of all
-CARRIED_EVERY, CARRIED_GAP = 3, 4
+CARRIED_EVERY = 3
 TINY = 1e-12
 NORMS: dict[str, Callable[[Tensor, Tensor], float]] = {
     "l1": lambda a, b: float((a - b).abs().mean()),
@@ -52,41 +53,52 @@ def measure_segments(pipe: Any, requests: Sequence[GenerationConfig], folder: Pa
 
     The steps between two calls are skipped, and all others are computed, as LeMiCa does; `l1` is the mean absolute
     difference, which LeMiCa takes, `l2` the relative one in the Euclidean norm. The runs of most segments are broken
-    off after their last call, and the error there is weighed by how far errors at that step carry to the end; this is
-    measured for one segment at every third step, on a full run each, and interpolated between (of its logarithm).
-    Errors so small carry as a linear map does, and hardly depend on the gap that made them. A prompt takes some
-    15 calls for each of its steps, instead of some 150.
+    off after their last call, and the error there is weighed by how far it carries to the end. That is measured at
+    every third step, for the shortest and the longest segment that ends there, on a full run each, and interpolated
+    (its logarithm) by length and by step: errors of long segments began earlier and carry further. A prompt takes some
+    25 calls for each of its steps, instead of some 150.
     """
     path = folder / f"segments-{model_folder(model_info(pipe).name)}.jsonl"
     kept = {(row["of"], row["i"], row["j"]): row for row in read_appended(path)}
     total: dict[str, dict[tuple[int, int], float]] = {norm: {} for norm in NORMS}
     for n, request in enumerate(requests):
-        of, segments = _identity(pipe, request), segments_of(request.num_steps)
+        segments = segments_of(request.num_steps)
         carried = _carried(segments)
+        of = _identity(pipe, request, carried)
         if missing := [segment for segment in segments if (of, *segment) not in kept]:
             say(f"segments of calibration prompt {n + 1} of {len(requests)}")
             for i, j, errors in _errors(pipe, request, missing, carried):
                 kept[of, i, j] = {"of": of, "i": i, "j": j} | errors
                 append_row(path, kept[of, i, j])
-        ends = [kept[of, i, j] for i, j in carried]
         for norm, costs in total.items():
-            factors = [np.log(max(row[f"end_{norm}"], TINY) / max(row[norm], TINY)) for row in ends]
+            factor = {
+                (i, j): math.log(max(kept[of, i, j][f"end_{norm}"], TINY) / max(kept[of, i, j][norm], TINY))
+                for i, j in carried
+            }
             for i, j in segments:
-                factor = float(np.exp(np.interp(j, [row["j"] for row in ends], factors)))
-                costs[i, j] = costs.get((i, j), 0.0) + kept[of, i, j][norm] * factor / len(requests)
+                end = kept[of, i, j][norm] * math.exp(_interpolated(factor, i, j))
+                costs[i, j] = costs.get((i, j), 0.0) + end / len(requests)
     return {norm: dict(costs) for norm, costs in total.items()}
 
 
 def _carried(segments: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The segments that are measured to the end: one for every third last step, of three skipped steps or nearly so."""
+    """The segments that are measured to the end: the shortest and the longest that end at every third step."""
     by_last: dict[int, list[tuple[int, int]]] = {}
     for segment in segments:
         by_last.setdefault(segment[1], []).append(segment)
     lasts = sorted(by_last)
-    return [
-        min(by_last[j], key=lambda segment: abs(segment[1] - segment[0] - CARRIED_GAP))
-        for j in sorted({*lasts[::CARRIED_EVERY], lasts[-1]})
-    ]  # fmt: skip
+    chosen = sorted({*lasts[::CARRIED_EVERY], lasts[-1]})
+    return sorted({end for j in chosen for end in (min(by_last[j]), max(by_last[j]))})
+
+
+def _interpolated(values: Mapping[tuple[int, int], float], i: int, j: int) -> float:
+    """A value for the segment (i, j) from those of others: linear in the length at each last step, then in that step."""
+    by_last: dict[int, list[tuple[int, float]]] = {}
+    for (first, last), value in sorted(values.items(), reverse=True):  # the shortest first
+        by_last.setdefault(last, []).append((last - first, value))
+    lasts = sorted(by_last)
+    at_length = [np.interp(j - i, *zip(*by_last[last], strict=True)) for last in lasts]
+    return float(np.interp(j, lasts, at_length))
 
 
 def _errors(
@@ -132,10 +144,11 @@ def search_oracle(
     return found
 
 
-def _identity(pipe: Any, request: GenerationConfig) -> str:
-    """Hash of the model and how it computes, the request, and the predictor with which steps are skipped."""
+def _identity(pipe: Any, request: GenerationConfig, more: Any = None) -> str:
+    """Hash of the model and how it computes, the request, the predictor with which steps are skipped, and `more`."""
     about = [
         digest(Method(family="", knob="", skip=WITH_WHAT), pipe),
         request.model_dump(mode="json", exclude={"image", "video"}), image_name(request.image), MAX_SKIP_STEPS,
+        *([more] if more else []),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
