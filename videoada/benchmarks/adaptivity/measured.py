@@ -92,13 +92,14 @@ def _carried(segments: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _interpolated(values: Mapping[tuple[int, int], float], i: int, j: int) -> float:
-    """A value for the segment (i, j) from those of others: linear in the length at each last step, then in that step."""
-    by_last: dict[int, list[tuple[int, float]]] = {}
-    for (first, last), value in sorted(values.items(), reverse=True):  # the shortest first
-        by_last.setdefault(last, []).append((last - first, value))
-    lasts = sorted(by_last)
-    at_length = [np.interp(j - i, *zip(*by_last[last], strict=True)) for last in lasts]
-    return float(np.interp(j, lasts, at_length))
+    """A value for the segment (i, j) from those of others: linear in the length, then in the last step."""
+    at_length: dict[int, float] = {}
+    for last in sorted({end for _, end in values}):
+        lengths, known = zip(
+            *sorted((end - first, value) for (first, end), value in values.items() if end == last), strict=True
+        )
+        at_length[last] = float(np.interp(j - i, lengths, known))
+    return float(np.interp(j, list(at_length), list(at_length.values())))
 
 
 def _errors(
