@@ -92,30 +92,36 @@ def benchmark(
         batch = list(requests[first : first + batch_size])
         runs = _Batch(pipe, batch, first, folder / "runs" / model_folder(info.name), batch_size)
         for method in methods:
-            definition = digest(method, pipe, batch)
-            known = [cells.get((info.name, method.name, first + i)) for i in range(len(batch))]
-            missing = [i for i, cell in enumerate(known) if not _is_of(cell, definition, reference_steps)]
+            own = [i for i in range(len(batch)) if method.is_for(first + i)]
+            asked = [batch[i] for i in own]
+            definition = digest(method, pipe, asked)
+            known = {i: cells.get((info.name, method.name, first + i)) for i in own}
+            missing = [i for i in own if not _is_of(known[i], definition, reference_steps)]
             if not missing:
                 continue
             try:  # first, so that a method that fails costs no full run
-                generated = None if _is_full(method) else generate_with(pipe, method, batch, batch_size)
+                generated = None if _is_full(method) else generate_with(pipe, method, asked, batch_size)
             except Exception as error:
                 if on_failure is None or not _inside_diffusers(error):
                     raise
                 on_failure(method, error)
                 continue
             full = runs.full(method.full_scheduler)
-            generated = full if generated is None else generated
+            by_prompt = dict(zip(own, generated, strict=True)) if generated else dict(enumerate(full))
             reference = runs.reference(reference_steps) if reference_steps else None
             for i in missing:
-                cell = _measure(info.name, info.embedded, method, first + i, batch[i], generated[i], full[i],
+                cell = _measure(info.name, info.embedded, method, first + i, batch[i], by_prompt[i], full[i],
                                 reference[i].video if reference else None, reference_steps, definition)  # fmt: skip
                 cells[cell.key] = cell
                 append_row(folder / "cells.jsonl", asdict(cell))
                 if on_cell:
                     on_cell(cell)
-    names = {method.name for method in methods}
-    return [c for c in cells.values() if c.model == info.name and c.method in names and c.prompt < len(requests)]
+    by_name = {method.name: method for method in methods}
+    return [
+        cell for cell in cells.values()
+        if cell.model == info.name and cell.prompt < len(requests) and cell.method in by_name
+        and by_name[cell.method].is_for(cell.prompt)
+    ]  # fmt: skip
 
 
 def _that_fit(
@@ -158,7 +164,7 @@ def digest(method: Method, pipe: Any, batch: Sequence[GenerationConfig] = ()) ->
     """
     info, method = model_info(pipe), for_model(pipe, method)
     about: dict[str, Any] = {
-        "method": method.model_dump(mode="json", exclude_none=True),
+        "method": method.model_dump(mode="json", exclude_none=True, exclude={"prompts"}),
         "weights": info.weights_sha256 or f"{info.source} {info.revision}",
         "device": device_of(pipe).type, "dtype": str(dtype_of(pipe)),
     }  # fmt: skip

@@ -36,7 +36,7 @@ class Method(FrozenConfig):
     the point.
 
     `full_scheduler` is that of the full run that it is measured against; None of either is the model's own.
-    `num_inference_steps` None means as many as that run.
+    `num_inference_steps` None means as many as that run. `prompts` are the indices of those that it is for (None: all).
     """
 
     family: str
@@ -50,8 +50,9 @@ class Method(FrozenConfig):
     cache_interval: int | None = Field(default=None, ge=1)
     solver_tolerance: float | None = Field(default=None, gt=0)
     baseline: str | None = None  # a name of BASELINES, in place of `skip`
-    baseline_knob: float = 0.0
+    baseline_knob: float | None = None
     batch_size: int | None = None
+    prompts: tuple[int, ...] | None = None
 
     @field_validator("baseline")
     @classmethod
@@ -61,6 +62,9 @@ class Method(FrozenConfig):
     @property
     def name(self) -> str:
         return f"{self.family} {self.knob}".strip()
+
+    def is_for(self, prompt: int) -> bool:
+        return self.prompts is None or prompt in self.prompts
 
 
 def for_model(pipe: Any, method: Method) -> Method:
@@ -85,7 +89,7 @@ def why_not(pipe: Any, method: Method) -> ConfigError | None:
             with solved_adaptively(pipe, method.solver_tolerance, num_steps=1):
                 pass
         if method.baseline:
-            with scheduler_of(pipe, method.scheduler), skipping_by(pipe, method.baseline, method.baseline_knob):
+            with scheduler_of(pipe, method.scheduler), skipping_by(pipe, method.baseline, method.baseline_knob or 0):
                 pass
         with exits_of(pipe, method.skip):
             pass
@@ -115,7 +119,9 @@ def generate_with(
         if method.solver_tolerance:
             return _solve(pipe, method.solver_tolerance, changed)
         if method.baseline:
-            return generate_by(pipe, method.baseline, method.baseline_knob, changed, method.batch_size or batch_size)
+            return generate_by(
+                pipe, method.baseline, method.baseline_knob or 0, changed, method.batch_size or batch_size
+            )
         run = functools.partial(
             generate, pipe, changed, skip=method.skip, batch_size=method.batch_size or batch_size, measure=False
         )

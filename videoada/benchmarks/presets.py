@@ -199,6 +199,7 @@ PRESETS = {
     "schedulers": schedulers, "batches": batches, "systems": systems, "paper-video": paper_video,
     "paper-steps": paper_steps, "paper-ablation": paper_ablation, "paper-schedulers": paper_schedulers,
 }  # fmt: skip
+ADAPTIVITY = "adaptivity"  # whose methods depend on what the first of them measure: benchmarks/adaptivity/
 
 
 def preset(name: str, families: str | None = None, model: str | None = None, **parts: str | None) -> list[Method]:
@@ -208,9 +209,12 @@ def preset(name: str, families: str | None = None, model: str | None = None, **p
     where no method is left.
     """
     try:
-        chosen = PRESETS[one_of("preset", name, tuple(PRESETS))]
+        name = one_of("preset", name, (*PRESETS, ADAPTIVITY))
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    if name == ADAPTIVITY:
+        raise ConfigError("the methods of preset 'adaptivity' are found while it runs: call `adaptivity`")
+    chosen = PRESETS[name]
     own: dict[str, Any] = parts if chosen is systems else {"model": model} if chosen is qualities else {}
     methods = chosen(**own)
     wanted = [part.strip() for part in families.split(",")] if families else [""]

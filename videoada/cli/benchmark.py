@@ -28,6 +28,8 @@ Examples:
 
   videoada benchmark --preset frontier --prompts prompts.txt --output runs/frontier
 
+  videoada benchmark --preset adaptivity --prompts prompts.txt --calibration-prompts others.txt
+
   videoada benchmark --preset paper-ablation --model i2vgen-xl --prompts prompts.jsonl --reference-steps 0
 """
 
@@ -47,8 +49,8 @@ def benchmark(
         str | None,
         typer.Option(
             help="Compare methods: frontier, baselines, quality, predictors, guidance, schedulers, batches, systems, "
-            "paper-video, paper-steps, paper-ablation or paper-schedulers, each of which says what is skipped. Without "
-            "it, time full against skipped runs."
+            "paper-video, paper-steps, paper-ablation, paper-schedulers or adaptivity, each of which says what is "
+            "skipped. Without it, time full against skipped runs."
         ),
     ] = None,
     families: Annotated[
@@ -61,6 +63,10 @@ def benchmark(
         int | None, option("Also measure against a run of so many steps; 0: do not.", "0", min=0)
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first prompts of the file.")] = None,
+    calibration_prompts: Annotated[
+        Path | None,
+        option("For adaptivity: prompts that static masks are found on.", "the last 8 of the prompts, not tested"),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="A folder for cells, tables and plot; what it holds is not generated again.")
     ] = None,
@@ -70,7 +76,7 @@ def benchmark(
     """Time full against skipped runs in pairs, or compare methods at equal UNet rows with --preset."""
     from rich.console import Console
 
-    from videoada.benchmarks.presets import check_settings
+    from videoada.benchmarks.presets import ADAPTIVITY, check_settings
     from videoada.cli.show import say_with
     from videoada.config.prompts import read_requests
     from videoada.config.seeds import seed_after
@@ -81,6 +87,14 @@ def benchmark(
     for name, value in (of_preset if preset is None else {"pairs": pairs}).items():
         if value is not None:
             raise ConfigError(f"`{name}` is for {'a `preset`' if preset is None else 'timing, without a `preset`'}")
+    if preset != ADAPTIVITY and calibration_prompts is not None:
+        raise ConfigError("`calibration_prompts` is for `preset=adaptivity`")
+    if preset == ADAPTIVITY:
+        for name in ("families", "budgets", "reference_steps"):
+            if of_preset[name] is not None:
+                raise ConfigError(f"`{name}` is for presets of fixed methods, which adaptivity is not: leave it out")
+        if prompts is None:
+            raise ConfigError("`preset=adaptivity` takes a file of `prompts`")
     if limit is not None and prompts is None:
         raise ConfigError("`limit` is of a file of `prompts`, and there is none")
     parts: dict[str, str | None] = {}
@@ -96,14 +110,23 @@ def benchmark(
     ]
     if prompts:
         common = request.model_dump(exclude={"prompt", "image", "seed"})
-        requests = read_requests(
-            prompts, first_seed=settings.first_seed, on_message=say_with(console), leave_out=("fps",), **common
-        )[:limit]
+        asked = {"on_message": say_with(console), "leave_out": ("fps",), **common}
+        requests = read_requests(prompts, first_seed=settings.first_seed, **asked)
+    folder = output or Path("runs") / f"benchmark-{preset}"
+    if preset == ADAPTIVITY:
+        others = None
+        if calibration_prompts:
+            others = read_requests(
+                calibration_prompts, first_seed=seed_after(settings.first_seed, len(requests)), **asked
+            )  # fmt: skip
+        _adapt(console, settings, requests, others, limit, folder, batch_size, json_output)
+        return
+    requests = requests[:limit]
     if preset is None:
         _time(console, settings, requests, batch_size, pairs or 9, json_output)
         return
     points = _compare(
-        console, settings, requests, preset, parts, families, output or Path("runs") / f"benchmark-{preset}",
+        console, settings, requests, preset, parts, families, folder,
         reference_steps or None, batch_size, _shares(budgets or "50,40,32"),
     )  # fmt: skip
     if json_output:
@@ -157,6 +180,29 @@ def _compare(
     console.print(f"wrote {folder}")
     print(text, end="")
     return points
+
+
+def _adapt(
+    console: Console, settings: RunSettings, requests: list[GenerationConfig], others: list[GenerationConfig] | None,
+    limit: int | None, folder: Path, batch_size: int, json_output: bool,
+) -> None:  # fmt: skip
+    from videoada.benchmarks.adaptivity.experiment import adaptivity, split_prompts
+    from videoada.benchmarks.adaptivity.table import write_experiment
+    from videoada.files import check_folder, model_folder
+    from videoada.models.pipelines import load_pipeline
+
+    tests, calibration, notes = split_prompts(requests, others, limit)
+    check_folder(folder)
+    for note in notes:
+        console.print(note, markup=False)
+    pipe = load_pipeline(settings.model, settings.loading())
+    found = adaptivity(
+        pipe, tests, calibration, folder, batch_size=batch_size,
+        on_progress=lambda text: console.print(text, style="dim", markup=False),
+    )  # fmt: skip
+    text = write_experiment(found, folder)
+    console.print(f"wrote {folder}")
+    print((folder / f"{model_folder(found.model)}.json").read_text() if json_output else text, end="")
 
 
 def _time(

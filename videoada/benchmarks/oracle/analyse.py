@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,10 @@ class PromptAnalysis:
     latent_errors: dict[str, list[float]]  # of some runs, by step
 
 
+class _BrokenOffError(Exception):
+    """Breaks a run off whose further steps are not needed."""
+
+
 class MaskError:
     """mask → relative error of the final latents against the full run, with outputs kept by the mask's beginning."""
 
@@ -71,17 +75,27 @@ class MaskError:
         """Keep only outputs that runs with the beginning of `mask` share."""
         self.kept = {key: output for key, output in self.kept.items() if key[0] == mask[: len(key[0])]}
 
-    def latents(self, skip: SkipConfig, mask: Mask | None = None) -> list[Tensor]:
-        """The latents after each step; with `mask`, from kept outputs as long as there are any."""
+    def latents(self, skip: SkipConfig, mask: Mask | None = None, until: int | None = None) -> list[Tensor]:
+        """The latents after each step; with `mask`, from kept outputs as long as there are any.
+
+        The run is broken off after step `until`, where one is given.
+        """
         found: list[Tensor] = []
+
+        def keep(step: int, x: Tensor) -> None:
+            found.append(x[0].float().cpu())
+            if step == until:
+                raise _BrokenOffError
+
         with (
+            suppress(_BrokenOffError),
             scheduler_of(self.pipe, self.request.scheduler),
             kept_outputs(self.pipe, self.kept, mask, self._count),
             without_decoding(self.pipe),
-            skip_steps(self.pipe, skip, on_latents=lambda step, x: found.append(x[0].float().cpu())) as trace,
+            skip_steps(self.pipe, skip, on_latents=keep) as trace,
         ):
             call_pipeline(self.pipe, [self.request])
-        self.computed = tuple(trace.computed[0])
+            self.computed = tuple(trace.computed[0])
         return found
 
     def _config(self, mask: Mask) -> SkipConfig:
