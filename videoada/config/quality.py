@@ -1,4 +1,4 @@
-"""What `--quality`, `--target-psnr` and `--target-speedup` stand for: a policy, a predictor and a tolerance, from files that ship."""
+"""What qualities and targets stand for: a policy, a predictor and a tolerance, from files that ship."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def quality_fields(name: str, model: str | None = None) -> dict[str, Any]:
 
 
 def target_fields(
-    model: str, target: Mapping[str, float], calibration: Mapping[str, Any] | None = None, *, scheduler: str | None = None,
-    num_inference_steps: int | None = None, guidance_scale: float | None = None,
+    model: str, target: Mapping[str, float], calibration: Mapping[str, Any] | None = None, *,
+    scheduler: str | None = None, num_inference_steps: int | None = None, guidance_scale: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Policy, predictor and tolerance for a target, from a calibration or the one shipped for the model: `target_psnr`,
     a mean PSNR in dB, or `target_speedup`, the full run's UNet rows ÷ the mean of those taken.
@@ -135,10 +135,7 @@ def target_fields(
                 f"the calibration is of {what} {measured}, and the run has {wanted}; calibrate for it, or give "
                 "`tolerance`"
             )
-    if name == "target_psnr":
-        tolerance = found.tolerance_for_psnr(value)
-    else:
-        tolerance = found.tolerance_for_rows(1 / value)
+    tolerance = found.tolerance_for_psnr(value) if name == "target_psnr" else found.tolerance_for_rows(1 / value)
     return {"policy": "error-controlled", "predictor": "linear", "tolerance": round(tolerance, 6)}
 
 

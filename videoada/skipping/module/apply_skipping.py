@@ -58,9 +58,9 @@ def apply_skipping(
     the timestep waits for a GPU at each call. `HookRegistry.remove_hook("videoada_skipping")` removes it, too.
 
     Raises ModelError for a module whose forward takes no timestep; ConfigError for policies (`third-order`,
-    `third-order-release`), predictors (`linear-eps`, `taylor2`) and settings (`quality`, `target_psnr`,
-    `target_speedup`, `num_predictions`, `guidance_tolerance`, `early_exit`) that need a scheduler or a pipeline, for a module inside `skip_steps` or
-    `enable`, and at a call for a mask of another length.
+    `third-order-release`, `budget`), predictors (`linear-eps`, `taylor2`) and settings (`quality`, `target_psnr`,
+    `target_speedup`, `guidance_tolerance`, `early_exit`) that need a scheduler or a pipeline, for a module inside
+    `skip_steps` or `enable`, and at a call for a mask of another length.
     """
     for name in ("quality", *TARGETS):
         if name in fields:

@@ -30,8 +30,7 @@ def build_policy(config: SkipConfig) -> Policy:
         case "error-controlled":
             return ErrorControlled(config.tolerance or 0, *limits)
         case "budget":
-            limits = config.warmup_steps or 1, config.final_steps or 0, *limits[-3:]
-            return Budget(config.num_predictions or 1, *limits)
+            return Budget(config.num_predictions or 1, *limits[1:])
         case "every-n":
             return EveryN(config.every or 1)
         case "mask":
