@@ -254,6 +254,10 @@ def test_a_prompt_file_gives_each_entry_its_budget(tmp_path, capsys):
     records = [videoada.find_record(path) for path in sorted((tmp_path / "out").glob("*.mp4"))]
     assert [r.num_predictions for r in records[:2]] == [6, 9]
     assert [r.skip.policy for r in records] == ["budget", "budget", "error-controlled"]
+    again, first = tmp_path / "again.mkv", sorted((tmp_path / "out").glob("*.mp4"))[1]
+    code, _, err = run(capsys, "generate", "--from-record", str(first), "--output", str(again))
+    assert code == 0, err
+    assert videoada.find_record(again).computed == records[1].computed
     (tmp_path / "bad.csv").write_text(f'prompt,num_predictions,steps\n"{PROMPTS[0]}",60,12\n')
     code, _, err = run(capsys, "render", str(tmp_path / "bad.csv"), "--out", str(tmp_path / "bad"))
     assert code == 2

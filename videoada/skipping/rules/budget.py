@@ -25,7 +25,9 @@ from videoada.skipping.rules.window import end_step, first_step
 MOST_SKIPS = 8  # in a row, where there are calls enough
 FADES = 0.75  # what is left of the logarithm of a video's factor at the next call
 LARGEST = 5.0  # of that logarithm
-WIDER, ROUNDS = 1.2, 12  # how much all gaps widen at once where calls are few; rounds of bisection
+WIDER = 1.2  # how much all gaps widen at once where calls are few
+BOUND = 0.7  # the share of the calls left that gaps at their widest may take: the others go where the error is
+ROUNDS = 12  # of bisection
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Budget:
     """Compute at exactly `budget` steps, among them the first `warmup_steps` (three at least) and the last
     `final_steps`.
 
-    Where a history begins again (another network, guidance turned off) three calls more are its warm-up, as far as
-    there are any left. With `batch_decision` "mean" the batch has one plan for the mean turning, with "any" all compute
+    Where a history begins again (another network, guidance turned off) its first three steps compute, too, as far as
+    calls are left. With `batch_decision` "mean" the batch has one plan for the mean turning, with "any" all compute
     where one plan says so.
     """
 
@@ -106,8 +108,8 @@ def next_call(before: int, last: int, excess: float, count: int, end: int, level
     """The step of the first of `count` calls that are to be made after step `last` and before step `end`.
 
     `levels` are those of all steps and of the result, `before` the step of the call before the `last` one, `excess` the
-    logarithm of the turning there over the usual one. With the smallest tolerance that makes no more calls; where even
-    the largest one makes more, as no gap may be longer than error-controlled's, all gaps are widened first.
+    logarithm of the turning there over the usual one. With the smallest tolerance that makes no more calls. No gap may be
+    longer than error-controlled's; where such bounds alone end more than a share of the gaps, all are widened first.
     """
     nodes, angles = [level.log_snr for level in levels[:-1]], [level.angle for level in levels]
     growth = [1 - math.exp(a - b) for a, b in zip(nodes, nodes[1:], strict=False)] + [1.0]
@@ -128,7 +130,7 @@ def next_call(before: int, last: int, excess: float, count: int, end: int, level
         return found[2:]
 
     wider = 1.0
-    while len(best := calls(math.inf, wider)) > count:
+    while len(best := calls(math.inf, wider)) > max(BOUND * count, 1):
         wider *= WIDER
     low, high = 0.0, 1e-6
     while len(calls(high, wider)) > count:
