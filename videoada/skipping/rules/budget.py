@@ -23,7 +23,8 @@ from videoada.skipping.rules.prediction import Prediction
 from videoada.skipping.rules.window import end_step, first_step
 
 MOST_SKIPS = 8  # in a row, where there are calls enough
-FADES = 0.75  # what is left of the logarithm of a video's factor at the next call
+STAYS, FADES = 0.25, 0.65  # of a factor's logarithm: the share that does not fade, and what a call leaves of the rest
+HEDGE = 0.5  # errors count for e^(−0.5·φ): calls kept can still be made where nobody saw the need, spent ones can't
 LARGEST = 5.0  # of that logarithm
 WIDER = 1.2  # how much all gaps widen at once where calls are few
 BOUND = 0.7  # the share of the calls left that gaps at their widest may take: the others go where the error is
@@ -113,20 +114,21 @@ def next_call(before: int, last: int, excess: float, count: int, end: int, level
     """
     nodes, angles = [level.log_snr for level in levels[:-1]], [level.angle for level in levels]
     growth = [1 - math.exp(a - b) for a, b in zip(nodes, nodes[1:], strict=False)] + [1.0]
+    counts = [each * math.exp(-HEDGE * angle) for each, angle in zip(growth, angles, strict=False)]
     usual = [usual_turning(level) for level in levels[:-1]]
 
     def calls(tolerance: float, wider: float) -> list[int]:
         cap, found = int(MOST_SKIPS * wider), [before, last]
         total, lowest, rate = 0.0, math.inf, 0.0
         for j in range(last, end):
-            total += rate * abs((nodes[j] - nodes[found[-2]]) * (nodes[j] - nodes[found[-1]])) * growth[j]
+            total += rate * abs((nodes[j] - nodes[found[-2]]) * (nodes[j] - nodes[found[-1]])) * counts[j]
             if j > last and (total > tolerance or j - found[-1] > cap or angles[j + 1] < lowest):
                 found.append(j)
                 total = 0.0
             if j == found[-1]:
                 share = (cap + 1) / len(nodes)
                 lowest = lowest_angle(angles[j], share, angles[0], angles[-1], LEAST_LEFT / wider)
-                rate = usual[j] * math.exp(excess * FADES ** (len(found) - 2))
+                rate = usual[j] * math.exp(excess * (STAYS + (1 - STAYS) * FADES ** (len(found) - 2)))
         return found[2:]
 
     wider = 1.0
@@ -146,6 +148,6 @@ def next_call(before: int, last: int, excess: float, count: int, end: int, level
 
 
 def usual_turning(level: Level) -> float:
-    """How fast x̂₀ of a variance near 1 turns at a level: found on the embedded models, where it is 0.2/α² but for the
-    last steps, in which it falls with the noise; α² + σ² = 1."""
-    return 0.2 * min(1.0, max(level.angle, 0.01) / 0.3) / max(math.cos(level.angle), 0.05) ** 2
+    """How fast x̂₀ of a variance near 1 turns at a level, α² + σ² = 1: found on the embedded models, where it is about
+    0.25/α² but for the last steps, in which it falls with the noise."""
+    return 0.25 * min(1.0, max(level.angle, 0.01) / 0.3) / max(math.cos(level.angle), 0.05) ** 2
