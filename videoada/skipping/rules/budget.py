@@ -109,8 +109,8 @@ def next_call(before: int, last: int, excess: float, count: int, end: int, level
     """The step of the first of `count` calls that are to be made after step `last` and before step `end`.
 
     `levels` are those of all steps and of the result, `before` the step of the call before the `last` one, `excess` the
-    logarithm of the turning there over the usual one. With the smallest tolerance that makes no more calls. No gap may be
-    longer than error-controlled's; where such bounds alone end more than a share of the gaps, all are widened first.
+    logarithm of the turning there over the usual one. The tolerance is the smallest that makes no more calls. No gap
+    may be longer than error-controlled's; where such bounds alone end more than a share of the gaps, all are widened.
     """
     nodes, angles = [level.log_snr for level in levels[:-1]], [level.angle for level in levels]
     growth = [1 - math.exp(a - b) for a, b in zip(nodes, nodes[1:], strict=False)] + [1.0]
