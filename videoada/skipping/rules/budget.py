@@ -114,14 +114,13 @@ def next_call(before: int, last: int, excess: float, count: int, end: int, level
     """
     nodes, angles = [level.log_snr for level in levels[:-1]], [level.angle for level in levels]
     growth = [1 - math.exp(a - b) for a, b in zip(nodes, nodes[1:], strict=False)] + [1.0]
-    counts = [each * math.exp(-HEDGE * angle) for each, angle in zip(growth, angles, strict=False)]
     usual = [usual_turning(level) for level in levels[:-1]]
 
     def calls(tolerance: float, wider: float) -> list[int]:
         cap, found = int(MOST_SKIPS * wider), [before, last]
         total, lowest, rate = 0.0, math.inf, 0.0
         for j in range(last, end):
-            total += rate * abs((nodes[j] - nodes[found[-2]]) * (nodes[j] - nodes[found[-1]])) * counts[j]
+            total += rate * abs((nodes[j] - nodes[found[-2]]) * (nodes[j] - nodes[found[-1]])) * growth[j]
             if j > last and (total > tolerance or j - found[-1] > cap or angles[j + 1] < lowest):
                 found.append(j)
                 total = 0.0
@@ -134,6 +133,8 @@ def next_call(before: int, last: int, excess: float, count: int, end: int, level
     wider = 1.0
     while len(best := calls(math.inf, wider)) > max(BOUND * count, 1):
         wider *= WIDER
+    if wider == 1:  # where calls are few, the early ones matter most
+        growth = [each * math.exp(-HEDGE * angle) for each, angle in zip(growth, angles, strict=False)]
     low, high = 0.0, 1e-6
     while len(calls(high, wider)) > count:
         low, high = high, high * 8
