@@ -26,6 +26,9 @@ TAKEN = {
 }
 
 
+SAID_APART = ("seed", "batch_size", "target_psnr", "target_speedup", "steps")  # of which some commands say more
+
+
 @pytest.mark.parametrize("name", TAKEN)
 def test_commands_take_the_settings_of_the_one_list(name):
     command = typer.main.get_command(app).commands[name]
@@ -33,7 +36,7 @@ def test_commands_take_the_settings_of_the_one_list(name):
     assert set(options) & SETTINGS == TAKEN[name]
     for setting in TAKEN[name]:
         assert options[setting].default is None
-        if setting not in ("seed", "batch_size", "target_psnr", "steps"):  # of which some commands say more
+        if setting not in SAID_APART:
             assert options[setting].help == RunSettings.model_fields[setting].description
 
 

@@ -61,6 +61,12 @@ def test_a_level_was_measured_to_be_the_same_fidelity_on_every_embedded_model(na
         ({"quality": "fast", "target_psnr": 30}, "`quality` and `target_psnr` say the same thing"),
         ({"threshold": 0.1, "target_psnr": 30}, "`target_psnr` and `threshold` say the same thing"),
         ({"quality": "fast", "policy": "third-order"}, "has no `tolerance`"),
+        ({"target_speedup": 2, "target_psnr": 30}, "`target_psnr` and `target_speedup` say the same thing"),
+        ({"target_speedup": 2, "num_predictions": 20}, "`target_speedup` and `num_predictions` say the same thing"),
+        ({"target_speedup": 2, "model": "my/model"}, "calibrate --model my/model --prompts FILE --target-speedup 2`"),
+        ({"target_speedup": 9, "calibration": "FOUND"}, r"from 2\.00 to 5\.00 times as fast; 9\.00 is outside"),
+        ({"target_speedup": 2, "early_exit": True}, "`target_speedup` is calibrated for skipping alone"),
+        ({"target_speedup": 2, "steps": "auto"}, "give it without `steps=auto`"),
         ({"target_psnr": 36, "model": "my/model"}, "there is no calibration for 'my/model'"),
         ({"target_psnr": 36, "calibration": {"curve": 3}}, "holds no calibration"),
         ({"target_psnr": 36, "calibration": {}}, "holds no calibration"),
@@ -95,6 +101,8 @@ def test_a_target_is_read_off_the_curve():
     assert calibration.tolerance_for_psnr(45) == pytest.approx(0.02)  # halfway in the logarithm
     assert calibration.tolerance_for_rows(0.25) == pytest.approx(0.08)
     assert RunSettings(target_psnr=45, calibration=FOUND).skip().tolerance == pytest.approx(0.02)
+    assert RunSettings(target_speedup=4, calibration=FOUND).skip().tolerance == pytest.approx(0.08)
+    assert RunSettings(target_speedup=4, calibration=FOUND).skip().policy == "error-controlled"
     with pytest.raises(ConfigError, match=r"reaches from 30\.0 to 50\.0 dB; 60 dB is outside"):
         calibration.tolerance_for_psnr(60)
     with pytest.raises(ConfigError, match=r"from 2\.00 to 5\.00 times as fast; 8\.00 is outside"):

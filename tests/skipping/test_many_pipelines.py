@@ -272,13 +272,24 @@ def test_two_networks_warm_up_apart():
     assert not all(steps[first:])
 
 
-def test_guidance_turned_off_midway_begins_the_histories_again():
-    def turn_off(pipe, step, timestep, values):
-        if step == 9:
-            pipe._guidance_scale = 1.0
-            return {"prompt_embeds": values["prompt_embeds"][-1:]}
-        return {}
+def turn_off(pipe, step, timestep, values):
+    """Guidance, after the tenth step."""
+    if step == 9:
+        pipe._guidance_scale = 1.0
+        return {"prompt_embeds": values["prompt_embeds"][-1:]}
+    return {}
 
+
+@pytest.mark.parametrize("count", [5, 6, 9, 14])
+def test_a_budget_holds_where_guidance_is_turned_off_midway(count):
+    pipe = tiny.ltx()
+    with skip_steps(pipe, num_predictions=count) as trace:
+        call_cutting_masks(pipe, steps=20, callback_on_step_end=turn_off)
+    assert trace.num_predictions == [count]
+    assert trace.computed[0][10]
+
+
+def test_guidance_turned_off_midway_begins_the_histories_again():
     pipe, plain = tiny.ltx(), None
     for fields in ({"policy": "none"}, {"tolerance": 1e-12}, {"tolerance": 1e6}):
         with skip_steps(pipe, **fields) as trace:

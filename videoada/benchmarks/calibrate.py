@@ -20,7 +20,8 @@ from videoada.models.pipelines import model_info
 from videoada.models.recommended import with_recommended
 
 TOLERANCES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
-NOT_KEPT = {"prompt", "image", "num_videos", "seed", "batch_size", "device", "offload", "target_psnr", "calibration"}
+NOT_KEPT = {"prompt", "image", "num_videos", "seed", "batch_size", "device", "offload", "target_psnr", "target_speedup",
+            "calibration"}  # fmt: skip
 MOST_MORE = 6  # tolerances tried beyond them, each twice or half the last, where the goal lies outside
 REFINED = 2  # tolerances tried then, each where the curve so far says that the goal is: it falls steeply at its end
 

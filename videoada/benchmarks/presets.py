@@ -9,7 +9,7 @@ from typing import Any
 from videoada.benchmarks.baselines.baseline import KNOBS, TITLES
 from videoada.benchmarks.methods import Method, Spacing
 from videoada.config.frozen import one_of
-from videoada.config.goals import SKIP_FIELDS
+from videoada.config.goals import SKIP_FIELDS, TARGETS
 from videoada.config.quality import QUALITIES, quality_fields
 from videoada.config.run import SkipConfig
 from videoada.config.settings import SHIPPED
@@ -231,6 +231,6 @@ def check_settings(name: str, given: Mapping[str, Any]) -> None:
     parts = {"exit_heads", "step_policy"}
     if name != "systems" and parts & set(given):
         raise ConfigError("`exit_heads` and `step_policy` are for timing and `preset=systems`")
-    methods_own = {"scheduler", "quality", "target_psnr", *SKIP_FIELDS} - parts
+    methods_own = {"scheduler", "quality", *TARGETS, *SKIP_FIELDS} - parts
     if used := [each for each in given if each in methods_own]:
         raise ConfigError(f"`{used[0]}` is for timing; a preset names its own methods")

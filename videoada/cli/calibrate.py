@@ -9,6 +9,7 @@ import typer
 
 from videoada.cli.app import app
 from videoada.cli.options import Quiet, takes_settings
+from videoada.config.goals import TARGETS
 from videoada.config.settings import SKIPPING, RunSettings, said_of
 from videoada.errors import counted
 
@@ -21,23 +22,22 @@ Examples:
 
   videoada calibrate --model i2vgen-xl --prompts prompts.jsonl --target-speedup 2.5
 """
-NOT_CALIBRATED = {name for name in RunSettings.model_fields if said_of(name).get("panel") == SKIPPING} - {"target_psnr"}
+NOT_CALIBRATED = {name for name in RunSettings.model_fields if said_of(name).get("panel") == SKIPPING} - {*TARGETS}
 
 
 @app.command(epilog=EXAMPLES)
 @takes_settings(
     leave_out=NOT_CALIBRATED | {"prompt", "image", "num_videos", "step_policy", "fps", "codec", "crf"},
     texts={
-        "target_psnr": "The mean PSNR to the full run to reach, in dB.", "steps": "Scheduler steps of the full run.",
+        "target_psnr": "The mean PSNR to the full run to reach, in dB.",
+        "target_speedup": "Instead: the full run's UNet rows ÷ the rows that may be taken.",
+        "steps": "Scheduler steps of the full run.",
         "seed": "Seed of the first prompt; prompt i uses seed + i.", "batch_size": "Prompts at once.",
     },
 )  # fmt: skip
 def calibrate(
     given: dict[str, Any],
     prompts: Annotated[Path, typer.Option(help="Three prompts or more, one a line, or JSON Lines with images.")],
-    target_speedup: Annotated[
-        float | None, typer.Option(help="Instead: the full run's UNet rows ÷ the rows that may be taken.")
-    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first prompts of the file.")] = None,
     output: Annotated[Path, typer.Option(help="The configuration to write.")] = Path("calibrated.yaml"),
     quiet: Quiet = False,
@@ -54,7 +54,7 @@ def calibrate(
     from videoada.models.recommended import filled
 
     check_configuration(output)
-    target_psnr = given.pop("target_psnr", None)
+    target_psnr, target_speedup = (given.pop(name, None) for name in TARGETS)
     settings = RunSettings(prompt="-", **given).with_seed()
     if settings.steps == "auto":
         raise ConfigError("`steps=auto` has no one curve to calibrate: give the number of steps")

@@ -10,7 +10,8 @@ from videoada.config.quality import quality_fields, target_fields
 from videoada.config.run import EXIT_FIELDS, GenerationConfig, SkipConfig
 from videoada.errors import ConfigError
 
-GOALS = ("quality", "target_psnr", "threshold", "tolerance")
+TARGETS = ("target_psnr", "target_speedup")  # read off a calibration
+GOALS = ("quality", *TARGETS, "threshold", "tolerance", "num_predictions")
 SKIP_FIELDS = tuple(SkipConfig.model_fields)
 WAY_FIELDS = tuple(name for name in SKIP_FIELDS if name not in EXIT_FIELDS)  # of one way to skip steps
 
@@ -20,7 +21,8 @@ def make_skip(
     num_inference_steps: int | None = None, guidance_scale: float | None = None,
     calibration: Mapping[str, Any] | None = None,
 ) -> SkipConfig:  # fmt: skip
-    """The SkipConfig of `values`: SkipConfig's fields, or a `quality` or a `target_psnr` in dB with some of them.
+    """The SkipConfig of `values`: SkipConfig's fields, or a `quality`, a `target_psnr` in dB or a `target_speedup` (the
+    full run's UNet rows ÷ those taken) with some of them.
 
     What is None is left out. A target needs the model's name, for which there is a calibration, and a quality may be
     measured for it; `scheduler` and
@@ -28,25 +30,25 @@ def make_skip(
     Raises ConfigError for an unknown name, for two goals, and for a target without a calibration.
     """
     values = {name: value for name, value in values.items() if value is not None}
-    for name in values.keys() - {*SKIP_FIELDS, "quality", "target_psnr"}:
-        raise ConfigError(unknown_key(name, ("quality", "target_psnr", *SKIP_FIELDS)))
+    for name in values.keys() - {*SKIP_FIELDS, "quality", *TARGETS}:
+        raise ConfigError(unknown_key(name, ("quality", *TARGETS, *SKIP_FIELDS)))
     named = [f"`{name}`" for name in GOALS if name in values]
     if len(named) > 1:
         raise ConfigError(f"{' and '.join(named)} say the same thing: give one")
-    quality, target = values.pop("quality", None), values.pop("target_psnr", None)
+    quality, targets = values.pop("quality", None), {name: values.pop(name) for name in TARGETS if name in values}
     of_goal: dict[str, Any] = {}
     if quality is not None:
         of_goal = quality_fields(quality, model)
-    elif target is not None:
+    for name, target in targets.items():
         if model is None:
             raise ConfigError(
-                "`target_psnr` is read off the calibration of a model, which is not known here: give it to `generate`, "
+                f"`{name}` is read off the calibration of a model, which is not known here: give it to `generate`, "
                 "or give `tolerance`"
             )
         if values.get("early_exit") or values.get("exit_threshold") is not None:
-            raise ConfigError("`target_psnr` is calibrated for skipping alone; give it without `early_exit`")
+            raise ConfigError(f"`{name}` is calibrated for skipping alone; give it without `early_exit`")
         of_goal = target_fields(
-            model, target, calibration, scheduler=scheduler, num_inference_steps=num_inference_steps,
+            model, {name: target}, calibration, scheduler=scheduler, num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
         )  # fmt: skip
     return SkipConfig(**(of_goal | values))
@@ -54,7 +56,7 @@ def make_skip(
 
 def split_fields(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Keywords of a request and keywords of skipping. Raises ConfigError for one that is neither."""
-    skipping, requesting = (*SKIP_FIELDS, "quality", "target_psnr"), tuple(GenerationConfig.model_fields)
+    skipping, requesting = (*SKIP_FIELDS, "quality", *TARGETS), tuple(GenerationConfig.model_fields)
     for name in fields:
         if name not in requesting and name not in skipping:
             raise ConfigError(unknown_key(name, (*requesting, *skipping)))

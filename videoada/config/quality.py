@@ -1,4 +1,4 @@
-"""What `--quality` and `--target-psnr` stand for: a policy, a predictor and a tolerance, from files that ship."""
+"""What qualities and targets stand for: a policy, a predictor and a tolerance, from files that ship."""
 
 from __future__ import annotations
 
@@ -106,20 +106,22 @@ def quality_fields(name: str, model: str | None = None) -> dict[str, Any]:
 
 
 def target_fields(
-    model: str, target_psnr: float, calibration: Mapping[str, Any] | None = None, *, scheduler: str | None = None,
-    num_inference_steps: int | None = None, guidance_scale: float | None = None,
+    model: str, target: Mapping[str, float], calibration: Mapping[str, Any] | None = None, *,
+    scheduler: str | None = None, num_inference_steps: int | None = None, guidance_scale: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Policy, predictor and tolerance for a mean PSNR in dB, from a calibration or the one shipped for the model.
+    """Policy, predictor and tolerance for a target, from a calibration or the one shipped for the model: `target_psnr`,
+    a mean PSNR in dB, or `target_speedup`, the full run's UNet rows ÷ the mean of those taken.
 
     What is None of the run is the model's own, as of the calibration. Raises ConfigError where there is none, or only
     one of another model, scheduler, number of steps or guidance.
     """
+    [(name, value)] = target.items()
     if calibration is None:
         shipped = f"calibrated-{Path(model).name}"
         if shipped not in shipped_names():
             raise ConfigError(
                 f"there is no calibration for '{model}': make one with `videoada calibrate --model {model} --prompts "
-                f"FILE --target-psnr {target_psnr:g}` for `generate` and `render` --config, or give `tolerance`"
+                f"FILE --{name.replace('_', '-')} {value:g}` for `generate` and `render` --config, or give `tolerance`"
             )
         calibration = read_shipped(shipped).get("calibration")
     found = read_calibration(calibration)
@@ -133,7 +135,7 @@ def target_fields(
                 f"the calibration is of {what} {measured}, and the run has {wanted}; calibrate for it, or give "
                 "`tolerance`"
             )
-    tolerance = found.tolerance_for_psnr(target_psnr)
+    tolerance = found.tolerance_for_psnr(value) if name == "target_psnr" else found.tolerance_for_rows(1 / value)
     return {"policy": "error-controlled", "predictor": "linear", "tolerance": round(tolerance, 6)}
 
 

@@ -12,7 +12,7 @@ from videoada.config.frozen import FrozenConfig, one_of
 from videoada.config.seeds import Seed
 from videoada.config.values import CodecName, LoraNames, Rate, Share
 
-POLICIES = ("none", "every-n", "mask", "third-order", "third-order-release", "error-controlled")
+POLICIES = ("none", "every-n", "mask", "third-order", "third-order-release", "error-controlled", "budget")
 PREDICTORS = ("hold", "hold-output", "linear", "linear-eps", "taylor2")
 SCHEDULERS = ("ddim", "dpm++", "dpm++-sde", "unipc", "euler", "euler-a")
 SEVERAL_CALLS = ("pndm", "heun", "kdpm2", "kdpm2-a", "dpm-sde")  # these call the network more than once a step
@@ -41,7 +41,8 @@ class SkipConfig(FrozenConfig):
     """When to skip and what to use instead. A field that its policy does not have must be left alone.
 
     Without a policy, the field that is given names it: `threshold` is `third-order`'s, `tolerance` is
-    `error-controlled`'s, `every` is `every-n`'s, `mask` is `mask`'s; with none of them it is `error-controlled`. Fields
+    `error-controlled`'s, `num_predictions`, exactly so many for each video, is `budget`'s, `every` is `every-n`'s,
+    `mask` is `mask`'s; with none of them it is `error-controlled`. Fields
     left at None take the policy's own default, as `POLICY_DEFAULTS` lists them. The `damping` of an extrapolating
     predictor's slope, in [0, 1], is measured along the run where it is None. With `corrector`, skipped steps are taken
     again by interpolation once the next prediction is known. Instead of `warmup_steps` and `final_steps`, `skip_from`
@@ -59,6 +60,7 @@ class SkipConfig(FrozenConfig):
     threshold: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     tolerance: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     guidance_tolerance: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    num_predictions: int | None = Field(default=None, ge=1, le=MOST)
     max_skip_steps: int | None = Field(default=None, ge=1, le=MOST)
     warmup_steps: int | None = Field(default=None, ge=1, le=MOST)
     final_steps: int | None = Field(default=None, ge=0, le=MOST)
@@ -89,8 +91,8 @@ class SkipConfig(FrozenConfig):
         policy = values.setdefault("policy", next((p for f, p in NAMED_BY.items() if f in values), "error-controlled"))
         own = POLICY_DEFAULTS.get(policy, {}) if isinstance(policy, str) else {}
         if own or policy == "none":
-            for name in ("threshold", "tolerance", "max_skip_steps", "warmup_steps", "final_steps", "every", "mask"):
-                if name in values and name not in own:
+            for name in values.keys() & OF_POLICIES:
+                if name not in own:
                     raise ValueError(f"policy '{policy}' has no `{name}`")
         for share, steps in SHARES.items():
             if share in values:
@@ -102,6 +104,8 @@ class SkipConfig(FrozenConfig):
         values = own | values
         if policy == "mask" and not values.get("mask"):
             raise ValueError("policy 'mask' needs a `mask`: 0/1 for each step, 1 = compute")
+        if policy == "budget" and values.get("num_predictions") is None:
+            raise ValueError("policy 'budget' needs `num_predictions`: how many for each video")
         if policy == "third-order-release" and values["predictor"] != "hold-output":
             raise ValueError("policy 'third-order-release' implies the predictor hold-output")
         if "warmup_steps" not in own and values.get("batch_decision", "prompt") != "prompt":
@@ -119,6 +123,8 @@ class SkipConfig(FrozenConfig):
             values["early_exit"] = True
         if values.get("early_exit") and values.get("guidance_tolerance"):
             raise ValueError("`early_exit` and `guidance_tolerance` do not go together: leave one of them out")
+        if policy == "budget" and values.get("early_exit"):
+            raise ValueError("`num_predictions` counts full predictions; give it without `early_exit`")
         extrapolates = values.get("predictor", "hold") in EXTRAPOLATING
         if "damping" in values and not extrapolates:
             raise ValueError(f"predictor '{values.get('predictor', 'hold')}' has no `damping`")
@@ -149,6 +155,10 @@ class SkipConfig(FrozenConfig):
             raise ValueError("a mask must begin with 1: at the first step there is no prediction to hold")
         if self.skip_from is not None and self.skip_to is not None and self.skip_from >= self.skip_to:
             raise ValueError(f"nothing lies between `skip_from={self.skip_from:g}` and `skip_to={self.skip_to:g}`")
+        least = max(self.warmup_steps or 0, 3) + (self.final_steps or 0) + 1
+        if self.num_predictions is not None and self.num_predictions < least:
+            raise ValueError(f"`num_predictions={self.num_predictions}` is too few: it is {least} or more with the "
+                             "first and last steps that always compute")  # fmt: skip
         return self
 
 
@@ -160,7 +170,8 @@ def is_hash(image: Any) -> bool:
 EXIT_FIELDS = ("early_exit", "exit_threshold", "exit_heads")
 SHARES = {"skip_from": "warmup_steps", "skip_to": "final_steps"}  # of the steps, and the numbers that they replace
 EXTRAPOLATING = ("linear", "linear-eps", "taylor2")
-NAMED_BY = {"threshold": "third-order", "tolerance": "error-controlled", "every": "every-n", "mask": "mask"}
+NAMED_BY = {"threshold": "third-order", "tolerance": "error-controlled", "num_predictions": "budget",
+            "every": "every-n", "mask": "mask"}  # fmt: skip
 POLICY_DEFAULTS: dict[str, dict[str, Any]] = {
     "none": {},
     "every-n": {"every": 2},
@@ -174,7 +185,9 @@ POLICY_DEFAULTS: dict[str, dict[str, Any]] = {
         "tolerance": DEFAULT_TOLERANCE, "max_skip_steps": 8, "warmup_steps": 3, "final_steps": 1,
         "predictor": "linear", "corrector": True,
     },
+    "budget": {"num_predictions": None, "warmup_steps": 3, "final_steps": 1, "predictor": "linear", "corrector": True},
 }  # fmt: skip
+OF_POLICIES = {name for fields in POLICY_DEFAULTS.values() for name in fields} - {"predictor", "corrector"}
 
 
 class LoadConfig(FrozenConfig):

@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field, field_validator
 
 from videoada.config.frozen import FrozenConfig
-from videoada.config.goals import SKIP_FIELDS, make_skip
+from videoada.config.goals import SKIP_FIELDS, TARGETS, make_skip
 from videoada.config.mask import read_mask
 from videoada.config.run import (
     DEFAULT_MODEL,
@@ -111,12 +111,20 @@ class RunSettings(FrozenConfig):
     target_psnr: float | None = _setting(
         None, "Instead: the mean PSNR to the full run in dB, from the model's calibration.", SKIPPING, gt=0, le=100
     )
+    target_speedup: float | None = _setting(
+        None, "Instead: the full run's UNet rows ÷ the mean of those taken, from the model's calibration.", SKIPPING,
+        ge=1, le=1000,
+    )  # fmt: skip
+    num_predictions: int | None = _setting(
+        None, "Instead: exactly so many predictions for each video, where its own trajectory needs them.", SKIPPING
+    )
     tolerance: float | None = _setting(
         None, "Instead: error-controlled's limit; skip more with a larger one; 0 skips nothing.", SKIPPING
     )
     threshold: float | None = _setting(None, "Instead: third-order's limit; 0 skips nothing.", SKIPPING)
     policy: str | None = _setting(
-        None, "When to skip: none, every-n, mask, third-order, third-order-release or error-controlled.", SKIPPING,
+        None, "When to skip: none, every-n, mask, third-order, third-order-release, error-controlled or "
+        "budget.", SKIPPING,
         shown="error-controlled",
     )  # fmt: skip
     predictor: str | None = _setting(
@@ -210,13 +218,16 @@ class RunSettings(FrozenConfig):
 
     def skip(self) -> SkipConfig:
         """When to skip: what the quality or the target stands for, then what is named, then the policy's defaults."""
-        if self.target_psnr is not None and self.steps == "auto":
-            raise ConfigError("`target_psnr` is calibrated for skipping alone; give it without `steps=auto`")
+        for name in TARGETS:
+            if getattr(self, name) is not None and self.steps == "auto":
+                raise ConfigError(f"`{name}` is calibrated for skipping alone; give it without `steps=auto`")
+        if self.num_predictions is not None and self.steps == "auto":
+            raise ConfigError("`num_predictions` is of a known number of steps: give it without `steps=auto`")
         if self.mask is not None and self.steps == "auto":
             raise ConfigError(
                 "a mask says which of the steps are computed, and `steps=auto` how many there are: give one"
             )
-        values = {name: getattr(self, name) for name in ("quality", "target_psnr", *SKIP_FIELDS)}
+        values = {name: getattr(self, name) for name in ("quality", *TARGETS, *SKIP_FIELDS)}
         return make_skip(
             values, model=self.model, scheduler=self.scheduler, num_inference_steps=self.max_steps,
             guidance_scale=self.guidance_scale, calibration=self.calibration,

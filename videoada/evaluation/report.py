@@ -92,6 +92,8 @@ def _subtitle(cases: Sequence[Case], records: Sequence[RunRecord]) -> str:
 
 
 def _policy(record: RunRecord) -> str:
+    if record.skip.num_predictions is not None:
+        return f"{record.skip.policy} {record.skip.num_predictions}"
     return record.skip.policy if record.skip.limit is None else f"{record.skip.policy} {record.skip.limit:g}"
 
 

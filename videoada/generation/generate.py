@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from videoada.config.goals import make_skip, split_fields
+from videoada.config.goals import TARGETS, make_skip, split_fields
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.devices import reset_peak_memory
 from videoada.errors import ConfigError, counted
@@ -26,6 +26,7 @@ from videoada.models.schedulers import scheduler_of
 from videoada.models.source_videos import video_fingerprint
 from videoada.models.tokens import watch_tokens
 from videoada.records.record import RunRecord
+from videoada.skipping.rules.window import check_budget
 from videoada.skipping.skip_steps import skip_steps
 from videoada.skipping.stepping import LatentsCallback, StepCallback
 
@@ -116,7 +117,7 @@ def timed_again(
 def skip_of(
     pipe: Any, requests: Sequence[GenerationConfig], skip: SkipConfig | None, fields: Mapping[str, Any]
 ) -> SkipConfig:
-    """How to skip, given as a SkipConfig or as keywords, of which `target_psnr` is for this model and these requests.
+    """How to skip, given as a SkipConfig or as keywords, of which targets are for this model and these requests.
 
     Raises ConfigError where both are given, and for a target that the requests, of several kinds, can't share.
     """
@@ -125,12 +126,13 @@ def skip_of(
     if skip is not None or not fields:
         return skip or SkipConfig()
     kinds = {(request.scheduler, request.num_inference_steps, request.guidance_scale) for request in requests}
-    if fields.get("target_psnr") is not None and len(kinds) > 1:
-        raise ConfigError(
-            "`target_psnr` is read off a curve of one scheduler, number of steps and guidance; the requests differ"
-        )
-    if fields.get("target_psnr") is not None and any(request.step_policy for request in requests):
-        raise ConfigError("`target_psnr` is calibrated for skipping alone; give it without `step_policy`")
+    for name in TARGETS:
+        if fields.get(name) is not None and len(kinds) > 1:
+            raise ConfigError(
+                f"`{name}` is read off a curve of one scheduler, number of steps and guidance; the requests differ"
+            )
+        if fields.get(name) is not None and any(request.step_policy for request in requests):
+            raise ConfigError(f"`{name}` is calibrated for skipping alone; give it without `step_policy`")
     scheduler, steps, guidance = next(iter(kinds), (None, None, None))
     return make_skip(
         fields, model=model_info(pipe).name, scheduler=scheduler, num_inference_steps=steps, guidance_scale=guidance
@@ -148,6 +150,10 @@ def check_request(pipe: Any, request: GenerationConfig, skip: SkipConfig) -> Non
             f"the mask has {counted(len(skip.mask), 'entry', 'entries')} but the run has "
             f"{counted(request.num_steps, 'step')}"
         )
+    if skip.num_predictions is not None and request.step_policy is not None:
+        raise ConfigError("`num_predictions` is of a known number of steps: give it without `step_policy`")
+    if request.video is None:  # of whose steps a share runs
+        check_budget(skip, request.num_steps)
 
 
 def _settings(request: GenerationConfig) -> str:

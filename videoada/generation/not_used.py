@@ -19,7 +19,8 @@ from videoada.models.pipelines import load_config, model_info
 from videoada.models.tokens import Tokenized, cut_lines
 from videoada.skipping.trace import StepTrace
 
-LEAST_WARMUP = {"third-order": 3, "third-order-release": 4, "error-controlled": 3}  # steps that a rule looks at first
+# Steps that a rule looks at first.
+LEAST_WARMUP = {"third-order": 3, "third-order-release": 4, "error-controlled": 3, "budget": 3}
 
 
 def not_used(
@@ -80,9 +81,20 @@ def _of_skipping(skip: SkipConfig, trace: StepTrace, index: int) -> list[str]:
             f"`skip_from={skip.skip_from:g}`: {skip.policy} computes the first {least} of {trace.num_steps} steps in "
             "any case"
         )
+    if skip.num_predictions is not None and trace.seen(index) and trace.num_steps == len(trace.decisions):
+        taken = trace.num_predictions[index]
+        if taken != skip.num_predictions:
+            unused.append(f"`num_predictions={skip.num_predictions}`: the video took {taken}, as {_why(trace, index)}")
     if skip.batch_decision != "prompt" and len(trace.computed) == 1:
         unused.append(f"`batch_decision={skip.batch_decision}`: the video was alone in its batch")
     return unused
+
+
+def _why(trace: StepTrace, index: int) -> str:
+    """Why a budget was not met."""
+    if any(fallback.prompt == index for fallback in trace.fallbacks):
+        return "from some step on every prediction was computed"
+    return "the pipeline has several loops, changes its network or its guidance midway, or was interrupted"
 
 
 def _of_early_exit(left: dict[str, Any] | None) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from videoada.config.encodings import read_text
-from videoada.config.run import SHARES, GenerationConfig, LoadConfig, is_hash
+from videoada.config.run import OF_POLICIES, SHARES, GenerationConfig, LoadConfig, is_hash
 from videoada.config.wanted import problem_of
 from videoada.errors import ConfigError, OutputError, PromptError
 from videoada.failures import wrong_with
@@ -61,8 +61,7 @@ def settings_of(record: RunRecord, given: Collection[str] = (), ending: str = ""
     request, skip = record.request, record.skip
     if skip.batch_decision != "prompt":  # what the others of the batch had a say in, only the steps themselves repeat
         skip = skip.model_copy(update={"policy": "mask", "mask": tuple(record.computed), "batch_decision": "prompt"})
-        skip = skip.model_copy(update=dict.fromkeys(("threshold", "tolerance", "every", "max_skip_steps",
-                                                     "warmup_steps", "final_steps", *SHARES)))  # fmt: skip
+        skip = skip.model_copy(update=dict.fromkeys((OF_POLICIES | SHARES.keys()) - {"mask"}))
     for name in ("image", "video"):
         if is_hash(value := getattr(request, name)) and name not in given:
             raise PromptError(

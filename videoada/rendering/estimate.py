@@ -41,21 +41,30 @@ def estimate_plan(plan: Plan, on_message: Say | None = None) -> dict[str, Any]:
             run = functools.partial(generate, pipe, [waiting[0].request], skip=waiting[0].skip)
             [(_, record)] = timed_again(pipe, run(), run)
             records = [record.model_dump(mode="json")]
-        found |= estimate(len(waiting), records, plan.workers or 1)
+        found |= estimate(len(waiting), records, plan.workers or 1, [job.skip.num_predictions for job in waiting])
     return found
 
 
-def estimate(jobs: int, records: Sequence[dict[str, Any]], workers: int = 1) -> dict[str, Any]:
+def estimate(
+    jobs: int, records: Sequence[dict[str, Any]], workers: int = 1, budgets: Sequence[int | None] = ()
+) -> dict[str, Any]:
     """What `jobs` more videos would take, from records of some: seconds, predictions and rows, as means and in all.
 
-    Seconds are those of videos without first calls of a size, which a worker pays once, where there are such.
+    Seconds are those of videos without first calls of a size, which a worker pays once, where there are such. `budgets`
+    are the predictions of each video that will take exactly so many (None: as measured); rows and denoising follow.
     """
     warm = [r for r in records if not r.get("first_call_seconds")] or records
-    seconds = statistics.mean(sum(v for k, v in r["seconds"].items() if k not in ("total", "load")) for r in warm)
+    measured = statistics.mean(r["num_predictions"] for r in records)
+    predictions = statistics.mean(count or measured for count in budgets) if budgets else measured
+    share = predictions / measured
+    seconds = statistics.mean(
+        sum(v * (share if k == "denoise" else 1) for k, v in r["seconds"].items() if k not in ("total", "load"))
+        for r in warm
+    )
     rows, full = (statistics.mean(r[name] for r in records) for name in ("unet_rows", "unet_rows_full"))
     return {
         "measured_on": len(records), "seconds_a_video": round(seconds, 2),
         "seconds": round(jobs * seconds / workers, 1),
-        "predictions_a_video": round(statistics.mean(r["num_predictions"] for r in records), 1),
-        "unet_rows": round(jobs * rows), "unet_rows_full": round(jobs * full),
+        "predictions_a_video": round(predictions, 1), "unet_rows": round(jobs * rows * share),
+        "unet_rows_full": round(jobs * full),
     }  # fmt: skip

@@ -25,6 +25,7 @@ from videoada.models.lora import lora_identity
 from videoada.models.recommended import filled
 from videoada.models.source_videos import read_source_video, video_fingerprint
 from videoada.rendering.naming import TakenNames, check_id, slug, vbench_name
+from videoada.skipping.rules.window import check_budget
 
 VAE_FACTOR = 8
 PER_VIDEO = {"prompt", "negative_prompt", "image", "video", "seed"}
@@ -173,6 +174,8 @@ def _common(settings: RunSettings, own: dict[str, Any], format: str, lora: list[
             f"the mask has {counted(len(skip.mask), 'entry', 'entries')} but the run has "
             f"{counted(entry.max_steps, 'step')}"
         )
+    if entry.max_steps and entry.video is None:
+        check_budget(skip, entry.max_steps)
     for side in ("height", "width"):
         if (fields[side] or 0) % VAE_FACTOR:
             raise ConfigError(f"{side} {fields[side]} is not a multiple of {VAE_FACTOR}, which the models' VAEs need")
@@ -184,8 +187,8 @@ def _common(settings: RunSettings, own: dict[str, Any], format: str, lora: list[
     own_fields = asked.requests()[0].model_dump(exclude=PER_VIDEO)
     parts += [f"{name}={value}" for name, value in Encoding.of(entry).named.items()]
     parts += [f"lora={identity}" for identity in lora]
-    shares = {name for name in SHARES if getattr(skip, name) is None}  # hashes of before there were any stay
-    group = _digest(json.dumps(shaping, sort_keys=True), skip.model_dump_json(exclude=shares), format, *parts)
+    later = {name for name in (*SHARES, "num_predictions") if getattr(skip, name) is None}  # hashes of before stay
+    group = _digest(json.dumps(shaping, sort_keys=True), skip.model_dump_json(exclude=later), format, *parts)
     return _Common(own_fields, skip, group)
 
 

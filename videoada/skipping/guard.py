@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from videoada.devices import synchronize
+from videoada.skipping.rules.budget import Budget
 from videoada.skipping.rules.contradiction import FACTOR, contradiction
 from videoada.skipping.rules.decision import Decision, Policy, SkipState
 from videoada.skipping.rules.error_controlled import ErrorControlled
@@ -38,11 +39,12 @@ class Guard:
     device: torch.device
 
     def __init__(self, policy: Policy) -> None:
-        rule = policy if isinstance(policy, ErrorControlled) else None  # others' estimates have units of their own
+        # others' estimates have units of their own; a budget's have no tolerance to contradict, but must be numbers
+        rule = policy if isinstance(policy, ErrorControlled) else None
         self.tolerance = rule.tolerance if rule else None
-        self.rule = rule
         self.max_skip_steps = rule.max_skip_steps if rule else None
-        self.together = rule is not None and rule.batch_decision != "prompt"
+        self.rule = policy if isinstance(policy, (ErrorControlled, Budget)) else None
+        self.together = self.rule is not None and self.rule.batch_decision != "prompt"
         self.capped: Counter[int] = Counter()  # gaps in a row that the cap ended, and whose estimate was too small
         self.at_cap: set[int] = set()
         self.fallen: set[int] = set()

@@ -33,7 +33,8 @@ def skip_steps(
     Training-free caching of noise predictions: a skipped call is approximated from the cached outputs of earlier calls.
     Each call of the denoiser, a UNet or a DiT, is one function evaluation (NFE).
 
-    `policy` is a name (`none`, `every-n`, `mask`, `third-order`, `third-order-release`, `error-controlled`) with its
+    `policy` is a name (`none`, `every-n`, `mask`, `third-order`, `third-order-release`, `error-controlled`,
+    `budget`) with its
     fields as keywords (`tolerance=0.05`, `max_skip_steps=8`, …, or `quality="high"`), a SkipConfig, or an object of
     your own that follows the protocol `videoada.Policy`; left out, what SkipConfig makes of the fields. `predictor` is
     a name (`linear`, `hold`, …) or an object of your own that follows the protocol `videoada.Predictor`, which goes

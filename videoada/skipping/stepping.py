@@ -32,9 +32,11 @@ from videoada.skipping.rows import (
     rows_of,
     select_rows,
 )
+from videoada.skipping.rules.budget import Budget
 from videoada.skipping.rules.decision import Decision, Policy, SkipState
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.predictors import Predictor
+from videoada.skipping.rules.window import check_budget
 from videoada.skipping.schedule import RunSchedule, read_schedule
 from videoada.skipping.step_call import StepCall, carried_of, latents_of
 from videoada.skipping.trace import StepTrace
@@ -56,7 +58,8 @@ class Stepping:
         self.clock = Clock(self.trace)
         self.correction = Correction(config, policy, predictor)
         looks = getattr(policy, "num_predictions", 0), getattr(policy, "warmup_steps", None) or 1
-        self.warmup_steps = max(policy.num_latents - 1, *looks)  # where histories begin again
+        # where histories begin again, but for a budget, which may have nothing left for that
+        self.warmup_steps = 0 if isinstance(policy, Budget) else max(policy.num_latents - 1, *looks)
         self.forget()
 
     def forget(self) -> None:
@@ -84,12 +87,15 @@ class Stepping:
     # ---- the scheduler ----
 
     def begin_loop(self, scheduler: Any, steps_said: Callable[[], int | None]) -> None:
-        """Call it when the scheduler's timesteps were set. Raises ConfigError for a mask that can't fit."""
+        """Call it when the scheduler's timesteps were set. Raises ConfigError for a mask or a budget that can't fit."""
         self.forget()
         self.loop = Loop(scheduler, read_schedule(scheduler), steps_said)
+        self.before = len(self.trace.decisions)  # of earlier loops
         self.signature = inspect.signature(scheduler.step)
         if self.config.mask and len(self.config.mask) > self.loop.num_steps:
             raise _wrong_mask(self.config.mask, self.loop.num_steps)
+        if (self.config.num_predictions or 0) > self.loop.num_steps:
+            check_budget(self.config, self.loop.num_steps)
         self.trace.expect(self.loop.num_steps)
 
     def on_scheduler_step(
@@ -142,6 +148,7 @@ class Stepping:
         if self.loop.arrive(scheduler, self.step, call.timestep):
             self.restart = True  # the histories are of other steps
         if not before:
+            check_budget(self.config, self.loop.num_steps)
             if self.config.mask and len(self.config.mask) != self.loop.num_steps:
                 raise _wrong_mask(self.config.mask, self.loop.num_steps)
             self.trace.expect(self.loop.num_steps)
@@ -238,7 +245,7 @@ class Stepping:
         return self.step == self.begun or self.calls.fitting(0, denoiser, num_rows) is not None
 
     def _decide(self, cuttable: bool) -> Decision:
-        state = self._state()
+        state = self._state(cuttable)
         if self.begun and self.step - self.begun < self.warmup_steps:
             return Decision.all(state)
         guard = self.correction.guard
@@ -259,7 +266,7 @@ class Stepping:
             )
         return decision
 
-    def _state(self) -> SkipState:
+    def _state(self, cuttable: bool = True) -> SkipState:
         prompts = self.num_prompts or 1
         return SkipState(
             self.step,
@@ -271,6 +278,8 @@ class Stepping:
             tuple(tuple(past) for past in self.correction.past),
             tuple(self.schedule.levels),
             self.schedule.end,
+            self.trace.computed_since(self.before, prompts),
+            not cuttable,
         )
 
 

@@ -132,6 +132,11 @@ class StepTrace:
                 counts[i] += 1
         return tuple(counts)
 
+    def computed_since(self, index: int, num_prompts: int) -> tuple[int, ...]:
+        """For each prompt, its predictions from the decision at `index` on."""
+        decisions = self.decisions[index:]
+        return tuple(sum(d.compute[i] for d in decisions if i < len(d.compute)) for i in range(num_prompts))
+
     def signal_percentiles(self, prompt: int = 0) -> dict[str, float] | None:
         """The 10th, 25th, 50th, 75th and 90th percentile of one prompt's signal; None when no rule ran."""
         values = [s for s in self.signal[prompt] if s is not None] if self.decisions else []
@@ -168,7 +173,7 @@ class StepTrace:
                 share = float(np.median([p / s for s, p in both]))
                 lines.append(f"  of it, the noise schedule alone explains {share:.0%} (median over the steps)")
             if self.config.policy != "none" and all(steps) and len(steps) > 1:
-                lines.append(f"  nothing was skipped: raise the {self.config.limit_name} to skip more")
+                lines.append(f"  nothing was skipped{_how_to_skip(self.config)}")
         lines.append(
             f"UNet rows: {self.unet_rows} of {self.unet_rows_full}; {self.finished - self.started:.2f} s of denoising, "
             f"{self.own_seconds:.3f} s of it for deciding and predicting."
@@ -179,6 +184,12 @@ class StepTrace:
         ]
         lines += [f"not used: {text}" for text in self.not_used] + [f"warning: {text}" for text in self.warnings]
         return "\n".join(lines)
+
+
+def _how_to_skip(config: SkipConfig) -> str:
+    if config.num_predictions is not None:
+        return ": `num_predictions` is the number of steps"
+    return f": raise the {config.limit_name} to skip more"
 
 
 def strip(computed: Sequence[bool]) -> str:

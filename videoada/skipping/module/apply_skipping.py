@@ -13,6 +13,7 @@ from diffusers.hooks import HookRegistry, ModelHook
 from diffusers.hooks.hooks import StateManager
 from torch import Tensor, nn
 
+from videoada.config.goals import TARGETS
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError, ModelError, counted
 from videoada.skipping import outputs
@@ -57,11 +58,11 @@ def apply_skipping(
     the timestep waits for a GPU at each call. `HookRegistry.remove_hook("videoada_skipping")` removes it, too.
 
     Raises ModelError for a module whose forward takes no timestep; ConfigError for policies (`third-order`,
-    `third-order-release`), predictors (`linear-eps`, `taylor2`) and settings (`quality`, `target_psnr`,
-    `guidance_tolerance`, `early_exit`) that need a scheduler or a pipeline, for a module inside `skip_steps` or
-    `enable`, and at a call for a mask of another length.
+    `third-order-release`, `budget`), predictors (`linear-eps`, `taylor2`) and settings (`quality`, `target_psnr`,
+    `target_speedup`, `guidance_tolerance`, `early_exit`) that need a scheduler or a pipeline, for a module inside
+    `skip_steps` or `enable`, and at a call for a mask of another length.
     """
-    for name in ("quality", "target_psnr"):
+    for name in ("quality", *TARGETS):
         if name in fields:
             raise ConfigError(f"`{name}` is calibrated for pipelines: give `tolerance`, or `enable` the pipeline")
     if config is not None and fields:
@@ -102,6 +103,8 @@ def hook_of(module: Any) -> SkippingHook | None:
 
 
 def _check(config: SkipConfig, num_inference_steps: int | None) -> None:
+    if config.policy == "budget":
+        raise ConfigError("`num_predictions` needs the scheduler's noise levels: `enable` the pipeline instead")
     if config.policy not in POLICIES:
         raise ConfigError(
             f"policy '{config.policy}' compares latents, which a module does not see: choose from "

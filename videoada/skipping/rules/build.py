@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from videoada.config.run import SkipConfig
+from videoada.skipping.rules.budget import Budget
 from videoada.skipping.rules.decision import EveryN, Mask, Never, Policy
 from videoada.skipping.rules.error_controlled import ErrorControlled
 from videoada.skipping.rules.predictors import Hold, HoldOutput, Linear, LinearEps, Predictor, Taylor2
@@ -28,6 +29,8 @@ def build_policy(config: SkipConfig) -> Policy:
     match config.policy:
         case "error-controlled":
             return ErrorControlled(config.tolerance or 0, *limits)
+        case "budget":
+            return Budget(config.num_predictions or 1, *limits[1:])
         case "every-n":
             return EveryN(config.every or 1)
         case "mask":

@@ -39,6 +39,8 @@ class SkipState:
     past: tuple[tuple[Prediction, ...], ...] = ()  # for each prompt, oldest first
     schedule: tuple[Level, ...] = ()  # of every step of the run
     end: Level = CLEAN  # of its result
+    computed: tuple[int, ...] = ()  # for each prompt, how many predictions of this loop were computed
+    together: bool = False  # the batch's rows can't be cut: where one prompt computes, all do
 
 
 @dataclass(frozen=True)

@@ -67,21 +67,21 @@ class ErrorControlled:
     def ends_gap(self, last: Prediction, state: SkipState) -> bool:
         """Whether the step after `state.step` is too far from the `last` call, so that this one has to compute."""
         after = state.schedule[state.step + 1] if state.step + 1 < len(state.schedule) else state.end
-        if after.angle + state.end.angle < LEAST_LEFT * (last.level.angle + state.end.angle):
-            return True
-        share = (self.max_skip_steps + 1) / state.num_steps * min(1.0, WAY / way(state))
-        return last.level.angle - after.angle > widest_gap(last.level.angle, share)
+        share = (self.max_skip_steps + 1) / state.num_steps
+        return after.angle < lowest_angle(last.level.angle, share, state.schedule[0].angle, state.end.angle)
 
 
-# Of x₀ in the latents, at which the diffusions of Stable Diffusion and ModelScope begin to be skipped; a flow begins at 0.
-LEAST_SIGNAL = 0.11
+LEAST_SIGNAL = 0.11  # of x₀ in the latents: where Stable Diffusion's steps begin to be skipped; a flow begins at 0
 LEAST_LEFT = 0.25  # of the noise at a call, at the next: the finest detail comes last, and only calls there see it
 WAY = 1.466  # how far φ falls from the first step of Stable Diffusion's DDIM to the noise that its result keeps
 
 
-def way(state: SkipState) -> float:
-    """How far the angle φ falls in the run: more than WAY where it starts at pure noise and where it leaves none."""
-    return state.schedule[0].angle - state.end.angle
+def lowest_angle(angle: float, share: float, first: float, end: float, least_left: float = LEAST_LEFT) -> float:
+    """Below which a call has to lie before the next step does: the angle φ after a call at `angle`, with gaps of up to
+    a `share` of the steps. `first` is the run's first angle and `end` that of its result: the way is longer than WAY
+    where it starts at pure noise and where it leaves none."""
+    share *= min(1.0, WAY / (first - end))
+    return max(least_left * (angle + end) - end, angle - widest_gap(angle, share))
 
 
 def widest_gap(angle: float, share: float) -> float:
