@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import torch
 from diffusers import AutoencoderKLWan
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample, WanResidualBlock
+from diffusers.models.autoencoders.autoencoder_kl_wan import (
+    WanCausalConv3d,
+    WanResample,
+    WanResidualBlock,
+    patchify,
+    unpatchify,
+)
 from torch import Tensor, nn
 
 
 def encode_at_once(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
     """(B, 3, 4k + 1, H, W) in [-1, 1] → mean and log-variance of the latents, (B, 2·C, k + 1, H/8, W/8)."""
-    frames, x = video.shape[2], _in_rows(video)
+    frames, x = video.shape[2], _in_rows(patchify(video, vae.config.patch_size or 1))
     encoder = vae.encoder
     x = _conv(encoder.conv_in, x, frames)
     for layer in encoder.down_blocks:
@@ -40,7 +46,7 @@ def decode_at_once(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
             if layer.mode == "upsample3d":
                 x, frames = _double_time(layer.time_conv, x, frames)
             x = layer.resample(x)
-    return _in_clips(_ends(decoder, x, frames), frames)
+    return unpatchify(_in_clips(_ends(decoder, x, frames), frames), vae.config.patch_size or 1)
 
 
 def _in_rows(clips: Tensor) -> Tensor:
