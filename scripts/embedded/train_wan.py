@@ -30,7 +30,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--clips", type=positive, default=3000, help="whose latents the transformer is trained on")
     for stage, steps in (("vae", 5000), ("frames", 400), ("transformer", 4000)):
         parser.add_argument(f"--{stage}-steps", type=positive, default=steps)
-    parser.add_argument("--vae-lr", type=float, default=1.5e-3)
+    parser.add_argument("--vae-lr", type=float, default=2e-3)
     parser.add_argument("--frames-batch", type=positive, default=64)
     parser.add_argument("--transformer-batch", type=positive, default=24)
     parser.add_argument("--lr", type=float, default=1e-3, help="of the transformer and its text encoder")

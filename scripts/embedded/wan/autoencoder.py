@@ -54,7 +54,7 @@ def to_clips(videos: NDArray[np.uint8]) -> Tensor:
 
 
 def train_vae(run: Path, steps: int, lr: float, num_clips: int, save_seconds: float, gate: int) -> None:
-    """Train on clips of 9 and 17 frames; goes on from its checkpoint."""
+    """Train on clips of five frames; goes on from its checkpoint."""
     torch.manual_seed(1)
     vae = build_vae()
     training = Training(run, "vae", vae, lr=lr, ema_decay=0.998, seed=1, weight_decay=0.0, on_progress=say)
@@ -89,18 +89,18 @@ def train_vae(run: Path, steps: int, lr: float, num_clips: int, save_seconds: fl
 def _pick(
     training: Training, videos: NDArray[np.uint8], progress: float
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """The step's clips, (B,), and of each some frames, (B, F, h, w, 3).
+    """The step's clips, (B,), and of each five frames, (B, 5, h, w, 3): two latents, of a first frame and of four.
 
-    Clips are first trained on parts of frames, which cost less and which an object fills; in the last fifth on all.
+    They are first parts of frames, which cost less and which an object fills; in the last fifth all of them. Many clips
+    at once, for a step of few pulls all backgrounds towards those it sees.
     """
     rng = np.random.default_rng((training.seed, training.step))
-    side = 40 if progress < 0.8 else SIZE
-    frames, batch = (NUM_FRAMES, 2) if training.step % 5 == 0 else (9, 2 if side == SIZE else 4)
+    side, batch = (40, 12) if progress < 0.8 else (SIZE, 6)
     picked = rng.integers(len(videos), size=batch)
-    first = rng.integers(NUM_FRAMES - frames + 1, size=batch)
+    first = rng.integers(NUM_FRAMES - 4, size=batch)
     top, left = rng.integers(SIZE - side + 1, size=(2, batch))
     clips = zip(picked, first, top, left, strict=True)
-    return picked, np.stack([videos[i, f : f + frames, y : y + side, x : x + side] for i, f, y, x in clips])
+    return picked, np.stack([videos[i, f : f + 5, y : y + side, x : x + side] for i, f, y, x in clips])
 
 
 @torch.no_grad()

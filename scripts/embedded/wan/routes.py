@@ -27,6 +27,8 @@ def begin_with_colours(vae: AutoencoderKLWan, channels: int) -> None:
                 nn.init.zeros_(module.weight)
             elif not name.endswith(("conv1", "to_qkv")):
                 module.weight.mul_(RANDOM)
+            if isinstance(module, nn.Conv3d):  # no frame sees those before it, but for the first of two that are joined
+                module.weight[:, :, : 1 if ".down" in name and name.endswith("time_conv") else -1] = 0
     _route_encoder(vae.encoder)
     _route_decoder(vae.decoder)
     for conv in (vae.quant_conv, vae.post_quant_conv):
@@ -40,6 +42,7 @@ def _route_encoder(encoder: nn.Module) -> None:
     first, halve_first, second, halve_second, third = encoder.down_blocks
     assert (halve_first.mode, halve_second.mode) == ("downsample3d", "downsample3d"), "two halvings of time"
     _centre(encoder.conv_in, _kept(12))
+    encoder.conv_in.bias[12:] = 1
     # 9 signals of a 4×4 block: its colour, and how that changes from left to right and from top to bottom
     block = halve_first.resample[1].weight
     for colour in range(3):
@@ -48,8 +51,11 @@ def _route_encoder(encoder: nn.Module) -> None:
             block[colour, 4 * colour + pixel, :2, :2] += 1 / 16
             block[3 + colour, 4 * colour + pixel, :2, :2] += (2 * column - 1) / 16
             block[6 + colour, 4 * colour + pixel, :2, :2] += (2 * row - 1) / 16
+    halve_first.resample[1].bias[18:] = 1
     _frames_to_channels(halve_first.time_conv, 9)
+    halve_first.time_conv.bias[18:] = 1
     _centre(second.conv_shortcut, _kept(18))
+    second.conv_shortcut.bias[18:] = 1
     block = halve_second.resample[1].weight
     for frame in range(2):
         for colour in range(3):
@@ -57,10 +63,13 @@ def _route_encoder(encoder: nn.Module) -> None:
             block[3 * frame + colour, source, :2, :2] += 0.25
             block[6 + 3 * frame + colour, source, :2, :2] += torch.tensor([[-0.25, 0.25], [-0.25, 0.25]])
             block[12 + 3 * frame + colour, source, :2, :2] += torch.tensor([[-0.25, -0.25], [0.25, 0.25]])
+    halve_second.resample[1].bias[36:] = 1
     _frames_to_channels(halve_second.time_conv, 18)
+    halve_second.time_conv.bias[36:] = 1
     colours = [18 * second + i for second in range(2) for i in range(6)]
     _centre(third.conv_shortcut, _kept(36) | {36 + i: {source: -1.0} for i, source in enumerate(colours)})
-    third.conv_shortcut.bias[48:] = 1
+    third.conv_shortcut.bias[48:] = 1.5
+    encoder.conv_out.weight[12:] /= RANDOM  # the channels that the colours leave free
     _centre(encoder.conv_out, {i: {source: 1.0, 36 + i: -1.0} for i, source in enumerate(colours)})
 
 
@@ -68,16 +77,17 @@ def _route_decoder(decoder: nn.Module) -> None:
     first, second, _ = decoder.up_blocks
     # (pair, frame of it, colour) of four frames, each pair's colours followed by what is less than 0
     _centre(decoder.conv_in, {12 * (i // 6) + 6 * (sign < 0) + i % 6: {i: sign} for i in range(12) for sign in (1.0, -1.0)})
-    decoder.conv_in.bias[24:] = 0.5
+    decoder.conv_in.bias[24:] = 1
     _channels_to_frames(first.upsamplers[0].time_conv, 12, {i: i for i in range(12)}, {i: 12 + i for i in range(12)})
     _centre(first.upsamplers[0].resample[1], _kept(12))
-    first.upsamplers[0].resample[1].bias[12:] = 0.5
+    first.upsamplers[0].resample[1].bias[12:] = 1
     _centre(second.resnets[0].conv_shortcut, _kept(36))
+    second.resnets[0].conv_shortcut.bias[36:] = 1
     own = [0, 1, 2, 6, 7, 8]
     _channels_to_frames(second.upsamplers[0].time_conv, 12, {i: i for i in own}, {i: i + 3 for i in own})
     _centre(second.upsamplers[0].resample[1], _kept(12))
     second.upsamplers[0].resample[1].bias[12:] = 1
-    _centre(decoder.conv_out, {i: {i // 4: 1.0, 6 + i // 4: -1.0} for i in range(12)})
+    _centre(decoder.conv_out, {i: {i // 4: 1.3, 6 + i // 4: -1.3} for i in range(12)})
 
 
 def _kept(count: int) -> Route:
