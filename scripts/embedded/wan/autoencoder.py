@@ -12,14 +12,15 @@ import torch
 from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 from torch import Tensor
-from training import SIZE, random_scenes, say
+from training import SIZE, averaged, random_scenes, say
 
 from videoada.shapes import BACKGROUNDS, agreement, measure, render
-from videoada.training.run import Training, read_tensors
+from videoada.training.run import Training
 from wan.at_once import decode_at_once, encode_at_once
 from wan.routes import begin_with_colours
 
 NUM_FRAMES, CHANNELS = 17, 16
+STAGES = ("vae", "decoder")
 
 
 def build_vae(mean: list[float] | None = None, std: list[float] | None = None) -> AutoencoderKLWan:
@@ -42,9 +43,10 @@ def build_vae(mean: list[float] | None = None, std: list[float] | None = None) -
 
 
 def load_vae(run: Path) -> AutoencoderKLWan:
-    """The averaged weights of the last checkpoint."""
+    """The averaged weights of the last checkpoint, of `decoder` if there is one."""
+    stage = next(stage for stage in reversed(STAGES) if stage == STAGES[0] or (run / f"{stage}.safetensors").exists())
     vae = build_vae().eval()
-    vae.load_state_dict({k[4:]: v for k, v in read_tensors(run / "vae.safetensors").items() if k.startswith("ema.")})
+    vae.load_state_dict(averaged(run, stage))
     return vae
 
 
@@ -53,11 +55,18 @@ def to_clips(videos: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(videos).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
 
 
-def train_vae(run: Path, steps: int, lr: float, num_clips: int, save_seconds: float, gate: int) -> None:
-    """Train on clips of five frames; goes on from its checkpoint."""
+def train_vae(run: Path, stage: str, steps: int, lr: float, num_clips: int, save_seconds: float, gate: int) -> None:
+    """Train on clips of five frames: all of it (`vae`), or its `decoder` alone, which leaves the latents as they are.
+
+    Goes on from its checkpoint.
+    """
     torch.manual_seed(1)
     vae = build_vae()
-    training = Training(run, "vae", vae, lr=lr, ema_decay=0.998, seed=1, weight_decay=0.0, on_progress=say)
+    if stage == "decoder":
+        vae.load_state_dict(averaged(run, "vae"))
+        vae.encoder.requires_grad_(False)
+        vae.quant_conv.requires_grad_(False)
+    training = Training(run, stage, vae, lr=lr, ema_decay=0.998, seed=1, weight_decay=0.0, on_progress=say)
     if training.step >= steps:
         return
     scenes = random_scenes(11, num_clips, 0.5)
@@ -65,7 +74,7 @@ def train_vae(run: Path, steps: int, lr: float, num_clips: int, save_seconds: fl
     background = np.asarray([BACKGROUNDS[scene.background] for scene in scenes])
     started, errors = time.monotonic(), []
     while training.step < steps:
-        picked, pixels = _pick(training, videos, training.step / steps)
+        picked, pixels = _pick(training, videos, training.step / steps if stage == "vae" else 1.0)
         x = to_clips(pixels)
         far = np.abs(pixels.astype(int) - background[picked][:, None, None, None]).sum(-1) > 12
         weight = 1 + 4 * torch.from_numpy(far).float()[:, None]

@@ -13,10 +13,10 @@ from diffusers import UniPCMultistepScheduler, WanTransformer3DModel
 from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from training import random_scenes, say
+from training import averaged, random_scenes, say
 
 from videoada.shapes import render
-from videoada.training.run import Training, read_tensors
+from videoada.training.run import Training
 from wan.at_once import encode_at_once
 from wan.autoencoder import CHANNELS, NUM_FRAMES, load_vae, to_clips
 from wan.text import TEXT_WIDTH, build_text_encoder, build_tokenizer, tokenize
@@ -164,8 +164,3 @@ def train_transformer(
     training.save()
     if samples:
         training.log(**follows(run, training, num_frames, samples))
-
-
-def averaged(run: Path, stage: str) -> dict[str, Tensor]:
-    """The averaged weights of a stage's last checkpoint."""
-    return {k[4:]: v for k, v in read_tensors(run / f"{stage}.safetensors").items() if k.startswith("ema.")}

@@ -27,8 +27,7 @@ def begin_with_colours(vae: AutoencoderKLWan, channels: int) -> None:
                 nn.init.zeros_(module.weight)
             elif not name.endswith(("conv1", "to_qkv")):
                 module.weight.mul_(RANDOM)
-            if isinstance(module, nn.Conv3d):  # no frame sees those before it, but for the first of two that are joined
-                module.weight[:, :, : 1 if ".down" in name and name.endswith("time_conv") else -1] = 0
+    look_at_no_frame_before(vae)
     _route_encoder(vae.encoder)
     _route_decoder(vae.decoder)
     for conv in (vae.quant_conv, vae.post_quant_conv):
@@ -38,8 +37,17 @@ def begin_with_colours(vae: AutoencoderKLWan, channels: int) -> None:
     vae.quant_conv.bias[channels:] = -7  # a posterior that is nearly exact
 
 
+@torch.no_grad()
+def look_at_no_frame_before(vae: AutoencoderKLWan) -> None:
+    """Set the weights for earlier frames to 0, but for those by which the encoder joins two frames."""
+    for name, module in vae.named_modules():
+        if isinstance(module, nn.Conv3d):
+            joins = name.startswith("encoder") and name.endswith("time_conv")
+            module.weight[:, :, : 1 if joins else -1] = 0
+
+
 def _route_encoder(encoder: nn.Module) -> None:
-    first, halve_first, second, halve_second, third = encoder.down_blocks
+    _, halve_first, second, halve_second, third = encoder.down_blocks
     assert (halve_first.mode, halve_second.mode) == ("downsample3d", "downsample3d"), "two halvings of time"
     _centre(encoder.conv_in, _kept(12))
     encoder.conv_in.bias[12:] = 1
@@ -66,7 +74,7 @@ def _route_encoder(encoder: nn.Module) -> None:
     halve_second.resample[1].bias[36:] = 1
     _frames_to_channels(halve_second.time_conv, 18)
     halve_second.time_conv.bias[36:] = 1
-    colours = [18 * second + i for second in range(2) for i in range(6)]
+    colours = [18 * pair + i for pair in range(2) for i in range(6)]
     _centre(third.conv_shortcut, _kept(36) | {36 + i: {source: -1.0} for i, source in enumerate(colours)})
     third.conv_shortcut.bias[48:] = 1.5
     encoder.conv_out.weight[12:] /= RANDOM  # the channels that the colours leave free
@@ -75,8 +83,9 @@ def _route_encoder(encoder: nn.Module) -> None:
 
 def _route_decoder(decoder: nn.Module) -> None:
     first, second, _ = decoder.up_blocks
-    # (pair, frame of it, colour) of four frames, each pair's colours followed by what is less than 0
-    _centre(decoder.conv_in, {12 * (i // 6) + 6 * (sign < 0) + i % 6: {i: sign} for i in range(12) for sign in (1.0, -1.0)})
+    # 12 channels for each pair of frames: the two frames' colours, then their negatives
+    pairs = {12 * (i // 6) + i % 6: {i: 1.0} for i in range(12)}
+    _centre(decoder.conv_in, pairs | {6 + channel: {i: -1.0} for channel, [i] in pairs.items()})
     decoder.conv_in.bias[24:] = 1
     _channels_to_frames(first.upsamplers[0].time_conv, 12, {i: i for i in range(12)}, {i: 12 + i for i in range(12)})
     _centre(first.upsamplers[0].resample[1], _kept(12))
