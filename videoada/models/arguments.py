@@ -209,7 +209,8 @@ def _text_tokens(pipe: Any) -> int | None:
     from videoada.models.pipelines import model_info  # which imports diffusers
 
     known = known_model(model_info(pipe).name)
-    return _of_network(pipe, "max_text_seq_length") or (known and known.text_tokens)
+    own: int | None = _of_network(pipe, "max_text_seq_length")
+    return own or (known.text_tokens if known else None)
 
 
 def is_i2vgen(pipe: Any) -> bool:
