@@ -1,4 +1,7 @@
-"""Errors that a user can cause. The command line shows their one line, without a traceback, and exits with 2."""
+"""Errors that a user can cause. The command line shows their one line, without a traceback, and exits with 2.
+
+And `counted`, for the numbers in such lines.
+"""
 
 from __future__ import annotations
 
@@ -33,3 +36,8 @@ class MetricError(VideoAdaError, ValueError):
 
 class ResourceError(VideoAdaError):
     """Memory ran out; the message names options that need less."""
+
+
+def counted(count: int, noun: str, others: str | None = None) -> str:
+    """ "1 video", "2 videos": `others` is the plural where it is not the noun with an s."""
+    return f"{count} {noun if count == 1 else others or f'{noun}s'}"

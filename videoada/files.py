@@ -25,35 +25,50 @@ RESERVED = ("con", "prn", "aux", "nul", "com", "lpt")  # but for these, on Windo
 
 def results_folder(path: str | Path) -> Path:
     """A folder for results, made if it is not there. Raises OutputError where nothing can be written."""
-    path = Path(path)
-    if url := url_problem(path, writing=True):
-        raise OutputError(url)
+    path = check_folder(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"can't write to the folder {str(path)[:200]}: {error.strerror or error}") from None
-    if not os.access(path, os.W_OK):
-        raise OutputError(f"the folder {path} can't be written to")
     return path
 
 
-def check_file(path: str | Path | None, parameter: str, ending: str | None = None) -> None:
+def check_folder(path: str | Path) -> Path:
+    """A folder that `results_folder` could make, which is not made here: what comes before it may fail. Raises
+    OutputError where nothing could be written."""
+    path = Path(path)
+    if url := url_problem(path, writing=True):
+        raise OutputError(url)
+    try:
+        there = next(part for part in (path, *path.absolute().parents) if os.path.lexists(part))
+        if not there.is_dir():
+            raise OutputError(f"can't write to the folder {str(path)[:200]}: {there} is a file; name another folder")
+    except (OSError, ValueError) as error:  # a name too long, or with a NUL in it
+        raise OutputError(f"can't write to the folder {str(path)[:200]!r}: {reason_of(error)}") from None
+    if not os.access(there, os.W_OK):
+        raise OutputError(f"the folder {there} can't be written to")
+    return path
+
+
+def check_file(path: str | Path | None, parameter: str, *endings: str) -> None:
     """Raises ConfigError, before hours of work, where the file that `parameter` names could not be written.
 
-    None is no file, which is fine; a name must end in `ending` if one is given.
+    None is no file, which is fine; a name must end in one of `endings` if there are any.
     """
     if path is None:
         return
     path = Path(path)
     if url := url_problem(path, writing=True):
         raise ConfigError(f"`{parameter}`: {url}")
-    if ending and path.suffix.lower() != ending:
-        raise ConfigError(f"`{parameter}`: '{path.name}' must end in {ending}")
+    if endings and path.suffix.lower() not in endings:
+        raise ConfigError(f"`{parameter}`: '{path.name}' must end in {' or '.join(endings)}")
     try:
         if path.is_dir():
             raise ConfigError(f"`{parameter}`: {path} can't be written: it is a folder")
         if not path.parent.is_dir():
             raise ConfigError(f"`{parameter}`: {path} can't be written: make its folder first")
+        if not os.access(path.parent, os.W_OK):
+            raise ConfigError(f"`{parameter}`: {path} can't be written: its folder can't be written to")
     except (OSError, ValueError) as error:  # a name too long, or with a NUL in it
         raise ConfigError(f"`{parameter}`: {str(path)[:200]!r} can't be written: {reason_of(error)}") from None
     with FileNames(path.parent) as names:

@@ -32,6 +32,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "architectures-gpu.json": tables.on_gpu,
     "evaluation-cost.json": tables.evaluation_cost,
     "tolerances.json": tables.tolerances,
+    "emoji-to-data.json": tables.distances_to_data,
 } | dict.fromkeys(("predictors", "guidance", "schedulers", "quality", "quality-stress"), tables.curves)
 
 

@@ -223,3 +223,12 @@ def tolerances(path: Path) -> str:
             cells = [f"{r:.2f} ({p:.1f})" for r, p in zip(line["ratios"], line["predictions"], strict=True)]
             rows.append(" | ".join([steps, line["data"], line["scheduler"], *cells, f"{line['jump']:.2f}"]))
     return table("steps | data | scheduler | at 0.02 | at 0.05 | at 0.1 | a tenth more, at most", rows)
+
+
+def distances_to_data(path: Path) -> str:
+    """FVD and KVD of sets of videos to a set of data, in several features, with standard errors."""
+    rows = []
+    for row in read(path)["rows"]:
+        fvd, kvd = (f"{value['value']:.3g} ± {value['standard_error']:.2g}" for value in (row["fvd"], row["kvd"]))
+        rows.append(f"{row['set']} | {row['n']} | {row['n_data']} | {row['extractor']} | {fvd} | {kvd}")
+    return table("videos | n | n of the data | features | FVD | KVD", rows)

@@ -192,7 +192,7 @@ def test_the_command_writes_tables_figures_and_a_plot(tmp_path, capsys):
                  "--output", str(tmp_path / "b"), "--budgets", "60"]  # fmt: skip
     code, out, err = run(capsys, *arguments)
     assert code == 0, err
-    assert "tiny-t2v (small embedded model), 1 prompts" in out
+    assert "tiny-t2v (small embedded model), 1 prompt" in out
     for name in QUALITIES:
         assert f"| quality {name} |" in out
     figures = json.loads((tmp_path / "b" / "tiny-t2v.json").read_text())

@@ -81,5 +81,5 @@ def test_the_oracle_is_searched(wan, prompts, tmp_path):
         "analyse", *wan, "--prompts", prompts, "--limit", 1, "--steps", 8, "--num-frames", 9, "--max-skips", 2,
         "--output", tmp_path / "a",
     )  # fmt: skip
-    assert "1 prompts" in done.stdout
+    assert "1 prompt" in done.stdout
     assert "| videoada |" in done.stdout

@@ -82,7 +82,7 @@ def test_by_the_command_line(pipe, tmp_path, capsys):
     code, _, err = run(capsys, "generate", *flags, "--exit-threshold", "2", *output)
     assert code == 2
     code, _, err = run(capsys, "generate", *flags[:-1], str(tmp_path / "none"), *output)
-    assert (code, "there is no file" in err) == (2, True)
+    assert (code, "does not exist" in err) == (2, True)
 
 
 def test_benchmarks_and_reports_take_exits_and_step_counts(pipe, tmp_path):

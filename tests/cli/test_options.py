@@ -21,7 +21,7 @@ SKIPPING = {*SkipConfig.model_fields, "quality"}
 TAKEN = {
     "generate": SETTINGS,
     "render": SETTINGS - OF_A_VIDEO - {"batch_decision"},
-    "benchmark": SETTINGS - OF_A_VIDEO - OF_THE_FILE,
+    "benchmark": SETTINGS - OF_A_VIDEO - OF_THE_FILE - {"fps"},
     "calibrate": SETTINGS - OF_A_VIDEO - OF_THE_FILE - SKIPPING - {"step_policy", "fps"},
 }
 
@@ -102,7 +102,7 @@ def test_what_is_given_replaces_only_what_it_contradicts(values, given, left):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--batch-size", "0"], "--batch-size: Input should be greater"),
+        (["--batch-size", "0"], "--batch-size: give a whole number from 1 to 1000000, got 0"),
         (["--families", "x"], "--families is for a --preset"),
         (["--budgets", "nonsense"], "--budgets is for a --preset"),
         (["--limit", "2"], "--limit is of a file of --prompts"),

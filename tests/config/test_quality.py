@@ -7,12 +7,14 @@ import json
 import pytest
 import yaml
 from commandline import run
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
 import videoada
 from videoada import SkipConfig
 from videoada.benchmarks.calibrate import calibrate
+from videoada.benchmarks.presets import preset
 from videoada.config.prompts import read_requests
 from videoada.config.quality import QUALITIES, Calibration, between, falling, quality_fields, read_calibration
 from videoada.config.settings import RunSettings
@@ -28,6 +30,26 @@ def test_quality_levels_are_ordered_and_balanced_is_the_default():
     assert SkipConfig(**quality_fields("balanced")) == SkipConfig() == RunSettings().skip()
     assert RunSettings(quality="fast").skip().tolerance == tolerances[-1]
     assert RunSettings(quality="fast", max_skip_steps=3).skip().max_skip_steps == 3
+
+
+def test_a_model_that_comes_less_near_has_levels_of_its_own():
+    for name in QUALITIES:
+        assert quality_fields(name, "emoji-t2v")["tolerance"] < quality_fields(name)["tolerance"]
+        assert quality_fields(name, "a/folder/of/my-model") == quality_fields(name, "tiny-t2v") == quality_fields(name)
+    own = quality_fields("high", "emoji-t2v")["tolerance"]
+    assert RunSettings(model="emoji-t2v", quality="high").skip().tolerance == own
+    assert preset("quality", model="emoji-t2v")[2].skip.tolerance == own
+    with videoada.skip_steps(videoada.load_pipeline("emoji-t2v", device="cpu"), quality="high") as trace:
+        assert trace.config.tolerance == own
+
+
+@pytest.mark.parametrize("name", QUALITIES)
+def test_a_level_was_measured_to_be_the_same_fidelity_on_every_embedded_model(name):
+    files = sorted((ROOT / "samples" / "results" / "quality").glob("*-?2v.json"))
+    points = [point for file in files if not file.name.startswith("requests")
+              for point in json.loads(file.read_text())["points"] if point["method"] == f"quality {name}"]  # fmt: skip
+    assert len(points) == 3
+    assert max(point["psnr"] for point in points) - min(point["psnr"] for point in points) < 3
 
 
 @pytest.mark.parametrize(
@@ -135,7 +157,7 @@ def test_the_command_writes_a_configuration_that_generate_takes(tmp_path, capsys
     code, out, err = run(capsys, "calibrate", *prompts, *sizes, "--target-speedup", "1.6", "--output", str(config))
     assert code == 0, err
     assert "tiny-t2v (small embedded model)" in out
-    assert "on 1 prompts held out" in out
+    assert "on 1 prompt held out" in out
     settings = yaml.safe_load(config.read_text())
     assert len(settings["calibration"]["curve"]) >= 5
     code, out, err = run(capsys, "generate", "--config", str(config), "--prompt", PROMPT, "--json", "--quiet",
@@ -204,4 +226,4 @@ def test_a_folder_that_is_not_there_is_known_before_the_work(tmp_path, capsys):
     code, _, err = run(capsys, "calibrate", "--prompts", str(tmp_path / "p.txt"), "--target-psnr", "40", "--output",
                        str(tmp_path / "no" / "x.yaml"))  # fmt: skip
     assert code == 2
-    assert "no folder that can be written to" in err
+    assert "make its folder first" in err

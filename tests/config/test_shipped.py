@@ -42,7 +42,7 @@ def test_each_loads_by_name(name):
 
 
 def test_each_quality_level_loads():
-    assert tuple(read_shipped("quality")) == QUALITIES
+    assert tuple(read_shipped("quality")) == (*QUALITIES, "models")
     for level in QUALITIES:
         assert quality_fields(level) == read_shipped("quality")[level]
 

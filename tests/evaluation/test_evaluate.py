@@ -177,7 +177,7 @@ def test_cached_statistics_give_the_same_numbers(folders, tmp_path):
         (["--generated", "{tmp}/none"], "there is no folder"),
         (["--generated", "{tmp}"], "holds no videos"),
         (["--generated", "{skipped}", "--reference", "{full}", "--reference-stats", "x"], "not both"),
-        (["--generated", "{skipped}", "--reference-stats", "{tmp}/x"], "there is no statistics file"),
+        (["--generated", "{skipped}", "--reference-stats", "{tmp}/x"], "can't read statistics: "),
         (["--generated", "{skipped}", "--metrics", "fvvd"], "did you mean 'fvd'"),
         (["--generated", "{skipped}", "--metrics", "psnr"], "psnr: needs a --reference folder"),
         (["--generated", "{skipped}", "--reference", "{full}", "--metrics", ","], "there is no metric"),
@@ -205,7 +205,7 @@ def test_cached_statistics_give_the_same_numbers(folders, tmp_path):
             "no room for 2 different clips",
         ),
         (["--generated", "{skipped}", "--save-stats", "{tmp}/x.safetensors"], "there is none"),
-        (["--generated", "{skipped}", "--reference", "{full}", "--device", "gpu"], "can't use the device"),
+        (["--generated", "{skipped}", "--reference", "{full}", "--device", "gpu"], "unknown device 'gpu'"),
         (["--generated", "{skipped}", "--reference", "{full}", "--metrics", "lpips"], "LPIPS needs torchvision"),
     ],
 )
@@ -257,7 +257,7 @@ def test_what_makes_pairs_unlike_is_said(tmp_path):
         write(tmp_path / name, "a.mp4", render(PROMPTS[0]), kept)
     warnings = videoada.evaluate(tmp_path / "made", tmp_path / "real", metrics=("psnr",)).warnings
     assert any("lossy files (.mp4)" in w for w in warnings)
-    assert any("1 pairs differ in steps" in w for w in warnings)
+    assert any("1 pair of different steps" in w for w in warnings)
 
 
 def test_many_shapes_do_not_wait_for_each_other(tmp_path):

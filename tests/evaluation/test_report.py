@@ -114,7 +114,7 @@ def test_the_command_writes_reports(page, tmp_path):
         assert done.stderr.count("\n") == 1
     strange = tmp_path / "strange.json"
     strange.write_text(json.dumps({"schema_version": 1}))
-    assert "is no result of `videoada evaluate`" in run("--evaluation", strange, code=2).stderr
+    assert "is no result of `videoada evaluate --output`" in run("--evaluation", strange, code=2).stderr
 
 
 def test_reports_of_few_metrics_and_of_folders_that_are_gone(page, tmp_path):
@@ -123,7 +123,7 @@ def test_reports_of_few_metrics_and_of_folders_that_are_gone(page, tmp_path):
     moved = result.model_copy(update={"generated": result.generated.model_copy(update={"path": "/nowhere"})})
     write_report(tmp_path / "gone.html", moved)
     text = (tmp_path / "gone.html").read_text()
-    assert "4 videos are no longer where they were" in text
+    assert "4 videos no longer where evaluated" in text
     assert "video" not in Reader(text).tags
 
 

@@ -124,11 +124,11 @@ def test_a_family_generates_with_its_own_settings_and_again_from_its_record(name
         ("modelscope-v2v", ["--video", "TEXT"], "--video: can't read a video from"),
         ("modelscope-v2v", ["--video", "VIDEO", "--num-frames", 30], "has 5 frames, and 30 are asked for"),
         ("modelscope-v2v", ["--video", "VIDEO", "--image", "IMAGE"], "takes no image: leave --image out"),
-        ("modelscope-v2v", ["--video", "VIDEO", "--strength", 0], "--strength: Input should be greater than 0"),
+        ("modelscope-v2v", ["--video", "VIDEO", "--strength", 0], "--strength: give a number above 0 up to 1, got 0"),
         (
             "modelscope-v2v",
             ["--video", "VIDEO", "--strength", 2],
-            "--strength: Input should be less than or equal",
+            "--strength: give a number above 0 up to 1, got ",
         ),
         ("modelscope-v2v", ["--video", "VIDEO", "--strength", 0.05], "of 0.05 leaves none of 10 steps to run"),
         ("cogvideox-v2v", ["--video", "VIDEO", "--strength", 0.05], "of 0.05 leaves none of 10 steps to run"),
@@ -163,7 +163,7 @@ def test_what_has_no_effect_is_said(name, asked, unused, generated):
 def test_a_number_of_frames_that_is_rounded_is_said(asked, made, generated):
     [record] = generated("wan-2.1-t2v", *SIZE, "--num-frames", asked, steps=4)
     assert record["num_frames"] == made
-    said = f"`num_frames`: WanPipeline generates {made} frames where {asked} are asked for"
+    said = f"`num_frames`: WanPipeline generates {made} frame{'s' * (made != 1)} where {asked} are asked for"
     assert record["not_used"] == ([said] if asked != made else [])
 
 

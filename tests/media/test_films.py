@@ -230,8 +230,8 @@ def test_what_is_damaged_is_refused_every_time(tmp_path):
         assert found[0] == found[1], at
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_frames_with_exif_are_turned(orientation, tmp_path):
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_frames_with_exif_are_turned_and_mirrored(orientation, tmp_path):
     """PyAV has no name for EXIF beside a frame, and so gave no display matrix either."""
     exif = Image.Exif()
     exif[0x0112] = orientation

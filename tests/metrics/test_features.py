@@ -121,7 +121,7 @@ def test_i3d_is_fed_as_its_file_expects(tmp_path):
     [
         ("tiny-shape-v1", "did you mean 'tiny-shapes-v1'"),
         ("vae:emoji-t2v", "use load_vae_extractor of videoada.models.vae_features"),
-        ("i3d:{tmp}/none.pt", "there is no I3D file"),
+        ("i3d:{tmp}/none.pt", "can't read I3D: "),
         ("i3d:{tmp}/noise.pt", "is no TorchScript file"),
         ("{tmp}/empty", "it has no config.json"),
         ("{tmp}/text", "no video model known here"),

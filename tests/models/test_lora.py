@@ -140,7 +140,7 @@ def test_one_of_another_model_is_a_line_and_one_that_fits_in_part_is_said(folder
     assert done.stderr.count("\n") == 1
     done = command(*ASKED, "--lora", folder / "more.safetensors", "--output", tmp_path / "a.mkv")
     assert json.loads(done.stdout)["not_used"] == [
-        "`lora`: 1 tensors of more.safetensors fit no layer of this TextToVideoSDPipeline"
+        "`lora`: 1 tensor of more.safetensors with no layer in this TextToVideoSDPipeline"
     ]
 
 

@@ -49,7 +49,7 @@ def test_a_file_is_rendered_whole(alone, capsys):
     code, out, _ = run(capsys, "status", str(alone), "--json")
     assert code == 0
     assert (json.loads(out)["done"], json.loads(out)["at_work"]) == (6, [])
-    assert "6 of 6 videos are there" in run(capsys, "status", str(alone))[1]
+    assert "there: 6 of 6 videos" in run(capsys, "status", str(alone))[1]
 
 
 def test_only_what_is_missing_is_drawn(alone, prompt_file, tmp_path, capsys):

@@ -41,7 +41,7 @@ KILL_RENDER = str(ROOT / "scripts" / "experiments" / "kill_render.py")
 def test_killed_and_resumed(tmp_path):
     """The short form of scripts/experiments/kill_render.py; what follows is the same on a Ray cluster."""
     subprocess.run(
-        [sys.executable, KILL_RENDER, "--videos", "3", "--steps", "5", "--kills", "1",
+        [sys.executable, KILL_RENDER, "--videos", "4", "--steps", "5", "--kills", "2",
          "--wait", "3", "6", "--folder", str(tmp_path / "kills")], check=True, timeout=240,
     )  # fmt: skip
 

@@ -117,11 +117,12 @@ def test_a_loop_that_begins_in_the_middle_has_its_own_steps():
 
 
 def test_the_last_step_that_runs_is_protected_and_masks_are_of_the_steps_that_run():
-    for pipe, values in (wan_v2v(), sdxl_first_part()):
+    wan = [False] * 6 + [True, False]  # its noise would fall to less than a quarter in one gap
+    for (pipe, values), between in zip((wan_v2v(), sdxl_first_part()), (wan, [False] * 7), strict=True):
         with skip_steps(pipe, tolerance=1e6) as trace:
             call(pipe, steps=24, **values)
         assert 9 < trace.num_steps < 13
-        assert trace.computed[0] == [True] * 3 + [False] * min(trace.num_steps - 4, 8) + [True]
+        assert trace.computed[0] == [True] * 3 + between + [True]
         with skip_steps(pipe, mask=(1, 1, 0, 1)) as trace:
             call(pipe, **values)
         assert trace.computed[0] == [True, True, False, True]

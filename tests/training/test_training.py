@@ -117,12 +117,28 @@ def test_a_step_policy_goes_on_after_a_cut_line_with_prompts_of_any_kind(tmp_pat
     found = {json.dumps(json.loads(line)) for line in kept.read_text().splitlines() if line in complete.splitlines()}
     assert found == {json.dumps(json.loads(line)) for line in complete.splitlines()}
     assert len(complete.splitlines()) == 4 * 2
-    assert "1 prompts held out" in shown
+    assert "1 prompt held out" in shown
     assert f"wrote {out}: λ 0.02" in shown
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(row | {"seed": 4}) + "\n" for row in rows))
     code, _, told = command(capsys, "train", "steps", "train", *arguments)
     assert code == 2
     assert "another prompts" in told
+
+
+@pytest.mark.parametrize(("stage", "unused"), [
+    (["exits", "collect", "--steps", "2", "--tune-videos", "1"], "the column 'fps'"),
+    (["steps", "render", "--counts", "1,2", "--held-out", "1"], "the columns 'steps', 'fps'"),
+])  # fmt: skip
+def test_columns_that_training_does_not_use_are_listed_once(stage, unused, tmp_path, capsys):
+    steps = [] if stage[0] == "exits" else ["steps"]
+    rows = [{"prompt": prompt, **dict.fromkeys(steps, 9), "fps": 8, **({} if i else {"mood": "glad"})}
+            for i, prompt in enumerate(PROMPTS[:4])]  # fmt: skip
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row | {"num_frames": 2}) + "\n" for row in rows))
+    arguments = ["--prompts", str(tmp_path / "p.jsonl"), "--run", str(tmp_path / "run"), "--videos", "2"]
+    code, _, told = command(capsys, "train", *stage, *arguments, "--out", str(tmp_path / "o.safetensors"))
+    assert code == 0
+    assert told.splitlines()[:2] == [f"not used of p.jsonl: {text}" for text in ("the column 'mood' (1 of 4)", unused)]
+    assert told.count("not used") == 2
 
 
 def test_exit_heads_by_the_command_line(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import yaml
 from videoada.config.quality import Calibration, CurvePoint
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.config.settings import RunSettings
-from videoada.errors import ConfigError, OutputError
-from videoada.files import write_text
+from videoada.errors import ConfigError, counted
+from videoada.files import check_file, write_text
 from videoada.generation.generate import check_request, generate
 from videoada.media.video import Video
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
@@ -121,11 +120,8 @@ def _measure(
 
 
 def check_configuration(path: Path) -> None:
-    """Raises OutputError, before hours of work, for a configuration that could not be written."""
-    if path.suffix not in (".yaml", ".yml"):
-        raise OutputError(f"a configuration is a .yaml file, got {path}")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise OutputError(f"can't write to {path.parent}: it is no folder that can be written to")
+    """Raises ConfigError, before hours of work, for a configuration that could not be written."""
+    check_file(path, "output", ".yaml", ".yml")
 
 
 def write_configuration(
@@ -133,7 +129,7 @@ def write_configuration(
 ) -> None:
     """Write what reaches the `goal` as a configuration for `videoada generate --config`, the curve with it.
 
-    `settings` are those that the calibration was made with. Raises OutputError where it can't be written.
+    `settings` are those that the calibration was made with. Raises ConfigError where it can't be written.
     """
     kept = ("model", "steps", "guidance_scale", "num_frames", "height", "width", "scheduler")
     others = settings.model_dump(exclude_defaults=True, exclude=NOT_KEPT)  # the curve is of them
@@ -143,4 +139,4 @@ def write_configuration(
     }  # fmt: skip
     text = yaml.safe_dump({k: v for k, v in values.items() if v is not None}, sort_keys=False, allow_unicode=True)
     check_configuration(Path(path))
-    write_text(path, f"# videoada calibrate: {goal}, from {found.prompts} prompts\n{text}")
+    write_text(path, f"# videoada calibrate: {goal}, from {counted(found.prompts, 'prompt')}\n{text}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from videoada.errors import counted
 from videoada.metrics.paired import IDENTICAL
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def points_table(points: Sequence[Point]) -> str:
         identical = p.psnr >= IDENTICAL
         interval = f" ({p.psnr_low:.1f}–{p.psnr_high:.1f})" if p.prompts > 2 else ""
         quality = "identical" if identical else f"{p.psnr:.1f}{interval}"
-        fewer = f" ({p.prompts} of {most} prompts)" if p.prompts < most else ""
+        fewer = f" ({p.prompts} of {counted(most, 'prompt')})" if p.prompts < most else ""
         lines.append(
             f"| {p.method}{fewer} | {p.predictions:.1f} | {p.rows:.1%} | {p.macs:.1%} | {quality} "
             f"| {'' if identical else f'{p.psnr_worst:.1f}'} | {p.ssim:.4f} | {_text(p.tof, '.3f')} "

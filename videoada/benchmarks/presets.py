@@ -129,10 +129,10 @@ def batches(size: int = 8) -> list[Method]:
     return [m.model_copy(update={"batch_size": size}) for m in methods]
 
 
-def qualities() -> list[Method]:
-    """The levels of --quality."""
-    levels = [Method(family="quality", knob=name, skip=SkipConfig(**quality_fields(name))) for name in QUALITIES]
-    return [full(), *levels]
+def qualities(model: str | None = None) -> list[Method]:
+    """The levels of --quality, of a model that has its own."""
+    levels = {name: SkipConfig(**quality_fields(name, model)) for name in QUALITIES}
+    return [full(), *(Method(family="quality", knob=name, skip=skip) for name, skip in levels.items())]
 
 
 def systems(exit_heads: str | None = None, step_policy: str | None = None) -> list[Method]:
@@ -189,14 +189,18 @@ PRESETS = {
 }  # fmt: skip
 
 
-def preset(name: str, families: str | None = None, **parts: str | None) -> list[Method]:
-    """The methods of a preset; `parts`, of `systems`, are files. `families`, comma-separated, keeps those methods whose
-    name holds one. Raises ConfigError for an unknown preset, or where no method is left."""
+def preset(name: str, families: str | None = None, model: str | None = None, **parts: str | None) -> list[Method]:
+    """The methods of a preset; `model` may have levels of its own, and `parts`, of `systems`, are files.
+
+    `families`, comma-separated, keeps those methods whose name holds one. Raises ConfigError for an unknown preset, or
+    where no method is left.
+    """
     try:
         chosen = PRESETS[one_of("preset", name, tuple(PRESETS))]
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    methods = systems(**parts) if chosen is systems else chosen()
+    own: dict[str, Any] = parts if chosen is systems else {"model": model} if chosen is qualities else {}
+    methods = chosen(**own)
     wanted = [part.strip() for part in families.split(",")] if families else [""]
     methods = [method for method in methods if any(part in method.name for part in wanted)]
     if not methods:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from videoada.benchmarks.charts import frontier_chart
 from videoada.benchmarks.frontier import Point, best_curve, budgets_table, points_table, psnr_table
+from videoada.errors import counted
 from videoada.files import model_folder, written_aside
 from videoada.plots import write_svg
 from videoada.records.record import package_versions
@@ -21,7 +22,7 @@ def write_results(
     `budgets` are shares of the full run's UNet rows, in (0, 1]. Raises OutputError where they can't be written.
     """
     points = [Point(**point.as_dict()) for point in points]  # so that whoever reads the JSON comes to the same tables
-    what = f"{model}{' (small embedded model)' if embedded else ''}, {prompts} prompts"
+    what = f"{model}{' (small embedded model)' if embedded else ''}, {counted(prompts, 'prompt')}"
     families = dict.fromkeys(p.family for p in points if not p.family.startswith("full run"))
     text = f"{what}\n\n{points_table(points)}\n\n{budgets_table(points, budgets)}\n\n{psnr_table(points)}\n"
     model = model_folder(model)

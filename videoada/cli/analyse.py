@@ -10,6 +10,7 @@ import typer
 from videoada.cli.app import app
 from videoada.cli.options import option
 from videoada.config.settings import OWN
+from videoada.errors import counted
 
 EXAMPLES = """
 Examples:
@@ -43,15 +44,16 @@ def analyse(
     from videoada.benchmarks.oracle.table import analysis_table, write_analysis
     from videoada.cli.show import say_with
     from videoada.config.prompts import read_requests
-    from videoada.files import model_folder, results_folder
+    from videoada.files import check_folder, model_folder
     from videoada.models.pipelines import load_pipeline, model_info
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     requests = read_requests(
-        prompts, on_message=say_with(console), num_inference_steps=steps, num_frames=num_frames, scheduler=scheduler
+        prompts, on_message=say_with(console), leave_out=("fps",),
+        num_inference_steps=steps, num_frames=num_frames, scheduler=scheduler
     )[:limit]  # fmt: skip
     folder = output or Path("runs") / f"analysis-{model_folder(Path(model).name)}"
-    results_folder(folder)
+    check_folder(folder)
     pipe = load_pipeline(model, device=device)
     found = study(
         pipe, requests, folder, predictor=predictor, corrector=corrector, max_skips=max_skips,
@@ -60,6 +62,7 @@ def analyse(
     write_analysis(found, folder)
     console.print(f"wrote {folder}")
     print(
-        f"{found.model}{' (small embedded model)' if model_info(pipe).embedded else ''}, {len(found.prompts)} prompts"
+        f"{found.model}{' (small embedded model)' if model_info(pipe).embedded else ''}, "
+        f"{counted(len(found.prompts), 'prompt')}"
     )
     print(analysis_table(found))

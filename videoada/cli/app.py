@@ -74,6 +74,20 @@ def _parameters() -> set[str]:
     return names
 
 
+def _of_usage(error: Any) -> str:
+    """What is wrong with an option, in one line; newer versions of Typer leave its value to pydantic."""
+    from pydantic import ValidationError
+
+    from videoada.config.wanted import problem_of
+
+    if isinstance(cause := error.__cause__, ValidationError) and getattr(error, "param", None):
+        names = [*error.param.opts, *error.param.secondary_opts]
+        name = next((name for name in names if name.startswith("--")), str(error.param.name).upper())
+        return f"{name}: {problem_of(cause)[1]}"
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    return " ".join(message.split())
+
+
 def main(args: list[str] | None = None) -> None:
     """Run the command line: one-line errors, the contract's exit codes."""
     code = 0
@@ -88,8 +102,7 @@ def main(args: list[str] | None = None) -> None:
         print(f"error: {as_flags(' '.join(str(error).split()))}", file=sys.stderr)
         code = 2
     except _UsageProblem as error:
-        message = error.format_message() if hasattr(error, "format_message") else str(error)
-        print(f"error: {' '.join(message.split())} (see --help)", file=sys.stderr)
+        print(f"error: {_of_usage(error)} (see --help)", file=sys.stderr)
         code = 2
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted; nothing half-written was left", file=sys.stderr)

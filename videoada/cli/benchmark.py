@@ -10,7 +10,7 @@ import typer
 
 from videoada.cli.app import app, as_flags
 from videoada.cli.options import JsonOutput, option, takes_settings
-from videoada.errors import ConfigError
+from videoada.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +34,7 @@ Examples:
 
 @app.command(epilog=EXAMPLES)
 @takes_settings(
-    leave_out=("prompt", "image", "num_videos", "codec", "crf"),
+    leave_out=("prompt", "image", "num_videos", "fps", "codec", "crf"),
     texts={"seed": "Seed of the first prompt; prompt i uses seed + i.", "batch_size": "Prompts at once."},
     defaults={"batch_size": "1 when timing, else 8"},
 )
@@ -96,9 +96,9 @@ def benchmark(
     ]
     if prompts:
         common = request.model_dump(exclude={"prompt", "image", "seed"})
-        requests = read_requests(prompts, first_seed=settings.first_seed, on_message=say_with(console), **common)[
-            :limit
-        ]
+        requests = read_requests(
+            prompts, first_seed=settings.first_seed, on_message=say_with(console), leave_out=("fps",), **common
+        )[:limit]
     if preset is None:
         _time(console, settings, requests, batch_size, pairs or 9, json_output)
         return
@@ -129,11 +129,11 @@ def _compare(
     from videoada.benchmarks.frontier import summarize
     from videoada.benchmarks.presets import preset as methods_of
     from videoada.benchmarks.results import write_results
-    from videoada.files import results_folder
+    from videoada.files import check_folder
     from videoada.models.pipelines import load_pipeline, model_info
 
-    results_folder(folder)
-    methods = methods_of(preset_name, families, **parts)
+    check_folder(folder)
+    methods = methods_of(preset_name, families, settings.model, **parts)
     pipe = load_pipeline(settings.model, settings.loading())
     total, done = len(methods) * len(requests), 0
 
@@ -141,7 +141,7 @@ def _compare(
         nonlocal done
         done += 1
         if done % 8 == 0:
-            console.print(f"{done} of at most {total} cells; last: {cell.method}", style="dim")
+            console.print(f"{done} of at most {counted(total, 'cell')}; last: {cell.method}", style="dim")
 
     failed: dict[str, Exception] = {}
     cells = measure(
@@ -194,7 +194,7 @@ def _time(
         ),
         (
             "efficiency",
-            f"{result.efficiency:.3f} (ideal ÷ measured time, median of {pairs} pairs); "
+            f"{result.efficiency:.3f} (ideal ÷ measured time, median of {counted(pairs, 'pair')}); "
             f"{result.row_efficiency:.3f} assuming that time per row does not depend on the batch size",
         ),
         ("policy's cost", f"{100 * result.policy_share:.2f} % of a UNet call a step"),

@@ -10,6 +10,7 @@ import typer
 from videoada.cli.app import app
 from videoada.cli.options import Quiet, takes_settings
 from videoada.config.settings import SKIPPING, RunSettings, said_of
+from videoada.errors import counted
 
 EXAMPLES = """
 Examples:
@@ -59,7 +60,9 @@ def calibrate(
         raise ConfigError("`steps=auto` has no one curve to calibrate: give the number of steps")
     common = settings.requests()[0].model_dump(exclude={"prompt", "image", "seed", "step_policy"})
     console = Console(stderr=True, highlight=False, quiet=quiet, soft_wrap=True)
-    requests = read_requests(prompts, first_seed=settings.first_seed, on_message=say_with(console), **common)[:limit]
+    requests = read_requests(
+        prompts, first_seed=settings.first_seed, on_message=say_with(console), leave_out=("fps",), **common
+    )[:limit]
     pipe = load_pipeline(settings.model, settings.loading())
     settings = filled(settings, pipe)
     tolerance, found = find(
@@ -73,7 +76,7 @@ def calibrate(
     small = " (small embedded model)" if model_info(pipe).embedded else ""
     print(f"{found.model}{small}: tolerance {tolerance:.4g} for {goal}")
     print(
-        f"on {found.held_out_prompts} prompts held out: {held.psnr:.1f} dB (worst {held.psnr_worst:.1f}), "
+        f"on {counted(found.held_out_prompts, 'prompt')} held out: {held.psnr:.1f} dB (worst {held.psnr_worst:.1f}), "
         f"{held.rows:.1%} of the UNet rows"
     )
     print(f"wrote {output}")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from videoada.cli.app import app, as_flags
-from videoada.errors import OutputError
+from videoada.errors import ConfigError, OutputError
 
 SHOWN = ("freeze_share", "return_share", "luma_flicker", "cut_share", "warping_error", "flow_magnitude")
 
@@ -39,6 +39,7 @@ def check(
     ] = False,
 ) -> None:
     """Check that the frames of a video hang together: frozen, repeated, shuffled, flickering; exit code 1 if not."""
+    from videoada.config.merging import of_file
     from videoada.config.settings import read_settings
     from videoada.config.shipped import LIMITS
     from videoada.failures import reading
@@ -48,7 +49,13 @@ def check(
     from videoada.metrics.coherence import CoherenceLimits, CoherenceMeter
     from videoada.metrics.consistency import load_frame_features
 
-    limits = CoherenceLimits(**read_settings(config, LIMITS)) if config else CoherenceLimits()
+    limits = CoherenceLimits()
+    if config:
+        given = read_settings(config, LIMITS)
+        try:
+            limits = CoherenceLimits(**given)
+        except ConfigError as error:
+            raise ConfigError(of_file(config, error)) from None
     features = load_frame_features(frame_model) if frame_model else None
     paths: list[Path] = []
     not_used: dict[Path, list[str]] = {}  # of the folder that a video was found in

@@ -9,7 +9,7 @@ import typer
 
 from videoada.cli.app import app, as_flags
 from videoada.cli.options import option
-from videoada.errors import ConfigError
+from videoada.errors import ConfigError, counted
 from videoada.files import check_file
 
 if TYPE_CHECKING:
@@ -149,12 +149,14 @@ def show(console: Console, result: EvaluationResult) -> None:
             models = f", {', '.join(side.models)}" if side.models else ""
             sizes = f", {', '.join(side.sizes[:3])}" if side.sizes else ""
             rates = f" at {', '.join(f'{rate:g}' for rate in side.rates[:3])} a second" if side.rates else ""
-            console.print(escape(f"{name}: {side.path}, {side.videos} videos{sizes}{rates} ({side.kind}{models})"))
+            console.print(
+                escape(f"{name}: {side.path}, {counted(side.videos, 'video')}{sizes}{rates} ({side.kind}{models})")
+            )
     if result.extractor:
         weights = str(result.extractor["weights_sha256"])[:12]
         sampling = result.sampling
         frames = sampling["protocol"] or (
-            f"{sampling['num_frames']} frames" if sampling["num_frames"] else "all frames"
+            counted(sampling["num_frames"], "frame") if sampling["num_frames"] else "all frames"
         )
         clips = f"stride {sampling['stride']}, clips a video {sampling['clips_per_video']}"
         console.print(escape(f"extractor: {result.extractor['name']}, weights {weights}; {frames}, {clips}"))
@@ -172,7 +174,9 @@ def show(console: Console, result: EvaluationResult) -> None:
         if failed := ", ".join(f"{name} {count}" for name, count in coherence["failed"].items()):
             console.print(f"coherence checks failed: {failed}")
         if coherence["lost"]:
-            console.print(f"[yellow]{coherence['lost']} videos fail a check that their reference passes[/]")
+            console.print(
+                f"[yellow]a check that the reference passes fails for {counted(coherence['lost'], 'video')}[/]"
+            )
     for text in result.not_used:
         console.print(f"not used: {escape(as_flags(text))}")
     for warning in result.warnings:

@@ -67,7 +67,7 @@ def generate(
     """Generate a video from a prompt, with fewer noise predictions."""
     from rich.console import Console
 
-    from videoada.config.merging import merged
+    from videoada.config.merging import blaming, merged
     from videoada.config.settings import RunSettings, read_settings
     from videoada.media.outputs import Encoding, check_output, compared_path, output_paths
     from videoada.models.recommended import filled
@@ -77,11 +77,13 @@ def generate(
         raise ConfigError("give `config` or `from_record`, not both")
     record = find_record(from_record) if from_record else None
     values = read_settings(config) if config else settings_of(record, given, output.suffix) if record else {}
-    settings = RunSettings(**merged(values, given)).with_seed()
-    skip = settings.skip()
-    if print_config:
-        if settings.prompt is not None:
+    with blaming(config, values):
+        settings = RunSettings(**merged(values, given)).with_seed()
+        skip = settings.skip()
+        settings.loading()
+        if settings.prompt is not None or not print_config:
             settings.requests()
+    if print_config:
         print(filled(settings).to_yaml(), end="")
         return
     encoding = Encoding.of(settings)

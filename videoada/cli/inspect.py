@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from videoada.cli.app import app
+from videoada.errors import counted
 
 
 @app.command(epilog="Examples:\n\n  videoada inspect clip.mp4\n\n  videoada inspect clip.json --steps")
@@ -42,7 +43,8 @@ def inspect(
     guidance = f"guidance {request.guidance_scale:g}, " if request.guidance_scale is not None else ""
     for name, value in (
         ("model", f"{record.model.name}{embedded}"),
-        ("size", f"{record.num_frames} frames of {record.width}×{record.height} at {request.fps} a second"),
+        ("size", f"{counted(record.num_frames, 'frame')} of {record.width}×{record.height} at "
+                 f"{request.fps:.6g} a second"),
         ("run", f"{request.scheduler or 'its own scheduler'}, {guidance}seed {request.seed}, {record.device} "
                 f"{record.dtype}"),
         ("policy", f"{skip.policy}{f' ({policy})' if policy else ''}, {predictor}"),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from videoada.cli.app import as_flags
+from videoada.errors import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +39,7 @@ def render_bar(console: Console) -> Iterator[Callable[[Progress, Outcome | None]
             report(outcome)
             if (now := time.monotonic()) - last >= EVERY:
                 last = now
-                console.print(f"{progress.done} of {progress.total} videos, {figures(progress)}")
+                console.print(f"{progress.done} of {counted(progress.total, 'video')}, {figures(progress)}")
 
         yield line
         return

@@ -10,6 +10,7 @@ import typer
 
 from videoada.cli.app import app, as_flags
 from videoada.cli.options import Config, Quiet, option, takes_settings
+from videoada.errors import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,17 +94,19 @@ def render(
 
     from videoada.cli.progress import render_bar
     from videoada.cli.show import say_with
-    from videoada.config.merging import merged
+    from videoada.config.merging import blaming, merged
     from videoada.config.settings import RunSettings, read_settings
     from videoada.rendering.plan import plan_render
     from videoada.rendering.session import run_plan
 
-    settings = RunSettings(**merged(read_settings(config) if config else {}, given))
-    plan = plan_render(
-        prompts, out, settings, images=images, samples_per_prompt=samples_per_prompt, naming=naming, format=format,
-        limit=limit, shard_text=shard, workers=workers, engine=engine, address=address,
-        continue_on_error=continue_on_error, max_retries=max_retries, overwrite=overwrite, metadata=not no_metadata,
-    )  # fmt: skip
+    values = read_settings(config) if config else {}
+    with blaming(config, values):
+        settings = RunSettings(**merged(values, given))
+        plan = plan_render(
+            prompts, out, settings, images=images, samples_per_prompt=samples_per_prompt, naming=naming, format=format,
+            limit=limit, shard_text=shard, workers=workers, engine=engine, address=address,
+            continue_on_error=continue_on_error, max_retries=max_retries, overwrite=overwrite, metadata=not no_metadata,
+        )  # fmt: skip
     console = Console(stderr=True, quiet=quiet or plan.rank > 0, highlight=False, soft_wrap=True)
 
     say = say_with(console)
@@ -132,7 +135,7 @@ def _show_summary(console: Console, summary: dict[str, Any], out: Path) -> None:
         rows, full = summary["unet_rows"], summary["unet_rows_full"]
         pace = summary["videos_a_minute"]
         console.print(
-            f"rendered {summary['drawn']} videos in {summary['seconds']:.0f} s"
+            f"rendered {counted(summary['drawn'], 'video')} in {summary['seconds']:.0f} s"
             + (f" ({pace:.1f} a minute)" if pace else "")
             + f": {summary['mean_predictions']:.1f} predictions on average, {rows} UNet rows of {full} "
             f"({rows / full:.0%}), about {summary['seconds_saved']:.0f} s of denoising saved"
@@ -144,14 +147,14 @@ def _show_summary(console: Console, summary: dict[str, Any], out: Path) -> None:
     for text in summary["not_used"][:MOST_LINES]:
         console.print(escape(f"not used: {as_flags(text)}"))
     if (others := len(summary["not_used"]) - MOST_LINES) > 0:
-        console.print(f"not used: {others} lines more, in summary.json")
-    console.print(escape(f"{summary['done']} of {summary['videos']} videos are in {out}; see summary.json"))
+        console.print(f"not used: {counted(others, 'line')} more, in summary.json")
+    console.print(escape(f"in {out}: {summary['done']} of {counted(summary['videos'], 'video')}; see summary.json"))
 
 
 def _show_estimate(console: Console, found: dict[str, Any]) -> None:
     from videoada.cli.progress import duration
 
-    console.print(f"{found['videos']} videos, {found['there']} of them there, {found['missing']} missing")
+    console.print(f"{counted(found['videos'], 'video')}, {found['there']} of them there, {found['missing']} missing")
     if found["missing"]:
         console.print(
             f"about {duration(found['seconds'])} ({found['seconds_a_video']:.1f} s a video, measured on "

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from videoada.cli.app import app
+from videoada.cli.app import app, as_flags
 from videoada.errors import ConfigError
 from videoada.files import check_file
 
@@ -43,5 +43,8 @@ def report(
         raise ConfigError("give videos or --evaluation, not both: an evaluation knows its videos")
     check_file(output, "output", ".html")
     result = EvaluationResult.from_file(evaluation) if evaluation else None
-    write_report(output, result, videos or [], videos=players, num_cases=cases, title=title)
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"wrote {output}", markup=False)
+    left_out = write_report(output, result, videos or [], videos=players, num_cases=cases, title=title)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    for text in left_out:
+        console.print(f"not used: {as_flags(text)}", markup=False)
+    console.print(f"wrote {output}", markup=False)

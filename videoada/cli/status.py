@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from videoada.cli.app import app, as_flags
+from videoada.errors import counted
 
 
 @app.command()
@@ -29,8 +30,8 @@ def status(
     from videoada.cli.progress import duration
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    total = f" of {found['videos']}" if found["videos"] else ""
-    console.print(f"{found['done']}{total} videos are there")
+    total = f"{found['done']} of {counted(found['videos'], 'video')}" if found["videos"] else f"{found['done']}"
+    console.print(f"there: {total}")
     if found["unet_rows_full"]:
         console.print(
             f"{found['mean_predictions']:.1f} predictions on average, {found['unet_rows']} UNet rows of "

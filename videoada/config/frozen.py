@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import reprlib
+import os
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from videoada.config.wanted import problem_of
 from videoada.errors import ConfigError
 
 
@@ -17,10 +18,18 @@ class FrozenConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def __init__(self, **values: Any) -> None:
+        for name, value in values.items():
+            if name != "prompt" and isinstance(value, str | os.PathLike) and not is_text(os.fspath(value)):
+                raise ConfigError(f"`{name}`: {value!a} holds bytes that are not UTF-8, as records are: rename it")
         try:
             super().__init__(**values)
         except ValidationError as error:
             raise ConfigError(_first_line(error, type(self))) from None
+
+
+def is_text(value: str | bytes) -> bool:
+    """Whether a name or text can be written as UTF-8: those of a file system may hold any bytes."""
+    return isinstance(value, str) and (value.isprintable() or not any("\ud800" <= c <= "\udfff" for c in value))
 
 
 def one_of(kind: str, value: str, options: tuple[str, ...]) -> str:
@@ -43,7 +52,5 @@ def _first_line(error: ValidationError, model: type[BaseModel]) -> str:
     first = error.errors()[0]
     if first["type"] == "extra_forbidden":
         return unknown_key(str(first["loc"][0]), tuple(model.model_fields))
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error":
-        return message
-    return f"`{first['loc'][0] if first['loc'] else ''}`: {message}, got {reprlib.repr(first['input'])}"
+    where, what = problem_of(error, model)
+    return what if first["type"] == "value_error" else f"`{where[0] if where else ''}`: {what}"

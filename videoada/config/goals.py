@@ -22,7 +22,8 @@ def make_skip(
 ) -> SkipConfig:  # fmt: skip
     """The SkipConfig of `values`: SkipConfig's fields, or a `quality` or a `target_psnr` in dB with some of them.
 
-    What is None is left out. A target needs the model's name, for which there is a calibration; `scheduler` and
+    What is None is left out. A target needs the model's name, for which there is a calibration, and a quality may be
+    measured for it; `scheduler` and
     `num_inference_steps` of None are the model's own, of which a calibration is.
     Raises ConfigError for an unknown name, for two goals, and for a target without a calibration.
     """
@@ -35,7 +36,7 @@ def make_skip(
     quality, target = values.pop("quality", None), values.pop("target_psnr", None)
     of_goal: dict[str, Any] = {}
     if quality is not None:
-        of_goal = quality_fields(quality)
+        of_goal = quality_fields(quality, model)
     elif target is not None:
         if model is None:
             raise ConfigError(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from videoada.config.encodings import read_text
 from videoada.errors import ConfigError
+from videoada.failures import wrong_with
 
 
 def read_mask(text: str) -> tuple[bool, ...]:
@@ -26,5 +27,9 @@ def read_mask(text: str) -> tuple[bool, ...]:
         values = values.get("computed")
     if not values or not isinstance(values, list) or any(str(v) not in ("0", "1", "True", "False") for v in values):
         shown = source if is_file or len(source) <= 60 else f"{source[:60]}…"
-        raise ConfigError(f"can't read a mask from '{shown}': give 0/1 for each step, a file with them, or a record")
+        wrong = None if is_file or not source else wrong_with(source) or f"{source} is a folder"
+        why = f"; {wrong[:200]}" if wrong else ""
+        raise ConfigError(
+            f"can't read a mask from '{shown}': give 0/1 for each step, a file with them, or a record{why}"
+        )
     return tuple(str(v) in ("1", "True") for v in values)

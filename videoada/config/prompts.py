@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,17 +79,23 @@ def read_entries(path: str | Path, images: str | Path | None = None) -> list[Pro
 
 
 def read_requests(
-    path: str | Path, *, first_seed: int = 0, on_message: Callable[[str], None] | None = None, **common: Any
-) -> list[GenerationConfig]:
+    path: str | Path, *, first_seed: int = 0, on_message: Callable[[str], None] | None = None,
+    leave_out: Collection[str] = (), **common: Any,
+) -> list[GenerationConfig]:  # fmt: skip
     """One request for each entry; entry i has the seed `first_seed + i`, unless it names one.
 
-    `common` holds fields for all; an entry's own come first. `on_message` is given a line for each kind of thing in the
-    file that is not used. Raises PromptError for what can't be read, with the line.
+    `common` holds fields for all; an entry's own come first, but for those to `leave_out`, which whoever asks has no
+    use for. `on_message` is given a line for each kind of thing in the file that is not used. Raises PromptError for
+    what can't be read, with the line.
     """
     requests = []
+    left_out: Counter[str] = Counter()
     file = read_prompts(path)
+    GenerationConfig(**common)  # what is wrong with it is of no entry
     for i, entry in enumerate(file.entries):
         fields = {{"steps": "num_inference_steps"}.get(name, name): value for name, value in entry.fields.items()}
+        left_out.update(given := [name for name in fields if name in leave_out])
+        fields = {name: value for name, value in fields.items() if name not in given}
         for name in fields:
             if name not in GenerationConfig.model_fields:
                 raise PromptError(
@@ -104,7 +110,9 @@ def read_requests(
         except ConfigError as error:
             raise PromptError(f"{path}, line {entry.line}: {error}") from None
     if on_message:
-        for text in file.not_used:
+        shown = {"num_inference_steps": "steps"}
+        unread = _columns({shown.get(name, name): count for name, count in left_out.items()}, len(requests))
+        for text in (*file.not_used, *unread):
             on_message(f"not used of {Path(path).name}: {text}")
     return requests
 
@@ -141,11 +149,13 @@ def _counted(what: str, count: int) -> str:
 
 def _unread(columns: Columns, entries: int) -> list[str]:
     """A line with every column that says something which nothing reads, and in how many entries."""
+    return ["the column without a name"] if list(columns.not_used) == [""] else _columns(columns.not_used, entries)
+
+
+def _columns(counts: Mapping[str, int], entries: int) -> list[str]:
     named = [
         f"'{key[:60]}'" + (f" ({count} of {entries})" if count < entries else "") if key.strip() else "one without name"
-        for key, count in columns.not_used.items()
+        for key, count in counts.items()
     ]
-    if list(columns.not_used) == [""]:
-        return ["the column without a name"]
     more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
     return [f"the column{'s' if len(named) > 1 else ''} {', '.join(named[:MOST_NAMED])}{more}"] if named else []

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from videoada.config.frozen import FrozenConfig, one_of
 from videoada.config.shipped import read_shipped, shipped_names
+from videoada.config.wanted import problem_of
 from videoada.errors import ConfigError
 
 QUALITIES = ("near-lossless", "high", "balanced", "fast")
@@ -91,13 +92,17 @@ def _qualities() -> dict[str, Any]:
     return read_shipped("quality")  # once: a prompt file may name a level in each of its rows
 
 
-def quality_fields(name: str) -> dict[str, Any]:
-    """Policy, predictor and tolerance of a quality level. Raises ConfigError for an unknown one."""
+def quality_fields(name: str, model: str | None = None) -> dict[str, Any]:
+    """Policy, predictor and tolerance of a quality level. Raises ConfigError for an unknown one.
+
+    A level is a fidelity: a `model` that comes less near at the same tolerance has its own, where that was measured.
+    """
     try:
         one_of("quality", name, QUALITIES)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    return dict(_qualities()[name])
+    own = _qualities()["models"].get(Path(model).name, {}) if model else {}
+    return {**_qualities()[name], **({"tolerance": own[name]} if name in own else {})}
 
 
 def target_fields(
@@ -138,5 +143,9 @@ def read_calibration(values: Any) -> Calibration:
         if not isinstance(values, Mapping) or not values.get("curve"):
             raise ConfigError("it has no curve")
         return Calibration.model_validate(dict(values))
-    except (ConfigError, ValidationError) as error:
-        raise ConfigError(f"the configuration holds no calibration: {str(error).splitlines()[0]}") from None
+    except ConfigError as error:
+        what = str(error).replace("`", "")
+    except ValidationError as error:
+        where, what = problem_of(error, Calibration)
+        what = f"{'.'.join(where)}: {what}"
+    raise ConfigError(f"the configuration holds no calibration: {what}")

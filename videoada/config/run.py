@@ -10,13 +10,14 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from videoada.config.frozen import FrozenConfig, one_of
 from videoada.config.seeds import Seed
-from videoada.config.values import CodecName, LoraNames, Share
+from videoada.config.values import CodecName, LoraNames, Rate, Share
 
 POLICIES = ("none", "every-n", "mask", "third-order", "third-order-release", "error-controlled")
 PREDICTORS = ("hold", "hold-output", "linear", "linear-eps", "taylor2")
 SCHEDULERS = ("ddim", "dpm++", "dpm++-sde", "unipc", "euler", "euler-a")
 SEVERAL_CALLS = ("pndm", "heun", "kdpm2", "kdpm2-a", "dpm-sde")  # these call the network more than once a step
 DEFAULT_MODEL = "tiny-t2v"
+MOST = 1_000_000  # of what has no limit of its own: torch's numbers have one
 
 # What it gives on the sample prompts is measured by `make bench` and reported in docs/results.md.
 DEFAULT_TOLERANCE = 0.05
@@ -58,12 +59,12 @@ class SkipConfig(FrozenConfig):
     threshold: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     tolerance: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     guidance_tolerance: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    max_skip_steps: int | None = Field(default=None, ge=1)
-    warmup_steps: int | None = Field(default=None, ge=1)
-    final_steps: int | None = Field(default=None, ge=0)
+    max_skip_steps: int | None = Field(default=None, ge=1, le=MOST)
+    warmup_steps: int | None = Field(default=None, ge=1, le=MOST)
+    final_steps: int | None = Field(default=None, ge=0, le=MOST)
     skip_from: Share | None = None
     skip_to: Share | None = None
-    every: int | None = Field(default=None, ge=1)
+    every: int | None = Field(default=None, ge=1, le=MOST)
     mask: tuple[bool, ...] | None = None
     batch_decision: Literal["prompt", "mean", "any"] = "prompt"
     early_exit: bool | None = None
@@ -239,7 +240,7 @@ class GenerationConfig(FrozenConfig):
     num_frames: int | None = Field(default=None, ge=1, le=4096)
     height: int | None = Field(default=None, ge=8, le=16384)
     width: int | None = Field(default=None, ge=8, le=16384)
-    fps: float | None = Field(default=None, ge=0.1, le=240)
+    fps: Rate | None = None
     seed: Seed = 0
     scheduler: SchedulerName | None = None
     image: Any = None
@@ -247,7 +248,7 @@ class GenerationConfig(FrozenConfig):
     strength: float | None = Field(default=None, gt=0, le=1)
     target_fps: int | None = Field(default=None, ge=1, le=240)
     step_policy: str | None = None
-    decode_chunk_size: int | None = Field(default=None, ge=1)
+    decode_chunk_size: int | None = Field(default=None, ge=1, le=MOST)
     codec: CodecName | None = None
     crf: int | None = Field(default=None, ge=0, le=63)
 
@@ -261,11 +262,6 @@ class GenerationConfig(FrozenConfig):
     def guided(self) -> bool:
         """Whether the network is asked for both halves of classifier-free guidance."""
         return self.guidance_scale is not None and self.guidance_scale > 1
-
-    @field_validator("fps")
-    @classmethod
-    def _fps_as_written(cls, value: float | None) -> float | None:
-        return int(value) if value is not None and float(value).is_integer() else value  # records and hashes say 8
 
     @field_validator("prompt")
     @classmethod

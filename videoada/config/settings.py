@@ -18,6 +18,7 @@ from videoada.config.goals import SKIP_FIELDS, make_skip
 from videoada.config.mask import read_mask
 from videoada.config.run import (
     DEFAULT_MODEL,
+    MOST,
     GenerationConfig,
     LoadConfig,
     SchedulerName,
@@ -25,7 +26,7 @@ from videoada.config.run import (
 )
 from videoada.config.seeds import RANDOM, SeedOrRandom, pick_seed, seed_after
 from videoada.config.shipped import RUNS, read_configuration
-from videoada.config.values import PERCENT, CodecName, LoraNames, Share
+from videoada.config.values import FRACTION, PERCENT, CodecName, LoraNames, Rate, Share
 from videoada.errors import ConfigError
 
 MAX_STEPS = 50  # of the full run, which a step policy's choices are measured against
@@ -79,7 +80,9 @@ class RunSettings(FrozenConfig):
     num_frames: int | None = _setting(None, "Frames of the video.", VIDEO, shown=OWN)
     height: int | None = _setting(None, "Pixels.", VIDEO, shown=OWN)
     width: int | None = _setting(None, "Pixels.", VIDEO, shown=OWN)
-    fps: float | None = _setting(None, "Frames a second of the file, as 8 or 23.976.", VIDEO, shown=OWN)
+    fps: Rate | None = _setting(
+        None, "Frames a second of the file, as 8, 23.976 or 24000/1001.", VIDEO, shown=OWN, words=FRACTION
+    )  # fmt: skip
     target_fps: int | None = _setting(
         None, "I2VGen-XL's condition for the motion's pace; not the file's rate.", VIDEO, shown="16"
     )
@@ -88,7 +91,7 @@ class RunSettings(FrozenConfig):
     )
     num_videos: int = _setting(1, "How many videos of the prompt.", VIDEO, column=False, ge=1, le=100_000)
     batch_size: int = _setting(
-        1, "How many of them at once, still with one decision for each.", VIDEO, column=False, ge=1
+        1, "How many of them at once, still with one decision for each.", VIDEO, column=False, ge=1, le=MOST
     )
     scheduler: SchedulerName | None = _setting(
         None, "ddim, dpm++, dpm++-sde, unipc, euler or euler-a.", VIDEO, shown=OWN
@@ -194,11 +197,6 @@ class RunSettings(FrozenConfig):
         if isinstance(value, str) and value.isdecimal():
             return int(value)
         raise ValueError(f"`steps`: give a number, or auto, got {str(value)[:40]!r}")
-
-    @field_validator("fps")
-    @classmethod
-    def _fps_as_written(cls, value: float | None) -> float | None:
-        return int(value) if value is not None and float(value).is_integer() else value
 
     @property
     def max_steps(self) -> int | None:

@@ -1,4 +1,4 @@
-"""Values that are written in more than one way: shares of the steps, names of LoRA files with a scale, codecs."""
+"""Values that are written in more than one way: shares of the steps, frame rates, LoRA files with a scale, codecs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import math
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from videoada.config.frozen import one_of
 
 CODECS = ("h264", "vp9", "av1", "ffv1")  # that films are written with
+FRACTION = r"\s*\d+\s*/\s*\d+\s*"  # of a frame rate, as ffmpeg writes it
+SLOWEST, FASTEST = 0.1, 240  # frames a second
 PERCENT = r"\s*\d+(?:\.\d+)?\s*%\s*"
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 WEIGHTS, PICKLES = ".safetensors", (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -23,12 +25,36 @@ def read_share(value: Any, field: ValidationInfo) -> Any:
     else:
         try:
             share = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             share = math.nan
     if not 0 <= share <= 1:
         name = field.field_name
         raise ValueError(f"`{name}`: give a share of the steps as 10% or 0.1, from 0% to 100%, got {str(value)[:40]!r}")
     return round(share, 9)
+
+
+def read_rate(value: Any, field: ValidationInfo) -> Any:
+    """Frames a second, also written as a fraction: "24000/1001" is 23.976…; whole ones are ints, so that records and
+    hashes say 8. Raises ValueError for anything else, and outside 0.1 to 240."""
+    rate = math.nan
+    try:
+        if isinstance(value, str) and re.fullmatch(FRACTION, value):
+            frames, seconds = value.split("/")
+            rate = int(frames) / int(seconds)
+        elif not isinstance(value, bool):
+            rate = float(value)
+    except (TypeError, ValueError, ArithmeticError):
+        pass
+    if not SLOWEST <= rate <= FASTEST:
+        raise ValueError(
+            f"`{field.field_name}`: give frames a second as 8, 23.976 or 24000/1001, from {SLOWEST:g} to {FASTEST:g}, "
+            f"got {str(value)[:40]!r}"
+        )
+    return rate
+
+
+def _as_written(rate: float) -> float:
+    return int(rate) if rate.is_integer() else rate
 
 
 def split_lora(text: str) -> tuple[str, float]:
@@ -65,5 +91,6 @@ def _known_codec(value: str) -> str:
 
 
 Share = Annotated[float, BeforeValidator(read_share)]
+Rate = Annotated[float, BeforeValidator(read_rate), Field(ge=SLOWEST, le=FASTEST), AfterValidator(_as_written)]
 LoraNames = Annotated[tuple[str, ...], BeforeValidator(_lora_names)]
 CodecName = Annotated[str, AfterValidator(_known_codec)]

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from videoada.errors import OutputError, PromptError
+from videoada.errors import OutputError, PromptError, counted
 from videoada.evaluation.charts import step_chart
 from videoada.evaluation.result import EvaluationResult, VideoResult
 from videoada.failures import wrong_with
-from videoada.media.finding import find_videos
+from videoada.media.finding import search_videos
+from videoada.media.kinds import is_frame_folder
 from videoada.media.posters import poster
 from videoada.media.video import Video
 from videoada.records.find import find_record
@@ -67,12 +68,32 @@ def find_cases(result: EvaluationResult | None, folders: Sequence[str | Path]) -
                 Case(path, record, row, real / row.reference if real and row.reference else None, made is None)
             )
         return cases
+    return [Case(path, record, None, None) for path in _videos(folders)[0] if (record := _record(path))]
+
+
+def without_case(folders: Sequence[str | Path]) -> list[str]:
+    """A line for each kind of thing in (or among) `folders` that has no case."""
+    paths, lines = _videos(folders)
+    if bare := [path for path in paths if not _record(path)]:
+        named = f"'{bare[0]}'{' and others' if len(bare) > 1 else ''}"
+        lines.insert(0, f"{counted(len(bare), 'video')} without a run record: {named}")
+    return lines
+
+
+def _videos(folders: Sequence[str | Path]) -> tuple[list[Path], list[str]]:
+    """The videos of folders, each once, and what of the folders is not read. Raises OutputError."""
+    paths: list[Path] = []
+    not_read: list[str] = []
     for folder in folders:
         if wrong := wrong_with(folder):
             raise OutputError(wrong)
-    paths = [p for folder in folders for p in (find_videos(folder) if Path(folder).is_dir() else [Path(folder)])]
-    found = ((p, _record(p)) for p in paths)
-    return [Case(p, record, None, None) for p, record in found if record]
+        if Path(folder).is_dir() and not (is_frame_folder(Path(folder)) and any(Path(folder).iterdir())):
+            found = search_videos(folder, recursive=None)
+            paths += found.videos
+            not_read += found.not_read
+        else:
+            paths.append(Path(folder))
+    return list(dict.fromkeys(paths)), not_read
 
 
 def _existing(folder: str) -> Path | None:
@@ -95,11 +116,11 @@ def card(case: Case, folder: Path, videos: str, partner: str) -> dict[str, Any]:
     if record:
         facts += [
             f"seed {record.request.seed}",
-            f"{record.num_predictions} of {record.num_inference_steps} predictions",
+            f"{record.num_predictions} of {counted(record.num_inference_steps, 'prediction')}",
         ]
         if record.most_steps:
-            facts.append(f"{record.num_inference_steps} steps chosen of at most {record.most_steps}")
-        label = f"{record.num_predictions} steps computed (green), {record.computed.count(False)} skipped"
+            facts.append(f"{counted(record.num_inference_steps, 'step')} chosen of at most {record.most_steps}")
+        label = f"{counted(record.num_predictions, 'step')} computed (green), {record.computed.count(False)} skipped"
         depths = None
         if record.early_exit:
             facts.append(f"early exit: {record.early_exit['macs']:.0%} of the multiply-adds of those calls")

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from videoada.config.frozen import FrozenConfig, one_of
+from videoada.config.run import MOST
 from videoada.config.seeds import Seed
 from videoada.errors import ConfigError
 from videoada.evaluation.tables import PAIRS, SETS, VIDEOS
@@ -37,7 +38,7 @@ class EvaluationConfig(FrozenConfig):
     recursive: bool = False
     bad_videos: Literal["fail", "skip"] = "fail"
     workers: int | None = Field(default=None, ge=1, le=256)
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=16, ge=1, le=MOST)
     device: str = "cpu"
     seed: Seed = 0
     limits: CoherenceLimits | None = None

@@ -28,8 +28,10 @@ def check_alike(statistics: VideoStatistics, about: dict[str, Any]) -> None:
                 "again with `save_statistics`"
             )
     if statistics.about.get("sampling") != about["sampling"]:
-        clips = statistics.about.get("sampling")
-        raise ConfigError(f"the statistics are of other clips: {clips}; give the same options")
+        kept = statistics.about.get("sampling")
+        given = {name: value for name, value in (kept if isinstance(kept, dict) else {}).items() if value is not None}
+        clips = ", ".join(f"`{name}={value}`" for name, value in given.items()) or "no options"
+        raise ConfigError(f"the statistics are of other clips, made with {clips}; give the same options")
 
 
 def with_distances(

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from videoada.devices import find_device
 from videoada.errors import ConfigError, OutputError
 from videoada.evaluation.config import EvaluationConfig
 from videoada.evaluation.distances import check_alike, with_distances
@@ -47,6 +48,7 @@ def evaluate(
     """
     config = config or EvaluationConfig(**fields)
     wanted = _wanted(generated, reference, save_statistics, config)
+    find_device(config.device)  # an unknown one is reported also where nothing is computed on it
     network: nn.Module | None = None
     if wanted & set(SETS) or save_statistics:
         network = find_extractor(config.extractor, config.device) if extractor is None else extractor.eval()
@@ -68,7 +70,8 @@ def evaluate(
         unpaired=sides.unpaired,
         skipped=skipped,
         warnings=_warnings(sides, wanted, config),
-        not_used=left_out([line for _, side in sides.named() for line in side.not_read], skipped, sides.unpaired, rows),
+        not_used=_without_effect(config, network)
+        + left_out([line for _, side in sides.named() for line in side.not_read], skipped, sides.unpaired, rows),
     )
     return with_distances(result, sides, wanted, config) if network and sides.made else result
 
@@ -87,6 +90,12 @@ def _wanted(
         )
     check_file(save_statistics, "save_statistics")
     return config.wanted(generated is not None, reference is not None and not statistics, statistics)
+
+
+def _without_effect(config: EvaluationConfig, network: nn.Module | None) -> list[str]:
+    """Settings that were given and that nothing takes."""
+    given = sorted(config.model_fields_set & {"extractor", "device", "batch_size"}) if network is None else []
+    return [f"`{name}={getattr(config, name)}`: no metric here needs an extractor" for name in given]
 
 
 def _measure(

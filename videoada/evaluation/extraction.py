@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from videoada.errors import ConfigError, ModelError
+from videoada.errors import ConfigError, ModelError, counted
 from videoada.evaluation.measuring import Taken
 from videoada.evaluation.pairing import VideoSet
 from videoada.failures import is_out_of_memory, out_of_memory
@@ -72,7 +72,8 @@ class Batches:
             ) from None
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
-                what = f"{len(group)} clips of {videos.shape[1]} frames of {videos.shape[4]}×{videos.shape[3]}"
+                clips = f"{counted(len(group), 'clip')} of {counted(videos.shape[1], 'frame')}"
+                what = f"{clips} of {videos.shape[4]}×{videos.shape[3]}"
                 raise out_of_memory(
                     f"the extractor looked at {what}", "give a smaller `batch_size`, or clips with `num_frames`"
                 ) from None

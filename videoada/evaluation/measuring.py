@@ -11,7 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
 
-from videoada.errors import OutputError
+from videoada.errors import OutputError, counted
 from videoada.evaluation.config import EvaluationConfig
 from videoada.evaluation.pairing import Job, Sides, VideoSet
 from videoada.evaluation.result import VideoResult
@@ -72,7 +72,7 @@ class Meters:
             if own.sizes[0] == other.sizes[0] and own.total == other.total:
                 found["fidelity"] = {part: value for pair in self.pairs for part, value in pair.row().items()}
             else:
-                sides = (f"{t.total} frames of {t.sizes[0][2]}×{t.sizes[0][1]}" for t in (own, other))
+                sides = (f"{counted(t.total, 'frame')} of {t.sizes[0][2]}×{t.sizes[0][1]}" for t in (own, other))
                 found["not_compared"] = " against ".join(sides)
         for meter in self.videos:
             found |= meter.row()
@@ -208,8 +208,10 @@ class RecordCheck:
         shape = (r.num_frames, r.height, r.width)
         padded = (shape[0], *(side + side % 2 for side in shape[1:]))
         if found != shape and (lossless or found != padded):
-            text = f"{found[0]} frames of {found[2]}×{found[1]}"
-            raise OutputError(f"{self._path} has {text}, its record says {shape[0]} frames of {shape[2]}×{shape[1]}")
+            text = f"{counted(found[0], 'frame')} of {found[2]}×{found[1]}"
+            raise OutputError(
+                f"{self._path} has {text}, its record says {counted(shape[0], 'frame')} of {shape[2]}×{shape[1]}"
+            )
         if lossless and r.frames_sha256 not in (None, self._hash.hexdigest()):
             raise OutputError(f"{self._path} is damaged: its frames are not those of its record")
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videoada.errors import PromptError
+from videoada.config.frozen import is_text
+from videoada.errors import OutputError, PromptError, counted
 from videoada.evaluation.result import Summary
 from videoada.media.finding import search_videos
 from videoada.metrics.statistics import VideoStatistics
@@ -70,7 +71,7 @@ class VideoSet:
         for name, value in SETTINGS.items():
             pairs = ((self.records[a], other.records[b]) for a, b in partners.items()) if other else ()
             if count := sum(value(a) != value(b) for a, b in pairs):
-                found.append(f"{count} pairs differ in {name}, not in what was skipped alone")
+                found.append(f"{counted(count, 'pair')} of different {name}: what is measured is not skipping alone")
         return found
 
     def summary(self) -> Summary:
@@ -89,7 +90,7 @@ class VideoSet:
             kind=kind,
             videos=len(set(self.owners)),
             clips=len(self.owners),
-            sizes=sorted(f"{f} frames of {w}×{h}" for f, h, w in self.sizes),
+            sizes=sorted(f"{counted(f, 'frame')} of {w}×{h}" for f, h, w in self.sizes),
             rates=sorted(self.rates),
             models=sorted({f"{r.model.name}{' (embedded)' if r.model.embedded else ''}" for r in records}),
         )
@@ -100,6 +101,9 @@ def open_set(folder: str | Path | None, most: int | None = None, recursive: bool
     if folder is None:
         return None
     found = search_videos(folder, recursive)
+    for path in (Path(folder), *found.videos):
+        if not is_text(str(path)):
+            raise OutputError(f"{str(path)!a}: its name holds bytes that are not UTF-8, as results are: rename it")
     videos, not_read = found.videos, list(found.not_read)
     if most and len(videos) > most:
         total, videos = len(videos), [videos[i * len(videos) // most] for i in range(most)]

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from videoada.errors import ConfigError, OutputError
-from videoada.evaluation.cases import Case, card, find_cases, table_row
+from videoada.errors import ConfigError, OutputError, counted
+from videoada.evaluation.cases import Case, card, find_cases, table_row, without_case
 from videoada.evaluation.charts import error_chart, fidelity_chart, histogram
 from videoada.evaluation.left_out import LISTED
 from videoada.evaluation.result import EvaluationResult
@@ -30,19 +30,23 @@ def write_report(
     videos: str = "embed",
     num_cases: int = 24,
     title: str = "videoada report",
-) -> None:
+) -> list[str]:
     """Write the report of an evaluation, or of the run records in (or beside) the videos of `folders`.
 
-    Of the `num_cases` worst videos the page has players, embedded in it or linked from where they lie. Raises
-    OutputError when there is nothing to report or the file can't be written.
+    Of the `num_cases` worst videos the page has players, embedded in it or linked from where they lie. Returns a line
+    for each kind of thing in the folders that is not in the report. Raises OutputError when there is nothing to report
+    or the file can't be written.
     """
     path = Path(path)
     if videos not in ("embed", "link", "none"):
         raise ConfigError(f"unknown choice for `videos`: '{videos[:40]}'; choose from embed, link, none")
     cases = sorted(find_cases(result, folders), key=lambda case: case.rank)
+    left_out = without_case(folders) if result is None else []
     if not cases and not (result and result.metrics):
-        raise OutputError("there is nothing to report: no video with a run record, and no evaluation")
+        given = "; ".join(left_out) or "the evaluation has no metrics and no videos"
+        raise OutputError(f"there is nothing to report, no run record and no evaluation: {given}")
     write_text(path, render(cases, result, path.parent, videos=videos, num_cases=num_cases, title=title))
+    return left_out
 
 
 # ---- the page ------------------------------------------------------------------------------------------------------
@@ -73,7 +77,7 @@ def render(
         charts=_charts(cases, records, partner),
         metrics=_metrics(result),
         cases=shown,
-        cases_note=f"{len(shown)} of {len(cases)} videos; every one is in the table below",
+        cases_note=f"{len(shown)} of {counted(len(cases), 'video')}; every one is in the table below",
         columns=("prompt", "seed", "predictions", "PSNR", "SSIM", "tOF", "speed-up", "coherence", "prompt agreement"),
         rows=[table_row(case) for case in cases],
         lists=_lists(result),
@@ -84,7 +88,7 @@ def render(
 def _subtitle(cases: Sequence[Case], records: Sequence[RunRecord]) -> str:
     models = sorted({f"{r.model.name}{' (a small embedded model)' if r.model.embedded else ''}" for r in records})
     policies = sorted({_policy(r) for r in records})
-    return " · ".join(filter(None, [f"{len(cases)} videos", ", ".join(models), ", ".join(policies[:4])]))
+    return " · ".join(filter(None, [counted(len(cases), "video"), ", ".join(models), ", ".join(policies[:4])]))
 
 
 def _policy(record: RunRecord) -> str:
@@ -98,12 +102,11 @@ def _notes(cases: Sequence[Case], records: Sequence[RunRecord], result: Evaluati
     if result and result.reference and result.generated:
         folder = Path(result.reference.path).name
         notes.append(
-            f"The reference is the folder {folder}: {result.reference.videos} videos ({result.reference.kind})."
+            f"The reference is the folder {folder}: {counted(result.reference.videos, 'video')} "
+            f"({result.reference.kind})."
         )
     if missing := sum(case.gone for case in cases):
-        notes.append(
-            f"{missing} videos are no longer where they were evaluated: their players and records are left out."
-        )
+        notes.append(f"{counted(missing, 'video')} no longer where evaluated: without player and record.")
     return notes
 
 
@@ -207,7 +210,7 @@ def _environment(records: Sequence[RunRecord], result: EvaluationResult | None) 
         models = {f"{r.model.name} ({r.model.licence or 'licence not known'})" for r in records}
         request = first.request
         guidance = f", guidance {request.guidance_scale:g}" if request.guidance_scale is not None else ""
-        run = f"{request.scheduler or 'its own scheduler'}, {first.num_inference_steps} steps{guidance}"
+        run = f"{request.scheduler or 'its own scheduler'}, {counted(first.num_inference_steps, 'step')}{guidance}"
         found += [
             ("models", ", ".join(sorted(models))),
             ("weights", ", ".join(sorted({str(r.model.weights_sha256)[:16] for r in records}))),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from videoada.config.encodings import read_text
+from videoada.config.wanted import problem_of
 from videoada.errors import OutputError
 from videoada.failures import wrong_with
 from videoada.files import write_text
@@ -80,6 +84,8 @@ class EvaluationResult(BaseModel):
 
     @model_validator(mode="after")
     def _numbers(self) -> Self:
+        if self.schema_version != 1:
+            raise ValueError(f"it is of schema {self.schema_version}, and 1 is read here: update videoada")
         for name, row in self.metrics.items():
             for part in ("value", "standard_error", "worst"):
                 if not isinstance(row.get(part), (int, float, type(None))):
@@ -103,10 +109,21 @@ class EvaluationResult(BaseModel):
         try:
             if path.stat().st_size > MOST_BYTES:
                 raise OutputError(f"{path} is too large for an evaluation's result")
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            text = read_text(path, "a result", OutputError)
+            json.loads(text, parse_constant=_finite, parse_float=_finite)
+            return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "it"
-            raise OutputError(f"{path} is no result of `videoada evaluate`: {where}: {first['msg']}") from None
-        except (OSError, ValueError) as error:
-            raise OutputError(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from None
+            where, what = problem_of(error, cls)
+            said = f"{'.'.join(where)}: {what}" if where else what
+            raise OutputError(f"{path} is no result of `videoada evaluate --output`: {said}") from None
+        except (OSError, ValueError, RecursionError) as error:
+            why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+            raise OutputError(f"{path} is no result of `videoada evaluate --output`: {why}") from None
+
+
+def _finite(text: str) -> float:
+    """A number of JSON. Raises ValueError for NaN and infinities, which no result holds."""
+    number = float(text.replace("Infinity", "inf"))
+    if not math.isfinite(number):
+        raise ValueError(f"it holds {text[:40]}, which is no measurement")
+    return number

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from videoada.errors import PromptError
+from videoada.errors import PromptError, counted
 from videoada.evaluation.result import VideoResult
 from videoada.metrics.coherence import CoherenceLimits, CoherenceMeter
 from videoada.metrics.frechet import (
@@ -83,7 +83,7 @@ def _frechet(sets: Sets) -> Distance:
     warnings = []
     if count < FEW_SAMPLES:
         why = "it is uncertain" if sets.paired else "most of it is bias; trust KVD more"
-        warnings.append(f"{title} of {count} clips: below {FEW_SAMPLES} {why}")
+        warnings.append(f"{title} of {counted(count, 'clip')}: below {FEW_SAMPLES} {why}")
     if count <= dimensions:
         warnings.append(f"{count} clips are no more than the features' {dimensions} dimensions: use KVD")
     row = {"value": float(frechet_distance(sets.real, sets.made))}

@@ -10,7 +10,7 @@ from typing import Any
 from videoada.config.goals import make_skip, split_fields
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.devices import reset_peak_memory
-from videoada.errors import ConfigError
+from videoada.errors import ConfigError, counted
 from videoada.generation.make_record import make_record, savings, with_measures
 from videoada.learned.early_exit import exits_of, find_heads
 from videoada.learned.step_policy import with_chosen_steps, with_max_steps
@@ -144,7 +144,10 @@ def check_request(pipe: Any, request: GenerationConfig, skip: SkipConfig) -> Non
     if skip.early_exit:
         find_heads(pipe, skip.exit_heads)
     if skip.mask and len(skip.mask) != request.num_inference_steps and request.video is None:
-        raise ConfigError(f"the mask has {len(skip.mask)} entries but the run has {request.num_inference_steps} steps")
+        raise ConfigError(
+            f"the mask has {counted(len(skip.mask), 'entry', 'entries')} but the run has "
+            f"{counted(request.num_steps, 'step')}"
+        )
 
 
 def _settings(request: GenerationConfig) -> str:

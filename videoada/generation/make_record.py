@@ -9,6 +9,7 @@ from PIL import Image
 
 from videoada.config.run import GenerationConfig, SkipConfig, is_hash
 from videoada.devices import peak_memory
+from videoada.errors import counted
 from videoada.generation.not_used import not_used
 from videoada.learned.early_exit import exit_record
 from videoada.learned.exit_network import ExitTrace
@@ -122,7 +123,9 @@ def _too_little_skipped(
             f"no step was skipped: nothing was saved on this prompt; raise the {skip.limit_name} to skip more"
         )
     if trace.num_steps < FEW_STEPS:
-        warnings.append(f"with {trace.num_steps} steps there is little to skip; skipping pays from about {FEW_STEPS}")
+        warnings.append(
+            f"with {counted(trace.num_steps, 'step')} there is little to skip; skipping pays from about {FEW_STEPS}"
+        )
     return warnings
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from videoada.config.run import POLICY_DEFAULTS, GenerationConfig, SkipConfig
+from videoada.errors import counted
 from videoada.media.video import Video
 from videoada.models.arguments import ignored
 from videoada.models.call import given_prompt
@@ -55,7 +56,7 @@ def _of_frames(pipe: Any, request: GenerationConfig, video: Video) -> list[str]:
     asked, made = request.num_frames, len(video.frames)
     if asked in (None, made):
         return []
-    return [f"`num_frames`: {type(pipe).__name__} generates {made} frames where {asked} are asked for"]
+    return [f"`num_frames`: {type(pipe).__name__} generates {counted(made, 'frame')} where {asked} are asked for"]
 
 
 def _of_guidance(pipe: Any, request: GenerationConfig) -> list[str]:
@@ -91,7 +92,7 @@ def _of_early_exit(left: dict[str, Any] | None) -> list[str]:
 def _of_loading(pipe: Any) -> list[str]:
     """Of how the model was loaded: tensors of LoRA files without a layer, an order of weights that nothing has."""
     unused = [
-        f"`lora`: {weights.unused} tensors of {weights.file} fit no layer of this {type(pipe).__name__}"
+        f"`lora`: {counted(weights.unused, 'tensor')} of {weights.file} with no layer in this {type(pipe).__name__}"
         for weights in model_info(pipe).lora
         if weights.unused
     ]

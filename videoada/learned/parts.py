@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 
 from videoada.errors import ModelError
-from videoada.failures import url_problem, wrong_with
+from videoada.failures import wrong_with
 from videoada.files import written_aside
 from videoada.models.catalogue import ASSETS
 from videoada.models.pipelines import model_info
@@ -107,8 +107,8 @@ class TrainedPart:
                 f"no {self.kind} shipped for '{name}': train with `{self.command} all --model {name} "
                 f"--prompts FILE --out FILE.safetensors`, and name the file with {self.option}"
             )
-        if not found.is_file():
-            raise ModelError(f"{self.option}: {url_problem(str(path)) or f'there is no file {str(path)[:200]}'}")
+        if wrong := wrong_with(found) or (f"{found} is a folder, not a file" if found.is_dir() else None):
+            raise ModelError(f"{self.option}: {wrong}")
         return found
 
     def find(self, pipe: Any, owner: Any, path: str | Path | None, load: Callable[[Path], Part]) -> Part:

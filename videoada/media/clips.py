@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from videoada.errors import OutputError
+from videoada.errors import OutputError, counted
 from videoada.media.reading import Readable, open_video, read_all
 
 
@@ -29,7 +29,7 @@ class Sampling:
             return [np.arange(0, total, self.stride)]
         span = (self.num_frames - 1) * self.stride + 1
         if total < span:
-            raise OutputError(f"it has {total} frames, {span} are needed")
+            raise OutputError(f"it has {counted(total, 'frame')}, {span} are needed")
         room = total - span
         starts = [round(room * (i + 0.5) / self.clips_per_video) for i in range(self.clips_per_video)]
         if len(set(starts)) < len(starts):

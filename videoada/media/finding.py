@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from videoada.errors import OutputError
+from videoada.errors import OutputError, counted
 from videoada.failures import url_problem
 from videoada.media.kinds import FRAME_ENDINGS, VIDEO_ENDINGS, is_animated, is_frame_folder, stray
 
@@ -29,8 +29,11 @@ def find_videos(folder: str | Path, recursive: bool = False) -> list[Path]:
     return search_videos(folder, recursive).videos
 
 
-def search_videos(folder: str | Path, recursive: bool = False) -> Found:
-    """As `find_videos`, with what is not read: folders below it, files that are no videos."""
+def search_videos(folder: str | Path, recursive: bool | None = False) -> Found:
+    """As `find_videos`, with what is not read: folders below it, files that are no videos.
+
+    `recursive` is None for those who can't read the folders below.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise OutputError(url_problem(folder) or f"there is no folder {folder}" + ", but a file" * folder.is_file())
@@ -43,12 +46,14 @@ def search_videos(folder: str | Path, recursive: bool = False) -> Found:
     not_read = []
     if below:
         more = f" and {len(below) - 1} more" if len(below) > 1 else ""
-        not_read.append(f"videos in folders below {folder} ({below[0].name}{more}): `recursive` reads them, too")
+        remedy = "only those of the folder itself are read" if recursive is None else "`recursive` reads them, too"
+        not_read.append(f"videos in folders below {folder} ({below[0].name}{more}): {remedy}")
     if others:
         kinds = sorted({path.suffix.lower() or path.name for path in others})
         shown = f"'{sorted(others)[0].relative_to(folder)}'{' and others' if len(others) > 1 else ''}"
         not_read.append(
-            f"{len(others)} files in {folder} whose endings are no video's ({', '.join(kinds)[:80]}): {shown}"
+            f"{counted(len(others), 'file')} in {folder} with endings that are no video's "
+            f"({', '.join(kinds)[:80]}): {shown}"
         )
     if not videos:
         hint = f"; not read: {'; '.join(not_read)}" if not_read else ""
@@ -60,18 +65,21 @@ def _compared(path: Path) -> Path:
     return path.with_name(path.name.replace("-compare", ""))
 
 
-def _search(folder: Path, recursive: bool, videos: list[Path], below: list[Path], others: list[Path]) -> None:
-    """Broken links, empty files and pointers with a video's ending are found, so that reading says what they are."""
+def _search(folder: Path, recursive: bool | None, videos: list[Path], below: list[Path], others: list[Path]) -> None:
+    """Broken links, empty files, empty folders and pointers with a video's ending are found, so that reading says what
+    they are."""
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         if path.is_dir():
             if (is_frame_folder(path) and any(path.iterdir())) or _frames_and_more(path):
                 videos.append(path)
-            elif recursive:
+            elif recursive and not (path.suffix.lower() in VIDEO_ENDINGS and not any(path.iterdir())):
                 _search(path, recursive, videos, below, others)
             elif _holds_videos(path):
                 below.append(path)
+            elif path.suffix.lower() in VIDEO_ENDINGS:
+                videos.append(path)
         elif path.suffix.lower() in VIDEO_ENDINGS and not _is_still(path):
             videos.append(path)
         elif not stray(path) and path.suffix.lower() not in BESIDE:

@@ -99,8 +99,8 @@ def check_output(path: str | Path) -> Path:
         raise OutputError(url)
     if "\0" in str(path):
         raise OutputError("a file's name can't hold a NUL character")
-    if not path.name:
-        raise OutputError(f"'{path}' names no file")
+    if not path.name or path.name.lower() in FORMATS:
+        raise OutputError(f"'{path}' names no file" + ": put a name before the ending" * bool(path.name))
     if path.suffix and path.suffix.lower() not in FORMATS:
         raise OutputError(
             f"can't tell the format of '{path.name}': end it in {', '.join(FORMATS)}, or in nothing for a PNG folder"
@@ -114,7 +114,8 @@ def check_output(path: str | Path) -> Path:
             raise OutputError(f"{record_path(path)} is a folder, but the run record goes there; name another file")
         parent = path.parent
         if not parent.is_dir():
-            raise OutputError(f"the folder {parent} does not exist; make it first")
+            what = "is a file, not a folder; name another" if parent.exists() else "does not exist; make it first"
+            raise OutputError(f"the folder {parent} {what}")
     except (OSError, ValueError) as error:  # a name too long, or with a NUL in it
         raise OutputError(f"can't write '{str(path)[:80]}': {getattr(error, 'strerror', None) or error}") from None
     if not os.access(parent, os.W_OK):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from videoada.errors import OutputError
+from videoada.errors import OutputError, counted
 from videoada.failures import reading
 from videoada.media.kinds import FRAME_ENDINGS, PICTURES, stray
 from videoada.media.metadata import animation_metadata, number_in
@@ -66,7 +66,7 @@ class Animation:
         unit = round(100 / fps) * 10 if gif else round(1000 / fps)
         counts = [min(max(round(duration / (unit or 10)), 1), MOST_REPEATS) for duration in durations]
         if sum(counts) > 2 * len(counts) and sum(counts) * size > MOST_UNFOLDED:
-            raise ValueError(f"its {len(counts)} frames stand for {sum(counts)}, more than fit into memory")
+            raise ValueError(f"its {counted(len(counts), 'frame')} stand for {sum(counts)}, more than fit into memory")
         if len(counts) == 1:  # a clip that stands still becomes a picture, whose duration is not kept
             counts = [int(number_in(text, "num_frames", MOST_REPEATS) or counts[0])]
         return counts

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from videoada.errors import ConfigError, MetricError, ModelError
+from videoada.failures import wrong_with
 from videoada.metrics.arguments import check_name, check_videos
 from videoada.metrics.weights import find_weights, first_line, hash_files, hash_state, load_model, normalisation
 
@@ -113,6 +114,8 @@ def load_extractor(name: str = EMBEDDED, device: str | torch.device = "cpu") -> 
             f"'{name[:80]}' comes with a model: use load_vae_extractor of videoada.models.vae_features, or `extractor` "
             "of an evaluation"
         )
+    elif "/" in name or Path(name).exists():
+        raise ModelError(wrong_with(name) or f"`extractor`: {name} is a file: name a folder, or i3d:{name}")
     else:
         near = difflib.get_close_matches(name, NAMES, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
@@ -150,11 +153,14 @@ def _i3d_file() -> Path:
 def _i3d(file: Path) -> Extractor:
     """StyleGAN-V's TorchScript I3D: 400 Kinetics logits; with its own flags set, it resizes and rescales 0…255."""
     if not file.is_file():
-        raise ModelError(f"there is no I3D file {file}; it is {I3D_HUB[1]} of the hub's '{I3D_HUB[0]}'")
+        wrong = wrong_with(file) or f"{file} is a folder, not a file"
+        raise ModelError(f"can't read I3D: {wrong}; it is {I3D_HUB[1]} of the hub's '{I3D_HUB[0]}'")
     try:
         network = torch.jit.load(str(file), map_location="cpu").eval()
-    except Exception as error:  # RuntimeError mostly, but also whatever the archive's reader meets
-        raise ModelError(f"{file} is no TorchScript file: {first_line(error)}") from None
+    except Exception:  # RuntimeError mostly, but also whatever the archive's reader meets
+        raise ModelError(
+            f"{file} is no TorchScript file, or is damaged: get {I3D_HUB[1]} of the hub's '{I3D_HUB[0]}' again"
+        ) from None
 
     class I3D(nn.Module):
         def __init__(self) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from videoada.errors import MetricError
+from videoada.errors import MetricError, counted
 from videoada.failures import is_out_of_memory, out_of_memory
 from videoada.metrics.arguments import check_features, check_gaussian, check_same_length, check_videos
 
@@ -175,7 +175,7 @@ class VideoSetMetric(Metric):
 
     def warn_of_few(self, count: int, dimensions: int) -> None:
         if count < FEW_SAMPLES:
-            message = f"{type(self).__name__} of {count} videos; below {FEW_SAMPLES} most of it is bias"
+            message = f"{type(self).__name__} of {counted(count, 'video')}; below {FEW_SAMPLES} most of it is bias"
             if count <= dimensions:
                 message += (
                     f", and {count} is no more than the features' {dimensions} dimensions: use KernelVideoDistance"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from videoada.errors import OutputError
-from videoada.failures import url_problem
+from videoada.failures import wrong_with
 from videoada.files import written_aside
 from videoada.metrics.arguments import check_features
 
@@ -42,11 +42,11 @@ class VideoStatistics:
     @classmethod
     def load(cls, path: str | Path) -> VideoStatistics:
         """Raises OutputError, saying what is wrong, for a file that is missing, damaged, or of something else."""
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
         path = Path(path)
-        if not path.is_file():
-            raise OutputError(url_problem(path) or f"there is no statistics file {path}")
+        if wrong := wrong_with(path) or (f"{path} is a folder, not a file" if path.is_dir() else None):
+            raise OutputError(f"can't read statistics: {wrong}")
         try:
             with safe_open(str(path), framework="pt") as file:
                 text, digest = ((file.metadata() or {})[name] for name in (KEY, "sha256"))
@@ -65,7 +65,9 @@ class VideoStatistics:
                 raise ValueError("no word of the extractor")
         except KeyError as error:
             raise OutputError(f"{path} holds no statistics of videoada: {error} is missing") from None
-        except Exception as error:  # SafetensorError, OSError, ValueError, RecursionError
+        except SafetensorError:
+            raise OutputError(f"can't read statistics from {path}: it is no whole .safetensors file") from None
+        except Exception as error:  # OSError, ValueError, RecursionError
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise OutputError(f"can't read statistics from {path}: {reason}") from None
         return cls(features, about)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ def find_weights(source: str) -> Path:
     """The folder itself, or a hub id's snapshot with its configuration and safetensors weights."""
     if Path(source).is_dir():
         return Path(source)
+    if Path(source).exists():
+        raise ModelError(f"{source} is a file: name the folder that holds a model's config.json and model.safetensors")
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source):
+        raise ModelError(f"there is no folder {source[:200]}, and it is no hub id owner/name")
     from huggingface_hub import snapshot_download
 
     try:
@@ -28,8 +33,8 @@ def find_weights(source: str) -> Path:
             return Path(snapshot_download(source, allow_patterns=["*.json", "*.safetensors"]))
     except Exception as error:  # the network can fail in any library below
         raise ModelError(
-            f"can't fetch the model '{source}': {first_line(error)}; give the path of a folder that holds its "
-            "config.json and model.safetensors, or set HF_HOME to a cache that has it"
+            f"can't fetch the model '{source}', and there is no folder of that name: {first_line(error)}; give the "
+            "path of a folder that holds its config.json and model.safetensors, or set HF_HOME to a cache that has it"
         ) from None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from videoada.config.run import GenerationConfig
-from videoada.errors import ConfigError, ModelError
+from videoada.errors import ConfigError, ModelError, counted
 from videoada.media.pictures import as_rgb
 from videoada.models.catalogue import known_model
 from videoada.models.denoisers import denoisers_of
@@ -157,15 +157,17 @@ def _check_frames(pipe: Any, request: GenerationConfig) -> None:
     video."""
     most = _of_network(pipe, "motion_max_seq_length")
     if most and (request.num_frames or 0) > most and not getattr(pipe, "free_noise_enabled", False):
-        raise ConfigError(f"this model generates up to {most} frames: give `num_frames={most}` or less")
+        raise ConfigError(f"this model generates up to {counted(most, 'frame')}: give `num_frames={most}` or less")
     fixed = _of_network(pipe, "video_length")
     if fixed and request.num_frames not in (None, fixed):
-        raise ConfigError(f"this model generates {fixed} frames, neither more nor fewer: give `num_frames={fixed}`")
+        raise ConfigError(
+            f"this model generates {counted(fixed, 'frame')}, neither more nor fewer: give `num_frames={fixed}`"
+        )
     if request.video is not None and needs(pipe, "video") and request.num_inference_steps is not None:
         share = request.strength or default_of(pipe, "strength")
         if share and int(request.num_inference_steps * share) < 1:
             raise ConfigError(
-                f"a `strength` of {share:g} leaves none of {request.num_inference_steps} steps to run: give more of "
+                f"a `strength` of {share:g} leaves none of {counted(request.num_steps, 'step')} to run: give more of "
                 "either"
             )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from videoada.errors import ImageError, OutputError
+from videoada.errors import ImageError, OutputError, counted
 from videoada.media.metadata import animation_metadata, number_in
 from videoada.media.pictures import as_rgb
 from videoada.media.reading import Readable, open_video
@@ -37,7 +37,7 @@ def read_source_video(
     frames = [Image.fromarray(frame) for frame in video.frames] if isinstance(video, Video) else list(video)
     pictures = [as_rgb(f if hasattr(f, "convert") else Image.fromarray(np.asarray(f))) for f in frames]
     if len(pictures) < (num_frames or 1):
-        raise ImageError(f"`video`: {name} has {len(pictures)} frames, and {num_frames or 1} are asked for")
+        raise ImageError(f"`video`: {name} has {counted(len(pictures), 'frame')}, and {num_frames or 1} are asked for")
     size = [
         asked or max(own // multiple * multiple, multiple)
         for asked, own in ((width, pictures[0].width), (height, pictures[0].height))

@@ -39,8 +39,12 @@ def find_folder(model: str, revision: str | None = None, variant: str | None = N
     source = known.location if known else model
     if Path(source).is_dir():
         folder = Path(source)
-    elif re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+    elif not Path(source).exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         folder = _snapshot(source, revision, variant)
+    elif Path(source).exists():
+        raise ModelError(f"`model`: {model} is a file: name the folder of a diffusers model, or a hub id owner/name")
+    elif "/" in source:
+        raise ModelError(f"`model`: there is no folder {model[:200]}, and it is no hub id owner/name")
     else:
         raise ModelError(
             f"unknown model '{model}'; {did_you_mean(model)}choose {', '.join(KNOWN)}, a diffusers folder or a hub id "
@@ -99,8 +103,8 @@ def _snapshot(source: str, revision: str | None, variant: str | None) -> Path:
         raise ModelError(f"'{source}' has no revision '{revision}'") from None
     except errors.LocalEntryNotFoundError:
         raise ModelError(
-            f"the hub can't be reached and {sought} is not in the cache; copy the model's folder here and give its "
-            f"path as `model`, {here}"
+            f"the hub can't be reached, {sought} is not in the cache, and there is no folder of that name; copy the "
+            f"model's folder here and give its path as `model`, {here}"
         ) from None
     except errors.EntryNotFoundError:
         raise ModelError(f"'{source}' is no diffusers model: it has no model_index.json") from None

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from videoada.config.encodings import read_text
 from videoada.config.run import SHARES, GenerationConfig, LoadConfig, is_hash
+from videoada.config.wanted import problem_of
 from videoada.errors import ConfigError, OutputError, PromptError
 from videoada.failures import wrong_with
 from videoada.media.metadata import read_metadata
@@ -33,10 +34,9 @@ def find_record(path: str | Path) -> RunRecord:
             try:
                 return RunRecord.model_validate_json(text)
             except ValidationError as error:
-                first = error.errors()[0]
-                where = "".join(f"{part}: " for part in first["loc"])
-                what = first["msg"].removeprefix("Value error, ").replace("`", "")  # nobody gave such a parameter
-                raise PromptError(f"{file} holds no run record of this version: {where}{what}") from None
+                where, what = problem_of(error, RunRecord)
+                said = ": ".join([*where, what.replace("`", "")])  # nobody gave such a parameter
+                raise PromptError(f"{file} holds no run record of this version: {said}") from None
     raise PromptError(f"{path} holds no run record, and {record_path(path).name} is not beside it")
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from videoada.config.merging import merged
+from videoada.config.merging import merged, problems_of
 from videoada.config.prompts import PromptEntry
 from videoada.config.run import SHARES, GenerationConfig, SkipConfig
 from videoada.config.seeds import RANDOM, seed_after
 from videoada.config.settings import SHIPPED, RunSettings
-from videoada.errors import ConfigError, ImageError, PromptError
+from videoada.errors import ConfigError, ImageError, PromptError, counted
 from videoada.files import FileNames
 from videoada.media.outputs import Encoding
 from videoada.models.images import check_image, fingerprint
@@ -80,6 +80,10 @@ def _jobs(
     copies: Counter[str] = Counter()
     of_prompt: Counter[str] = Counter()
     jobs: list[Job] = []
+    if settings.video is not None and not all("video" in entry.fields for entry in entries):
+        common_video = os.path.abspath(settings.video)
+        read_source_video(common_video)  # a bad one is of no entry
+        images[common_video] = str(video_fingerprint(common_video))
     for index, entry in enumerate(entries):
         try:
             own = json.dumps({k: v for k, v in entry.fields.items() if k not in PER_VIDEO}, sort_keys=True)
@@ -121,6 +125,8 @@ def _jobs(
                 sha256 = _digest(shared.group, prompt, request.negative_prompt, request.seed, *shown)
                 jobs.append(Job(name, entry.line, sample, request, shared.skip, shared.group, sha256))
         except (ValueError, ConfigError, PromptError, ImageError) as error:
+            if str(error) in problems_of(settings.model_dump(exclude_none=True)):  # of no entry
+                raise ConfigError(str(error)) from None
             raise PromptError(f"{source}, line {entry.line}: {error}") from None
     return jobs
 
@@ -163,7 +169,10 @@ def _common(settings: RunSettings, own: dict[str, Any], format: str, lora: list[
     if skip.batch_decision != "prompt":
         raise ConfigError("with `batch_decision`, who is generated together would change the videos; leave it out")
     if skip.mask and entry.max_steps and len(skip.mask) != entry.max_steps:
-        raise ConfigError(f"the mask has {len(skip.mask)} entries but the run has {entry.max_steps} steps")
+        raise ConfigError(
+            f"the mask has {counted(len(skip.mask), 'entry', 'entries')} but the run has "
+            f"{counted(entry.max_steps, 'step')}"
+        )
     for side in ("height", "width"):
         if (fields[side] or 0) % VAE_FACTOR:
             raise ConfigError(f"{side} {fields[side]} is not a multiple of {VAE_FACTOR}, which the models' VAEs need")

@@ -14,7 +14,8 @@ from videoada.config.prompts import read_prompts
 from videoada.config.seeds import LAST_SEED, RANDOM, pick_seed
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError
-from videoada.failures import url_problem
+from videoada.failures import url_problem, wrong_with
+from videoada.files import check_folder
 from videoada.media import outputs
 from videoada.media.outputs import Encoding
 from videoada.models.lora import lora_identity
@@ -111,6 +112,7 @@ def plan_render(
             raise ConfigError(f"`{name}` must be at least {least[name]}, got {value}")
     settings = settings or RunSettings()
     settings.skip()
+    settings.loading()
     if settings.num_videos != 1:
         raise ConfigError(
             "`num_videos` is for one prompt; of a file, `samples_per_prompt` says how many videos of each"
@@ -118,6 +120,9 @@ def plan_render(
     for name, folder in (("out", out), ("images", images)):
         if folder is not None and (url := url_problem(folder, writing=name == "out")):
             raise ConfigError(f"`{name}`: {url}")
+    check_folder(out)
+    if images is not None and not Path(images).is_dir():
+        raise ConfigError(f"`images`: {wrong_with(images) or f'{images} is a file, and a folder is wanted'}")
     file = read_prompts(prompts, images)
     entries = file.entries[:limit]
     ending = "" if format == "frames" else f".{format}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videoada.config.settings import RunSettings
-from videoada.errors import ConfigError, OutputError
+from videoada.errors import ConfigError, OutputError, counted
 from videoada.rendering.jobs import Job
 from videoada.rendering.plan import PICKED, Plan, Say, plan_render
 
@@ -80,7 +80,7 @@ def run_plan(plan: Plan, on_progress: OnProgress | None = None, on_message: Say 
         swept = folder.sweep()
         waiting = folder.missing(plan.jobs, plan.overwrite)
         there = len(plan.jobs) - len(waiting)
-        say(f"{len(plan.jobs)} videos, {there} of them there" + (
+        say(f"{counted(len(plan.jobs), 'video')}, {there} of them there" + (
             f"; {swept} leftovers of a run that was cut were removed" if swept else ""))  # fmt: skip
         progress = Progress(total=len(plan.jobs), there=len(plan.jobs))
         try:

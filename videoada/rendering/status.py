@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from videoada.errors import OutputError, PromptError
-from videoada.failures import url_problem
+from videoada.failures import wrong_with
 from videoada.rendering.folder import SETTINGS, SUMMARY, RenderFolder, output_errors, read_json, records_in
 
 
@@ -15,7 +15,8 @@ def read_status(path: Path) -> dict[str, Any]:
     """What is in the folder, who is at work, what failed. Raises PromptError for no such folder."""
     with output_errors(f"can't read {str(path)[:200]}"):
         if not (path / SETTINGS).is_file():
-            raise PromptError(url_problem(path) or f"{path} is no folder of `videoada render`")
+            wrong = None if path.is_dir() else wrong_with(path)
+            raise PromptError(wrong or f"{path} is no folder of `videoada render`: there is no {SETTINGS} in it")
         kept, summary = read_json(path / SETTINGS), read_json(path / SUMMARY)
         format = str(kept.get("format", "mp4"))
         ending = "" if format == "frames" else f".{format}"

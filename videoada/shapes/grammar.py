@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from videoada.errors import PromptError
+from videoada.errors import PromptError, counted
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (220, 40, 40),
@@ -81,7 +81,7 @@ def parse(prompt: str) -> Scene:
             raise PromptError(f"not 'a COLOUR SHAPE MOTION [slowly|quickly]': {part!r}")
         objects.append(ShapeObject(match[1], match[2], match[3], match[4] or ""))
     if len(objects) > MAX_OBJECTS:
-        raise PromptError(f"{len(objects)} objects; the shapes world holds 1 to {MAX_OBJECTS}")
+        raise PromptError(f"{counted(len(objects), 'object')}; the shapes world holds 1 to {MAX_OBJECTS}")
     return Scene(tuple(objects), background)
 
 

@@ -13,6 +13,7 @@ from videoada.config.goals import make_skip
 from videoada.config.run import SkipConfig
 from videoada.errors import ConfigError, ModelError
 from videoada.models.denoisers import denoisers_of
+from videoada.models.pipelines import model_info
 from videoada.skipping.passing import Passing
 from videoada.skipping.rules.build import build_policy, build_predictor
 from videoada.skipping.rules.decision import Never, Policy
@@ -66,7 +67,8 @@ def make_run(
         config = policy
     else:
         name = "none" if own is not None else policy
-        config = make_skip({"policy": name, "predictor": named, **fields})
+        model = model_info(pipe).name if fields.get("quality") is not None else None
+        config = make_skip({"policy": name, "predictor": named, **fields}, model=model)
     if predictor is None or isinstance(predictor, str):
         what_instead = build_predictor(config)
     else:

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from videoada.config.run import SkipConfig
-from videoada.errors import ConfigError
+from videoada.errors import ConfigError, counted
 from videoada.models.denoisers import is_compiled
 from videoada.skipping.caches import check_cache, check_rows
 from videoada.skipping.calls import MOST_CALLS, DenoiserCalls
@@ -275,4 +275,6 @@ class Stepping:
 
 
 def _wrong_mask(mask: tuple[bool, ...], num_steps: int) -> ConfigError:
-    return ConfigError(f"the mask has {len(mask)} entries but the run has {num_steps} steps")
+    return ConfigError(
+        f"the mask has {counted(len(mask), 'entry', 'entries')} but the run has {counted(num_steps, 'step')}"
+    )

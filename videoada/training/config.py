@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from videoada.config.frozen import FrozenConfig
-from videoada.config.run import DEFAULT_MODEL
+from videoada.config.run import DEFAULT_MODEL, MOST
 from videoada.errors import ConfigError
 from videoada.learned.parts import EXIT_HEADS, STEP_POLICY
 from videoada.learned.step_policy import COUNTS
@@ -17,9 +17,9 @@ from videoada.models.catalogue import ASSETS
 EXIT_STAGES = ("collect", "heads", "tune")  # that `all` runs, one after the other
 STEP_STAGES = ("render", "train", "evaluate")
 SAMPLES = ASSETS.parent.parent / "samples"  # of a source checkout
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class ExitTraining(FrozenConfig):
@@ -40,11 +40,11 @@ class ExitTraining(FrozenConfig):
     window: Count = 7  # steps in a row; a prediction is carried on over one less
     alone: bool = False  # heads that carry nothing on, as in the paper
     train_steps: Count = 1500
-    rows: int = Field(default=16, ge=2)  # of a batch of features
+    rows: int = Field(default=16, ge=2, le=MOST)  # of a batch of features
     lr: Positive = 2e-3
     weight_u: Weight = 1.0  # λ of the paper
     weight_ual: Weight = 1.0  # β
-    target_psnr: float = 40.0  # dB that the threshold keeps
+    target_psnr: float = Field(default=40.0, ge=0, le=100)  # dB that the threshold keeps
     joint_steps: Count = 300
     joint_rows: Count = 8  # videos of a batch
     joint_lr: Positive = 2e-5
@@ -79,10 +79,10 @@ class StepTraining(FrozenConfig):
     batch_size: Count = 8  # prompts at once
     quality: Literal["psnr", "ssim", "agreement", "score"] = "ssim"
     scorer: str | None = None  # module:function (frames (F, H, W, 3) uint8, prompt) -> float
-    costs: tuple[float, ...] = Field(default=(0.05, 0.06, 0.08, 0.1, 0.13), min_length=1)  # λ, in units of the quality
+    costs: tuple[Weight, ...] = Field(default=(0.05, 0.06, 0.08, 0.1, 0.13), min_length=1)  # λ, in units of the quality
     weight_decay: Weight = 1.0  # best of some, by parts of the training prompts
     noise: Weight = 0.3  # on the embeddings, of their own spread; likewise
-    ship_steps: float = 40.0  # mean steps of the policy to write
+    ship_steps: Positive = 40.0  # mean steps of the policy to write
     entropy: Weight = 0.002
     train_steps: Count = 2000
     rows: Count = 64  # prompts of a batch

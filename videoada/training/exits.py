@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from videoada.config.run import GenerationConfig, SkipConfig
-from videoada.errors import ConfigError, PromptError
+from videoada.errors import ConfigError, PromptError, counted
 from videoada.files import results_folder
 from videoada.generation.generate import generate
 from videoada.learned.exit_heads import ExitHeads
@@ -70,7 +70,7 @@ def train_exits(
     config = config or ExitTraining(**fields)
     out = config.file(info.name)
     say = on_progress or (lambda line: None)
-    requests = with_recommended(pipe, requests_of(config))
+    requests = with_recommended(pipe, requests_of(config, on_message=say))
     results_folder(out.parent)
     same_run(config.run, model=info.name, weights=info.weights_sha256, prompts=contents(config.prompts),
              videos=config.videos, steps=config.steps, batch_size=config.batch_size, keep=config.keep,
@@ -93,11 +93,13 @@ def train_exits(
     return None
 
 
-def requests_of(config: ExitTraining, held_out: bool = False) -> list[GenerationConfig]:
+def requests_of(
+    config: ExitTraining, held_out: bool = False, on_message: Progress | None = None
+) -> list[GenerationConfig]:
     """The prompts to learn from, or as many others to tune on. Raises PromptError for a file that can't be used."""
     count, seed = (config.tune_videos, 90_000) if held_out else (config.videos, 50_000)
     if config.prompts:
-        found = requests_in(config.prompts, num_inference_steps=config.steps)
+        found = requests_in(config.prompts, on_message, num_inference_steps=config.steps)
         if len({r.model_dump_json(exclude={"prompt", "negative_prompt", "image", "seed"}) for r in found}) > 1:
             raise PromptError(
                 "these rows differ in steps, size, guidance or the like; give rows that differ in prompts"
@@ -126,7 +128,7 @@ def collect(pipe: Any, requests: list[GenerationConfig], config: ExitTraining, s
                 tensors = collect_batch(pipe, batch, first, config)
             save_file({k: v.contiguous() for k, v in tensors.items()}, path.with_suffix(".part"))
             path.with_suffix(".part").replace(path)
-            say(f"collected {min(first + config.batch_size, len(requests))} of {len(requests)} prompts")
+            say(f"collected {min(first + config.batch_size, len(requests))} of {counted(len(requests), 'prompt')}")
 
 
 def stage_name(config: ExitTraining) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from videoada.benchmarks.frontier import SAMPLES
+from videoada.errors import counted
 from videoada.shapes import parse
 
 
@@ -85,7 +86,8 @@ def by_objects(taken: Any, prompts: list[str]) -> dict[str, Any]:
 def markdown(result: dict[str, Any]) -> str:
     name = result["quality"]
     lines = [
-        f"{result['model']}, {result['prompts']} prompts held out, {result['different']} of them different; measured: "
+        f"{result['model']}, {counted(result['prompts'], 'prompt')} held out, {result['different']} of "
+        "them different; measured: "
         f"{name}, its mean; in brackets 95 % intervals", "",
         "| λ | mean steps | policy | above the fixed counts' curve | above its upper hull | above chance "
         "| steps of many − one object |", "|---|---|---|---|---|---|---|",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from videoada.config.frozen import one_of
 from videoada.config.run import GenerationConfig
-from videoada.errors import ConfigError, ModelError, PromptError
+from videoada.errors import ConfigError, ModelError, PromptError, counted
 from videoada.files import results_folder
 
 Progress = Callable[[str], None]  # is given a line, whenever there is something to say
@@ -161,7 +161,8 @@ def split(
     too few."""
     if len(requests) < held_out + 2:
         raise PromptError(
-            f"the prompt file has {len(requests)} rows: too few to learn from and hold {held_out} out; give more rows "
+            f"the prompt file has {counted(len(requests), 'row')}: too few to learn from and hold "
+            f"{held_out} out; give more rows "
             "or hold fewer out"
         )
     judged = {identity(r) for r in requests[-held_out:]}
@@ -179,5 +180,5 @@ def contents(path: Path | None) -> str | None:
     if path is None or not path.exists():
         return None
     names = [f"{p.relative_to(path)} {p.stat().st_size}" for p in sorted(path.rglob("*"))] if path.is_dir() else []
-    content = "\n".join(names).encode() if path.is_dir() else path.read_bytes()
+    content = "\n".join(names).encode(errors="surrogateescape") if path.is_dir() else path.read_bytes()
     return f"{path} {hashlib.sha256(content).hexdigest()[:16]}"

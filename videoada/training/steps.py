@@ -74,7 +74,8 @@ def train_steps(
     config = config or StepTraining(**fields)
     out, folder = config.file(info.name), config.folder(info.name)
     say = on_progress or (lambda line: None)
-    train, judged = requests_of(config)
+    _scorer(config.scorer)  # a wrong one is known before anything is written
+    train, judged = requests_of(config, say)
     requests = with_recommended(pipe, train), with_recommended(pipe, judged)
     results_folder(out.parent)
     same_run(config.run, model=info.name, weights=info.weights_sha256, prompts=contents(config.prompts),
@@ -91,11 +92,12 @@ def train_steps(
     return None
 
 
-def requests_of(config: StepTraining) -> Requests:
+def requests_of(config: StepTraining, on_message: Progress | None = None) -> Requests:
     """To learn from, and to judge on: scenes of one to four objects; a third of those held out are of the stress set,
     as often as it takes with another seed. Raises PromptError for a file that can't be used."""
     if config.prompts:
-        return split(requests_in(config.prompts), config.videos, config.held_out)
+        unused = ("num_inference_steps", "fps")  # `counts` says how many steps are tried
+        return split(requests_in(config.prompts, on_message, unused), config.videos, config.held_out)
     learnt, held_out = (np.random.default_rng(seed) for seed in (70_000, 80_000))
     train = [
         GenerationConfig(prompt=str(random_scene(learnt, (1, 2, 3 + i % 2)[i % 3])), seed=70_000 + i)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,36 +12,54 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from videoada.config.encodings import read_text
 from videoada.config.prompts import read_requests
 from videoada.config.run import GenerationConfig
-from videoada.errors import PromptError
-from videoada.media.finding import find_videos
+from videoada.errors import ConfigError, PromptError, counted
+from videoada.media.finding import search_videos
 from videoada.media.video import Video
 from videoada.records.find import find_record
 from videoada.training.exit_losses import Features, watched
 
 
-def captioned(folder: Path, **common: Any) -> list[tuple[Path, GenerationConfig]]:
+def captioned(
+    folder: Path, on_message: Callable[[str], None] | None = None, **common: Any
+) -> list[tuple[Path, GenerationConfig]]:
     """Videos and what they show: the prompt of the run record, else the text file beside, else the words of the name.
 
-    With a record the seed is the video's own, so that the same video would be generated again.
+    With a record the seed is the video's own, so that the same video would be generated again. `on_message` is given a
+    line for each kind of thing in the folder that is not read.
     """
     found: list[tuple[Path, GenerationConfig]] = []
-    for path in find_videos(folder):
-        text = path.with_suffix(".txt")
+    sought = search_videos(folder, recursive=None)
+    if on_message:
+        for text in sought.not_read:
+            on_message(f"not used: {text}")
+    for path in sought.videos:
+        caption = path.with_suffix(".txt")
         try:
             record = find_record(path)
             prompt, seed = record.request.prompt, record.request.seed
         except PromptError:
-            words = text.read_text(encoding="utf-8") if text.is_file() else path.stem.replace("_", " ")
+            words = read_text(caption, "a caption", PromptError) if caption.is_file() else path.stem.replace("_", " ")
             prompt, seed = " ".join(words.split()), len(found)
-        found.append((path, GenerationConfig(prompt=prompt, seed=seed, **common)))
+        try:
+            found.append((path, GenerationConfig(prompt=prompt, seed=seed, **common)))
+        except ConfigError as error:
+            raise PromptError(
+                f"{str(path)!a}: {error}: rename it, or put a .txt with what it shows beside it"
+            ) from None
     return found
 
 
-def requests_in(path: Path, **common: Any) -> list[GenerationConfig]:
-    """Of a prompt file, or of what the videos of a folder show."""
-    return [r for _, r in captioned(path, **common)] if path.is_dir() else read_requests(path, **common)
+def requests_in(
+    path: Path, on_message: Callable[[str], None] | None = None, leave_out: Collection[str] = ("fps",), **common: Any
+) -> list[GenerationConfig]:
+    """Of a prompt file, or of what the videos of a folder show; `on_message` is given lines of what is not used,
+    columns to `leave_out` among it."""
+    if path.is_dir():
+        return [request for _, request in captioned(path, on_message, **common)]
+    return read_requests(path, on_message=on_message, leave_out=leave_out, **common)
 
 
 @torch.no_grad()
@@ -51,7 +70,7 @@ def encoded(pipe: Any, path: Path, num_frames: int) -> Tensor:
     """
     frames = Video.read(path).frames[:num_frames]
     if len(frames) < num_frames:
-        raise PromptError(f"{path} has {len(frames)} frames; the model generates {num_frames}")
+        raise PromptError(f"{path} has {counted(len(frames), 'frame')}; the model generates {num_frames}")
     size, scale = pipe.unet.config.sample_size, pipe.vae_scale_factor
     height, width = (side * scale for side in (size if isinstance(size, list | tuple) else (size, size)))
     fitted = np.stack([np.asarray(ImageOps.fit(Image.fromarray(frame), (width, height))) for frame in frames])

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PALETTE = "pal8"  # whose colours may be transparent, too
+NEWER = 16  # kinds of side data that an FFmpeg may have and PyAV no name for
 
 
 class ToRGB:
@@ -64,21 +65,38 @@ class ToRGB:
 
 
 def display_matrix(frame: Any) -> tuple[int, ...] | None:
-    """The nine numbers of a frame's display matrix (16.16 fixed point), None where it has none."""
+    """The nine numbers of a frame's display matrix (16.16 fixed point), None where it has none.
+
+    PyAV lists no side data at all where it has no name for a kind among it, as for EXIF and the views of a stereo film:
+    FFmpeg takes those kinds off the frame first.
+    """
     try:
         found = frame.side_data
-    except ValueError:  # PyAV has no name for newer kinds beside it, as EXIF and the views of a stereo film
-        return rotation_matrix(frame.rotation) if frame.rotation else None
+    except ValueError:
+        found = _of_named_kinds(frame).side_data
     for data in found:
         if data.type.name == "DISPLAYMATRIX":
             return tuple(np.frombuffer(bytes(data), np.int32)[:9].tolist())
     return None
 
 
-def rotation_matrix(degrees: float) -> tuple[int, ...]:
-    """The display matrix that turns a frame counterclockwise: FFmpeg's `av_display_rotation_set`."""
-    c, s = (round(f(math.radians(degrees)) * 2**16) for f in (math.cos, math.sin))
-    return (c, -s, 0, s, c, 0, 0, 0, 2**30)
+def _of_named_kinds(frame: Any) -> Any:
+    """The frame without side data of kinds that PyAV has no name for."""
+    import av.filter
+    from av.sidedata.sidedata import Type
+
+    graph = av.filter.Graph()
+    last = graph.add("buffer", f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1000")
+    kinds: Any = Type  # an enumeration of numbers
+    newest = max(named.value for named in kinds)
+    for kind in range(newest + 1, newest + NEWER):
+        following = graph.add("sidedata", f"mode=delete:type={kind}")
+        last.link_to(following)
+        last = following
+    last.link_to(graph.add("buffersink"))
+    graph.configure()
+    graph.push(frame)
+    return graph.pull()
 
 
 def turning(matrix: tuple[int, ...]) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from diffusers.hooks.hooks import StateManager
 from torch import Tensor, nn
 
 from videoada.config.run import SkipConfig
-from videoada.errors import ConfigError, ModelError
+from videoada.errors import ConfigError, ModelError, counted
 from videoada.skipping import outputs
 from videoada.skipping.module.runs import ContextRun, HeldOutputs
 from videoada.skipping.module.trace import ModuleTrace
@@ -198,7 +198,9 @@ class SkippingHook(ModelHook):
         known, config = self._num_steps(), self.config
         if config.mask and known is not None and len(config.mask) != known:
             self._forget()
-            raise ConfigError(f"the mask has {len(config.mask)} entries but the run has {known} steps")
+            raise ConfigError(
+                f"the mask has {counted(len(config.mask), 'entry', 'entries')} but the run has {counted(known, 'step')}"
+            )
         if config.skips and known is None:
             for name in ("final_steps", "skip_from", "skip_to"):
                 if getattr(config, name):
