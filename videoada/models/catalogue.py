@@ -63,7 +63,7 @@ KNOWN = {
         KnownModel(
             "tiny-wan", "text to video", "tiny-wan", "Apache-2.0",
             needs="nothing: it is inside the package and runs on a CPU", size="64×64, 17 frames", embedded=True,
-            guidance_scale=5.0, num_frames=17, scheduler=None, height=64, width=64, text_tokens=32,
+            guidance_scale=3.0, num_frames=17, scheduler=None, height=64, width=64, text_tokens=32,
         ),
         KnownModel(
             "modelscope-t2v", "text to video", "ali-vilab/text-to-video-ms-1.7b", "CC-BY-NC-4.0",
