@@ -52,6 +52,7 @@ bench: $(READY)
 	$(BIN)/videoada benchmark --preset frontier --model emoji-t2v --prompts samples/prompts_emoji.txt --limit 16 --output $(RESULTS)/frontier
 	$(BIN)/videoada benchmark --preset frontier --model tiny-t2v --prompts samples/prompts.txt --reference-steps 500 --output $(RESULTS)/frontier
 	$(BIN)/videoada benchmark --preset frontier --model tiny-i2v --prompts samples/prompts_i2v.jsonl --reference-steps 500 --output $(RESULTS)/frontier
+	$(BIN)/videoada benchmark --preset frontier --model tiny-wan --prompts samples/prompts.txt --output $(RESULTS)/frontier
 	$(BIN)/videoada benchmark --prompts samples/prompts.txt --pairs 9
 	$(BIN)/videoada benchmark --prompts samples/prompts.txt --pairs 5 --batch-size 8
 	$(BIN)/python scripts/experiments/cells.py pack

@@ -8,7 +8,7 @@ from typing import Any
 
 from videoada.benchmarks.frontier import Point, budgets_table, psnr_table
 
-MODELS = ("emoji-t2v", "tiny-t2v", "tiny-i2v")
+MODELS = ("emoji-t2v", "tiny-t2v", "tiny-i2v", "tiny-wan")
 
 
 def read(path: Path) -> Any:
@@ -112,6 +112,16 @@ def holding(path: Path) -> str:
         for row in read(path)["rows"]
     ]
     return table("timesteps | predictions of 50 | hold | hold-output", rows)
+
+
+def at_shifts(path: Path) -> str:
+    """The default beside even skipping and fewer steps, by solver and shift of flow matching."""
+    rows, ways = read(path)["rows"], ("default", "every third step", "16 steps")
+    lines = []
+    for row in rows:
+        cells = (f"{row[w]['predictions']:.1f} · {row[w]['psnr']:.1f} · {row[w]['worst']:.1f}" for w in ways)
+        lines.append(" | ".join((f"{row['scheduler']}, shift {row['shift']:g}", *cells)))
+    return table(" | ".join((f"{rows[0]['prompts']} prompts: predictions · PSNR · worst", *ways)), lines)
 
 
 def damages(path: Path) -> str:

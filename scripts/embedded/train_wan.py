@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python scripts/embedded/train_wan.py all --run runs/tiny-wan --out videoada/assets/tiny-wan
     python scripts/embedded/measure_model.py --model tiny-wan
 
-The stages (`vae-frames`, `vae`, `encode`, `frames`, `transformer`, `export`) can be run one by one. Each is seeded,
+The stages (`vae`, `encode`, `frames`, `transformer`, `decoder`, `export`) can be run one by one. Each is seeded,
 saves a checkpoint every two minutes and goes on from it when started again; logs and sample sheets appear in the run
 folder.
 """
@@ -18,7 +18,7 @@ from videoada.errors import VideoAdaError
 from videoada.files import results_folder
 from videoada.training.run import same_run, stages_of
 
-STAGES = ("vae-frames", "vae", "encode", "frames", "transformer", "export")
+STAGES = ("vae", "encode", "frames", "transformer", "decoder", "export")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -28,11 +28,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("videoada/assets/tiny-wan"), help="the exported folder")
     parser.add_argument("--vae-clips", type=positive, default=1200, help="that the autoencoder is trained on")
     parser.add_argument("--clips", type=positive, default=3000, help="whose latents the transformer is trained on")
-    for stage, steps in (("vae-frames", 700), ("vae", 1250), ("frames", 600), ("transformer", 4000)):
+    for stage, steps in (("vae", 3200), ("frames", 400), ("transformer", 4000), ("decoder", 2000)):
         parser.add_argument(f"--{stage}-steps", type=positive, default=steps)
-    parser.add_argument("--vae-frames-lr", type=float, default=2e-3)
-    parser.add_argument("--vae-lr", type=float, default=7e-4)
-    parser.add_argument("--vae-from", default="vae-frames", help="stage of the run whose weights the clips begin from")
+    parser.add_argument("--vae-lr", type=float, default=2e-3)
+    parser.add_argument("--decoder-lr", type=float, default=1e-3)
     parser.add_argument("--frames-batch", type=positive, default=64)
     parser.add_argument("--transformer-batch", type=positive, default=24)
     parser.add_argument("--lr", type=float, default=1e-3, help="of the transformer and its text encoder")
@@ -54,11 +53,10 @@ def train(args: argparse.Namespace, stage: str) -> None:
     from wan.denoiser import encode, train_transformer
     from wan.sampling import export
 
-    if stage in ("vae-frames", "vae"):
-        steps = args.vae_frames_steps if stage == "vae-frames" else args.vae_steps
-        same_run(args.run, **{f"training of {stage}": [steps, args.vae_clips]})
-        lr = args.vae_frames_lr if stage == "vae-frames" else args.vae_lr
-        train_vae(args.run, stage, steps, lr, args.vae_from, args.vae_clips, args.save_seconds, args.gate)
+    if stage in ("vae", "decoder"):
+        steps, lr = getattr(args, f"{stage}_steps"), getattr(args, f"{stage}_lr")
+        same_run(args.run, **{f"training of {stage}": [steps, lr, args.vae_clips]})
+        train_vae(args.run, stage, steps, lr, args.vae_clips, args.save_seconds, args.gate)
     elif stage == "encode":
         same_run(args.run, clips=args.clips)
         encode(args.run, args.clips)

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from videoada.shapes import Scene, random_scene
-from videoada.training.run import Training
+from videoada.training.run import Training, read_tensors
 
 SIZE, FRAMES, MAX_TOKENS = 64, 16, 40
 say = functools.partial(print, flush=True)
@@ -58,3 +58,8 @@ def random_scenes(seed: int, count: int, two_object_share: float) -> list[Scene]
 def to_uint8(frames: Tensor) -> np.ndarray:
     """(N, 3, H, W) in [-1, 1] → (N, H, W, 3) uint8."""
     return (frames.permute(0, 2, 3, 1) * 127.5 + 127.5).round().clamp(0, 255).byte().cpu().numpy()
+
+
+def averaged(run: Path, stage: str) -> dict[str, Tensor]:
+    """The averaged weights of a stage's last checkpoint."""
+    return {k[4:]: v for k, v in read_tensors(run / f"{stage}.safetensors").items() if k.startswith("ema.")}

@@ -70,8 +70,8 @@ def test_a_model_that_takes_any_text_and_the_list(capsys):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["emoji"], "unknown model 'emoji'; did you mean 'emoji-t2v'? choose tiny-t2v, tiny-i2v, emoji-t2v"),
-        (["tiny"], "did you mean 'tiny-t2v' or 'tiny-i2v'?"),
+        (["emoji"], "unknown model 'emoji'; did you mean 'emoji-t2v'? choose tiny-t2v, tiny-i2v, emoji-t2v, tiny-wan"),
+        (["tiny"], "did you mean 'tiny-wan' or 'tiny-t2v'?"),
         (["quokka", "--json"], "unknown model 'quokka'; choose tiny-t2v"),
         (["--search", "cat"], "--search cat needs the name of a model"),
         (["i2vgen-xl", "--search", "cat"], "no list for --search cat"),

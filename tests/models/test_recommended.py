@@ -41,6 +41,7 @@ def test_a_known_models_settings_are_the_catalogues(emoji):
     assert recommended_of(emoji) == recommended_for("emoji-t2v")
     assert recommended_for("emoji-t2v")["guidance_scale"] == 6.0
     assert {recommended_for(name)["guidance_scale"] for name in ("tiny-t2v", "tiny-i2v", "modelscope-t2v")} == {9.0}
+    assert recommended_for("tiny-wan")["num_frames"] == 17
     assert recommended_for("somebody/else") == {}
     for name, model in KNOWN.items():
         assert recommended_for(name)["num_inference_steps"] == model.num_inference_steps

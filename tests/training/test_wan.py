@@ -12,20 +12,21 @@ from diffusers import UniPCMultistepScheduler, WanPipeline
 from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 from safetensors.torch import load_file
 
-from videoada.shapes import WORDS
+from videoada.shapes import WORDS, render
 from videoada.training.run import Training
 
 sys.path.insert(0, str(ROOT / "scripts" / "embedded"))
 import train_wan
 from wan.at_once import decode_at_once, encode_at_once
-from wan.autoencoder import build_vae
+from wan.autoencoder import CHANNELS, build_vae, load_vae, to_clips
 from wan.denoiser import TextToFlow
+from wan.routes import look_at_no_frame_before
 from wan.text import build_tokenizer, tokenize
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = ["--vae-clips", "4", "--clips", "6", "--gate", "2", "--samples", "1", "--frames-batch", "4"]
-STEPS = [f"--{stage}-steps=3" for stage in ("vae-frames", "vae", "frames", "transformer")]
+STEPS = [f"--{stage}-steps=3" for stage in ("vae", "frames", "transformer", "decoder")]
 PROMPTS = ("a red circle moving right quickly and a blue square growing on a navy background", "a red circle", "")
 
 
@@ -53,6 +54,7 @@ def randomised(module, seed=0):
 @torch.no_grad()
 def test_frames_at_once_are_what_the_autoencoder_makes_of_them_in_chunks(num_frames):
     vae = randomised(build_vae())
+    look_at_no_frame_before(vae)
     video = torch.rand(2, 3, num_frames, 16, 16, generator=torch.Generator().manual_seed(num_frames)) * 2 - 1
     posterior = vae.encode(video).latent_dist
     found = encode_at_once(vae, video)
@@ -63,13 +65,38 @@ def test_frames_at_once_are_what_the_autoencoder_makes_of_them_in_chunks(num_fra
     assert torch.allclose(decoded.clamp(-1, 1), vae.decode(posterior.mean).sample, atol=1e-4)
 
 
-def test_the_autoencoder_begins_with_each_frame_by_itself():
-    """Frames 1 to 4 share a latent, which begins as that of the last of them."""
-    vae, video = build_vae().eval(), torch.rand(1, 3, 5, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    other = video.clone()
-    other[:, :, 1:4] = 0
-    with torch.no_grad():
-        assert torch.equal(encode_at_once(vae, video), encode_at_once(vae, other))
+@torch.no_grad()
+def test_the_autoencoder_begins_with_the_four_frames_of_a_latent_side_by_side():
+    clip = to_clips(render("a white square moving right quickly on a black background", num_frames=17)[None])
+    torch.manual_seed(0)
+    vae = build_vae()
+    decoded = decode_at_once(vae, encode_at_once(vae, clip)[:, :CHANNELS])[0]
+    blurred, decoded = (torch.nn.functional.avg_pool2d(video.transpose(0, 1), 8) for video in (clip[0], decoded))
+    error = (decoded[:, None] - blurred[None]).square().mean((2, 3, 4))  # (decoded frame, frame)
+    assert (error.argmin(1) - torch.arange(17)).abs().max() <= 1
+
+
+@torch.no_grad()
+def test_a_trained_latent_is_made_of_its_own_frames_and_makes_no_others(run):
+    vae = load_vae(run)
+    clip = torch.rand(1, 3, 13, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    other = clip.clone()
+    other[:, :, 5] = 0  # the first of the third latent's frames
+    latents, others = (vae.encode(video).latent_dist.mean for video in (clip, other))
+    changed = [not torch.equal(latents[:, :, i], others[:, :, i]) for i in range(4)]
+    assert changed == [False, False, True, False]
+    frames, others = vae.decode(latents).sample, vae.decode(others).sample
+    changed = [not torch.equal(frames[:, :, i], others[:, :, i]) for i in range(13)]
+    assert changed == [5 <= i < 9 for i in range(13)]
+
+
+@torch.no_grad()
+def test_the_decoder_is_trained_on_and_the_latents_stay(run):
+    before = {k[4:]: v for k, v in load_file(run / "vae.safetensors").items() if k.startswith("ema.")}
+    after = load_vae(run).state_dict()
+    same = {k: torch.equal(before[k], v) for k, v in after.items()}
+    assert all(same[k] for k in same if k.startswith(("encoder", "quant_conv")))
+    assert not all(same[k] for k in same if k.startswith("decoder"))
 
 
 @torch.no_grad()
@@ -133,7 +160,7 @@ def test_interrupted_and_continued_is_as_if_it_never_stopped(run, tmp_path, monk
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path, "all", "--save-seconds", "0")
     train(tmp_path, "all")
-    for name in ("vae-frames", "vae", "frames", "transformer", "latents"):
+    for name in ("vae", "frames", "transformer", "decoder", "latents"):
         once, again = (load_file(folder / f"{name}.safetensors") for folder in (run, tmp_path))
         once.pop("seconds", None), again.pop("seconds", None)
         assert all(torch.equal(value, again[key]) for key, value in once.items()), name

@@ -24,10 +24,10 @@ from videoada.models.call import call_pipeline
 from videoada.models.denoisers import denoiser_of
 from videoada.models.placement import has_first_costs
 from videoada.models.recommended import recommended_of, with_recommended
-from videoada.models.schedulers import make_scheduler, names_for, scheduler_of
+from videoada.models.schedulers import FLOW, make_scheduler, names_for, scheduler_of
 from videoada.records.record import RunRecord
 
-Spacing = Literal["leading", "trailing", "karras"]
+Spacing = Literal["leading", "trailing", "karras", "shifted"]  # the last is flow matching's own
 NONE = SkipConfig(policy="none")
 
 
@@ -80,8 +80,11 @@ def why_not(pipe: Any, method: Method) -> ConfigError | None:
     try:
         for name in {method.scheduler, method.full_scheduler} - {None}:
             make_scheduler(str(name), pipe.scheduler)
-        if method.timestep_spacing and not {"ddim", "euler"} <= names_for(pipe.scheduler).keys():
-            raise ConfigError(f"{type(pipe.scheduler).__name__} has a process of its own, without such timesteps")
+        names, own = names_for(pipe.scheduler), type(pipe.scheduler).__name__
+        if method.timestep_spacing == "shifted" and names is not FLOW:
+            raise ConfigError(f"{own} is not of flow matching")
+        if method.timestep_spacing not in (None, "shifted") and not {"ddim", "euler"} <= names.keys():
+            raise ConfigError(f"{own} has a process of its own, without such timesteps")
         if method.cache_interval:
             with cached_blocks(denoiser_of(pipe), method.cache_interval):
                 pass
@@ -175,6 +178,8 @@ def spaced(pipe: Any, scheduler: str, spacing: Spacing) -> Iterator[None]:
     changes: dict[str, Any] = {"timestep_spacing": spacing}
     if spacing == "karras":
         changes = {"use_karras_sigmas": True}
+    if spacing == "shifted":
+        changes = {}
     pipe.scheduler = type(like).from_config(like.config, **changes)
     try:
         yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from videoada.benchmarks.baselines.baseline import KNOBS, TITLES
@@ -26,6 +26,7 @@ SPACINGS: dict[str, dict[int, tuple[Spacing, ...]]] = {
               13: ("leading", "trailing")},
     "unipc": {25: ("leading", "karras"), 20: ("leading",), 16: ("trailing",), 13: ("trailing",)},
 }  # fmt: skip
+OF_FLOW = ("unipc", "dpm++", "euler")  # the solvers of flow matching, whose steps are spaced by the model's shift
 
 
 def full(scheduler: str | None = None) -> Method:
@@ -56,8 +57,11 @@ def release(scheduler: str | None = None, thresholds: Iterable[float] = RELEASE,
     return skipping(family, thresholds, scheduler, knob="threshold", policy="third-order-release", **fields)
 
 
-def few_steps(scheduler: str, steps: Iterable[int] = FEW_STEPS) -> list[Method]:
+def few_steps(
+    scheduler: str, steps: Iterable[int] = FEW_STEPS, spacings: Mapping[int, Sequence[Spacing]] | None = None
+) -> list[Method]:
     """A solver with fewer steps, in its best spacings, measured against the full run of the model's own scheduler."""
+    spacings = SPACINGS[scheduler] if spacings is None else spacings
     return [
         Method(
             family=f"{scheduler}, fewer steps",
@@ -67,7 +71,7 @@ def few_steps(scheduler: str, steps: Iterable[int] = FEW_STEPS) -> list[Method]:
             timestep_spacing=spacing,
         )
         for n in steps
-        for spacing in SPACINGS[scheduler].get(n, ("leading",))
+        for spacing in spacings.get(n, ("leading",))
     ]
 
 
@@ -83,6 +87,7 @@ def frontier() -> list[Method]:
     """The headline: the default against the papers' rules, fewer steps, DeepCache, an adaptive solver."""
     return [
         full(), *default(), *release(), *(method for name in SPACINGS for method in few_steps(name)),
+        *(method for name in OF_FLOW for method in few_steps(name, spacings=dict.fromkeys(FEW_STEPS, ("shifted",)))),
         *adaptive_solver(), *deepcache(),
         *skipping("AdaptiveDiffusion paper", (0.05, 0.15, 0.4, 1.0), knob="threshold", policy="third-order"),
         *skipping("every n", (2, 3, 4), knob="every", policy="every-n"),

@@ -166,14 +166,18 @@ def _compare(
         if done % 8 == 0:
             console.print(f"{done} of at most {counted(total, 'cell')}; last: {cell.method}", style="dim")
 
-    failed: dict[str, Exception] = {}
+    failed: dict[str, list[str]] = {}
+
+    def on_failure(method: Any, error: Exception) -> None:
+        inside = "" if isinstance(error, ConfigError) else f"fails inside diffusers: {type(error).__name__}: "
+        failed.setdefault(f"{inside}{as_flags(str(error))}", []).append(method.name)
+
     cells = measure(
         pipe, requests, methods, folder, reference_steps=reference_steps, batch_size=batch_size, on_cell=on_cell,
-        on_failure=lambda method, error: failed.update({method.name: error}),
+        on_failure=on_failure,
     )  # fmt: skip
-    for name, error in failed.items():
-        inside = "" if isinstance(error, ConfigError) else f"fails inside diffusers: {type(error).__name__}: "
-        console.print(f"left out: {name}: {inside}{as_flags(str(error))}", markup=False)
+    for why, names in failed.items():
+        console.print(f"left out: {'; '.join(dict.fromkeys(names))}: {why}", markup=False)
     points = summarize(cells)
     info = model_info(pipe)
     text = write_results(folder, info.name, info.embedded, points, budgets, len(requests))

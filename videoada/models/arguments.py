@@ -10,6 +10,7 @@ from typing import Any
 from videoada.config.run import GenerationConfig
 from videoada.errors import ConfigError, ModelError, counted
 from videoada.media.pictures import as_rgb
+from videoada.models.catalogue import known_model
 from videoada.models.denoisers import denoisers_of
 from videoada.models.images import cover, read_image
 from videoada.models.source_videos import read_source_video
@@ -205,6 +206,15 @@ def video_size(pipe: Any, request: GenerationConfig) -> tuple[int | None, int | 
     return request.height or own[0], request.width or own[1]
 
 
+def _text_tokens(pipe: Any) -> int | None:
+    """The length of its texts, where the pipeline's call has by itself that of the released models."""
+    from videoada.models.pipelines import model_info  # which imports diffusers
+
+    known = known_model(model_info(pipe).name)
+    own: int | None = _of_network(pipe, "max_text_seq_length")
+    return own or (known.text_tokens if known else None)
+
+
 def is_i2vgen(pipe: Any) -> bool:
     """Whether it is an I2VGenXLPipeline, whose conditions are made in models/conditioning.py."""
     return hasattr(next(iter(denoisers_of(pipe)), None), "image_latents_proj_in")
@@ -228,9 +238,8 @@ def call_arguments(pipe: Any, batch: Sequence[GenerationConfig]) -> dict[str, An
         values["prompt"] = request.prompt if alone else [r.prompt for r in batch]
         negatives = [r.negative_prompt or "" for r in batch]
         values["negative_prompt"] = request.negative_prompt if alone else negatives if any(negatives) else None
-    length = _of_network(pipe, "max_text_seq_length")
-    if length is not None and "max_sequence_length" in _parameters(_class_of(pipe)):
-        more["max_sequence_length"] = length  # CogVideoX: its call takes the released models' length by itself
+    if "max_sequence_length" in _parameters(_class_of(pipe)) and (length := _text_tokens(pipe)) is not None:
+        more["max_sequence_length"] = length  # CogVideoX and tiny-wan
     if (late := default_of(pipe, "t1")) is not None and request.num_steps < FRAMES_APART:  # Text2Video-Zero
         more |= {"t0": default_of(pipe, "t0") * request.num_steps // FRAMES_APART,
                  "t1": late * request.num_steps // FRAMES_APART}  # fmt: skip

@@ -17,9 +17,9 @@ ASSETS = Path(__file__).parent.parent / "assets"
 class KnownModel:
     """`source` is a folder name under assets/ for an embedded model, a hub id otherwise; `size` is its videos'.
 
-    The numbers are the settings recommended for it, which a run takes where nothing is said; `height` and `width` where
-    its pipeline's own are others. Licences, sizes and numbers are those of the models' cards and of diffusers' pages on
-    them, memory what the cards say.
+    The numbers are the settings recommended for it, which a run takes where nothing is said; `height`, `width` and
+    `text_tokens`, the length of its texts, where its pipeline's own are others. Licences, sizes and numbers are those
+    of the models' cards and of diffusers' pages on them, memory what the cards say.
     """
 
     name: str
@@ -37,6 +37,7 @@ class KnownModel:
     height: int | None = None
     width: int | None = None
     dtype: str = "float16"  # on a GPU
+    text_tokens: int | None = None
 
     @property
     def location(self) -> str:
@@ -58,6 +59,11 @@ KNOWN = {
             "emoji-t2v", "text to video", "emoji-t2v", "MIT",
             needs="nothing: it is inside the package and runs on a CPU", size="128×128, 16 frames", embedded=True,
             guidance_scale=6.0,
+        ),
+        KnownModel(
+            "tiny-wan", "text to video", "tiny-wan", "Apache-2.0",
+            needs="nothing: it is inside the package and runs on a CPU", size="64×64, 17 frames", embedded=True,
+            guidance_scale=3.0, num_frames=17, scheduler=None, height=64, width=64, text_tokens=32,
         ),
         KnownModel(
             "modelscope-t2v", "text to video", "ali-vilab/text-to-video-ms-1.7b", "CC-BY-NC-4.0",

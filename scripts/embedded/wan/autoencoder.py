@@ -10,62 +10,43 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from training import SIZE, random_scenes, say
+from torch import Tensor
+from training import SIZE, averaged, random_scenes, say
 
 from videoada.shapes import BACKGROUNDS, agreement, measure, render
-from videoada.training.run import Training, read_tensors
+from videoada.training.run import Training
 from wan.at_once import decode_at_once, encode_at_once
+from wan.routes import begin_with_colours
 
 NUM_FRAMES, CHANNELS = 17, 16
-STAGES = ("vae-frames", "vae")  # single frames are cheap and teach shapes and colours; clips then teach motion
+STAGES = ("vae", "decoder")
 
 
 def build_vae(mean: list[float] | None = None, std: list[float] | None = None) -> AutoencoderKLWan:
-    """An autoencoder that begins as a blur of each frame by itself, without a look at the frames before it."""
+    """An autoencoder that begins as a blur of each frame by itself; of patches of 2×2 pixels, as Wan 2.2's."""
     vae = AutoencoderKLWan(
-        base_dim=8,
+        base_dim=24,
         z_dim=CHANNELS,
-        dim_mult=[1, 3, 6, 6],
+        dim_mult=[1, 2, 3],
         num_res_blocks=1,
-        temperal_downsample=[False, True, True],
+        temperal_downsample=[True, True],
+        in_channels=12,
+        out_channels=12,
+        patch_size=2,
+        scale_factor_spatial=8,
         latents_mean=mean or [0.0] * CHANNELS,
         latents_std=std or [1.0] * CHANNELS,
     )
-    with torch.no_grad():
-        for name, module in vae.named_modules():
-            if isinstance(module, nn.Conv2d | nn.Conv3d):
-                _begin(name, module)
-        vae.quant_conv.weight[CHANNELS:] = 0
-        vae.quant_conv.bias[CHANNELS:] = -7  # a posterior that is nearly exact
+    begin_with_colours(vae, CHANNELS)
     return vae
 
 
-def _begin(name: str, conv: nn.Conv2d | nn.Conv3d) -> None:
-    """Random convolutions lose the objects' colours and are long in finding them again: begin near the identity."""
-    nn.init.zeros_(conv.bias)
-    if name.endswith(("conv2", "proj")):
-        nn.init.zeros_(conv.weight)
-    elif not name.endswith(("conv1", "to_qkv")):
-        own = conv.weight[:, :, -1] if isinstance(conv, WanCausalConv3d) else conv.weight  # (out, in, height, width)
-        identity = torch.zeros_like(own)
-        height, width = own.shape[2:]
-        for i in range(own.shape[0]):
-            if conv.stride[-1] == 2:
-                identity[i, i % own.shape[1], :2, :2] = 0.25
-            elif i < own.shape[1] or "time_conv" in name:  # which doubles the frames: both are copies of the one
-                identity[i, i % own.shape[1], height // 2, width // 2] = 1
-        own.mul_(0.1).add_(identity)
-    if isinstance(conv, WanCausalConv3d):
-        conv.weight[:, :, :-1] = 0
-
-
 def load_vae(run: Path) -> AutoencoderKLWan:
-    """The averaged weights of the last checkpoint."""
+    """The averaged weights of the last checkpoint, of `decoder` if there is one."""
+    stage = next(stage for stage in reversed(STAGES) if stage == STAGES[0] or (run / f"{stage}.safetensors").exists())
     vae = build_vae().eval()
-    vae.load_state_dict({k[4:]: v for k, v in read_tensors(run / "vae.safetensors").items() if k.startswith("ema.")})
+    vae.load_state_dict(averaged(run, stage))
     return vae
 
 
@@ -74,16 +55,18 @@ def to_clips(videos: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(videos).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
 
 
-def train_vae(
-    run: Path, stage: str, steps: int, lr: float, begin_from: str, num_clips: int, save_seconds: float, gate: int
-) -> None:
-    """Train on single frames (`vae-frames`) or on clips of 9 and 17 frames (`vae`); goes on from its checkpoint."""
+def train_vae(run: Path, stage: str, steps: int, lr: float, num_clips: int, save_seconds: float, gate: int) -> None:
+    """Train on clips of five frames: all of it (`vae`), or its `decoder` alone, which leaves the latents as they are.
+
+    Goes on from its checkpoint.
+    """
     torch.manual_seed(1)
     vae = build_vae()
-    if stage == "vae" and not (run / "vae.safetensors").exists():
-        before = read_tensors(run / f"{begin_from}.safetensors")
-        vae.load_state_dict({k[4:]: v for k, v in before.items() if k.startswith("ema.")})
-    training = Training(run, stage, vae, lr=lr, ema_decay=0.995, seed=1, weight_decay=0.0, on_progress=say)
+    if stage == "decoder":
+        vae.load_state_dict(averaged(run, "vae"))
+        vae.encoder.requires_grad_(False)
+        vae.quant_conv.requires_grad_(False)
+    training = Training(run, stage, vae, lr=lr, ema_decay=0.998, seed=1, weight_decay=0.0, on_progress=say)
     if training.step >= steps:
         return
     scenes = random_scenes(11, num_clips, 0.5)
@@ -91,7 +74,7 @@ def train_vae(
     background = np.asarray([BACKGROUNDS[scene.background] for scene in scenes])
     started, errors = time.monotonic(), []
     while training.step < steps:
-        picked, pixels = _pick(stage, training, videos, training.step / steps)
+        picked, pixels = _pick(training, videos, training.step / steps if stage == "vae" else 1.0)
         x = to_clips(pixels)
         far = np.abs(pixels.astype(int) - background[picked][:, None, None, None]).sum(-1) > 12
         weight = 1 + 4 * torch.from_numpy(far).float()[:, None]
@@ -109,28 +92,24 @@ def train_vae(
             )
         training.save(every_seconds=save_seconds)
     training.save()
-    if stage == "vae":
-        training.log(**vae_gate(load_vae(run), run, gate))
+    training.log(**vae_gate(load_vae(run), run, gate))
 
 
 def _pick(
-    stage: str, training: Training, videos: NDArray[np.uint8], progress: float
+    training: Training, videos: NDArray[np.uint8], progress: float
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """The step's clips, (B,), and of each some frames, (B, F, h, w, 3).
+    """The step's clips, (B,), and of each five frames, (B, 5, h, w, 3): two latents, of a first frame and of four.
 
-    Clips are first trained on parts of frames, which cost less and which an object fills; in the last fifth on all.
+    They are first parts of frames, which cost less and which an object fills; in the last fifth all of them. Many clips
+    at once, for a step of few pulls all backgrounds towards those it sees.
     """
     rng = np.random.default_rng((training.seed, training.step))
-    side = 40 if stage == "vae" and progress < 0.8 else SIZE
-    if stage == "vae-frames":
-        frames, batch = 1, 8
-    else:
-        frames, batch = (NUM_FRAMES, 2) if training.step % 5 == 0 else (9, 2 if side == SIZE else 4)
+    side, batch = (40, 12) if progress < 0.8 else (SIZE, 6)
     picked = rng.integers(len(videos), size=batch)
-    first = rng.integers(NUM_FRAMES - frames + 1, size=batch)
+    first = rng.integers(NUM_FRAMES - 4, size=batch)
     top, left = rng.integers(SIZE - side + 1, size=(2, batch))
     clips = zip(picked, first, top, left, strict=True)
-    return picked, np.stack([videos[i, f : f + frames, y : y + side, x : x + side] for i, f, y, x in clips])
+    return picked, np.stack([videos[i, f : f + 5, y : y + side, x : x + side] for i, f, y, x in clips])
 
 
 @torch.no_grad()

@@ -11,12 +11,12 @@ from diffusers import AutoencoderKLWan, WanPipeline
 from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 from safetensors.torch import load_file
 from torch import Tensor
-from training import SIZE, random_scenes
+from training import SIZE, averaged, random_scenes
 
 from videoada.shapes import agreement, measure
 from videoada.training.run import Training
 from wan.autoencoder import build_vae, load_vae
-from wan.denoiser import TextToFlow, averaged, build_scheduler
+from wan.denoiser import TextToFlow, build_scheduler
 from wan.text import MAX_TOKENS, build_tokenizer, forget_unknown
 
 

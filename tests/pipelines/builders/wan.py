@@ -6,6 +6,8 @@ import diffusers as d
 import transformers
 from PIL import Image
 
+import videoada
+
 from . import parts
 from .build import Build
 
@@ -46,6 +48,11 @@ def wan():
 
 def wan_euler():
     return with_texts(network(), euler())
+
+
+def tiny_wan():
+    """The one build whose network learned something."""
+    return videoada.load_pipeline("tiny-wan", device="cpu").components
 
 
 def wan_i2v():
@@ -152,6 +159,7 @@ WITHOUT_FRAMES = {name: value for name, value in SHORT.items() if name != "num_f
 BUILDS = (
     Build("wan-2.1-t2v", "Wan 2.1", "WanPipeline", "text to video", wan, SHORT),
     Build("wan-2.1-t2v-euler", "Wan 2.1", "WanPipeline", "text to video", wan_euler, SHORT),
+    Build("tiny-wan", "Wan 2.1", "WanPipeline", "text to video", tiny_wan, SHORT),
     Build("wan-2.1-i2v", "Wan 2.1", "WanImageToVideoPipeline", "image to video", wan_i2v, SHORT, small_image),
     Build("wan-2.1-v2v", "Wan 2.1", "WanVideoToVideoPipeline", "video to video", wan,
           {**WITHOUT_FRAMES, "strength": 0.6}, videos, num_steps=12),
