@@ -1,4 +1,4 @@
-"""The default on a trained flow-matching model, at other shifts and under another solver, each against its own full run.
+"""The default on a trained flow-matching model, at other shifts and under other solvers, against full runs of the same.
 
     python scripts/experiments/flow_shifts.py
 

@@ -25,14 +25,12 @@ NAMES = {
     "guidance_scale": ("guidance_scale", "max_guidance_scale"), "num_frames": ("num_frames", "video_length", "frames"),
     "fps": ("frame_rate", "fps"), "height": ("height",), "width": ("width",), "target_fps": ("target_fps",),
 }  # fmt: skip
-# Parts of names of classes whose call takes one prompt, image or video, or mixes up several.
-ONE_A_CALL = (
+ONE_A_CALL = (  # parts of names of classes whose call takes one prompt, image or video, or mixes up several
     "VideoToVideoSD", "TextToVideoZero", "WanVACE", "WanImageToVideo", "WanAnimate", "SkyReelsV2ImageToVideo",
     "SkyReelsV2DiffusionForcingImageToVideo", "SanaImageToVideo", "HunyuanVideoImageToVideo", "HunyuanVideo15",
     "ChronoEdit",
 )  # fmt: skip
-# Parts of names of classes whose call generates each frame of its video again, and takes a number of frames, too.
-EDITORS = ("WanVACE", "LucyEdit")
+EDITORS = ("WanVACE", "LucyEdit")  # parts of names: each frame of the video again, and a number of frames is taken, too
 # What no request can give: pipelines that generate from it are called by hand, inside `skip_steps`.
 NOT_REQUESTED = {"ConsisID": "embeddings of a face", "WanAnimate": "videos of a pose and a face"}
 
@@ -207,12 +205,12 @@ def video_size(pipe: Any, request: GenerationConfig) -> tuple[int | None, int | 
 
 
 def _text_tokens(pipe: Any) -> int | None:
-    """The length of its texts, where the pipeline's call has by itself that of the released models."""
+    """The length of its texts (CogVideoX, tiny-wan), where the call has by itself that of the released models."""
     from videoada.models.pipelines import model_info  # which imports diffusers
 
     known = known_model(model_info(pipe).name)
-    own: int | None = _of_network(pipe, "max_text_seq_length")
-    return own or (known.text_tokens if known else None)
+    own: int | None = _of_network(pipe, "max_text_seq_length") or getattr(known, "text_tokens", None)
+    return own
 
 
 def is_i2vgen(pipe: Any) -> bool:
@@ -239,7 +237,7 @@ def call_arguments(pipe: Any, batch: Sequence[GenerationConfig]) -> dict[str, An
         negatives = [r.negative_prompt or "" for r in batch]
         values["negative_prompt"] = request.negative_prompt if alone else negatives if any(negatives) else None
     if "max_sequence_length" in _parameters(_class_of(pipe)) and (length := _text_tokens(pipe)) is not None:
-        more["max_sequence_length"] = length  # CogVideoX and tiny-wan
+        more["max_sequence_length"] = length
     if (late := default_of(pipe, "t1")) is not None and request.num_steps < FRAMES_APART:  # Text2Video-Zero
         more |= {"t0": default_of(pipe, "t0") * request.num_steps // FRAMES_APART,
                  "t1": late * request.num_steps // FRAMES_APART}  # fmt: skip
