@@ -48,6 +48,7 @@ class ErrorControlled:
             return Decision.all(state)
         last = state.step >= end_step(self.final_steps, self.skip_to, state.num_steps)
         error = torch.stack([turning(past) * weight(past, state.step, state.schedule) for past in state.past])
+        error = error * understated(state.schedule[state.step])
         return by_rule(
             error,
             torch.ones_like(error),
@@ -105,15 +106,20 @@ def turning(past: Sequence[Prediction]) -> Tensor:
 
 
 def weight(past: Sequence[Prediction], step: int, schedule: Sequence[Level]) -> float:
-    """What a turning of 1 has done to the latents when the steps after the last call, up to `step`, are skipped.
-
-    With less of the picture in the latents than a share of LEAST_SIGNAL it is more, by as much: towards pure noise λ
-    goes to −∞ while x̂₀ moves with α, so that three calls there, far apart in λ, say of a turning that it is small.
-    """
+    """What a turning of 1 has done to the latents when the steps after the last call, up to `step`, are skipped."""
     z2, z3 = (p.level.log_snr for p in past[-2:])
     total = 0.0
     for j in range(past[-1].step + 1, step + 1):
         z = schedule[j].log_snr
         growth = 1 - math.exp(z - schedule[j + 1].log_snr) if j + 1 < len(schedule) else 1.0
         total += abs((z - z2) * (z - z3)) * growth
-    return total * max(1.0, LEAST_SIGNAL / max(schedule[step].alpha, LEAST_SIGNAL / 20))
+    return total
+
+
+def understated(level: Level) -> float:
+    """How many times too small a turning is taken to be near pure noise: 1 where α is LEAST_SIGNAL or more, at most 20.
+
+    Towards pure noise λ goes to −∞ while x̂₀ moves with α, so that three calls there, far apart in λ, turn but a little.
+    On the embedded flow-matching model this is worth 2 to 8 dB at as many calls; diffusions hardly begin so near.
+    """
+    return max(1.0, LEAST_SIGNAL / max(level.alpha, LEAST_SIGNAL / 20))
