@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from videoada.config.run import SkipConfig
 from videoada.skipping.rules.build import PREDICTORS, build_policy
+from videoada.skipping.rules.contradiction import contradiction
 from videoada.skipping.rules.decision import SkipState
-from videoada.skipping.rules.error_controlled import ErrorControlled, turning, weight
+from videoada.skipping.rules.error_controlled import ErrorControlled, turning, understated, weight
 from videoada.skipping.rules.guidance import Difference, GuidanceRule, clean_share, find_guidance_scale, next_term
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import Prediction, noise_in, output_of, read_prediction
@@ -176,6 +177,22 @@ def test_the_weight_is_what_a_ddim_step_does_with_x0():
     ddim = b.alpha * x0 + b.sigma * noise_in(x, x0, a)
     growth = 1 - math.exp(a.log_snr - b.log_snr)
     torch.testing.assert_close(ddim, b.sigma / a.sigma * x + b.alpha * growth * x0, rtol=1e-4, atol=1e-4)
+
+
+def test_near_pure_noise_the_estimate_is_raised():
+    """There λ stretches, so that a turning in λ is too small; what a call then says of the estimate is not raised."""
+    assert understated(Level(0.11, 0.99)) == understated(Level(0.9, 0.4)) == 1
+    assert understated(Level(0.0275, 1.0)) == pytest.approx(4)
+    assert understated(Level(0.0, 1.0)) == understated(Level(1e-6, 1.0)) == pytest.approx(20)
+    past, levels = nodes_of(lambda z: z * z, np.linspace(-6.0, 2.5, 20))
+    decision = decide(ErrorControlled(tolerance=0.01), [past[:3]], levels, 3, (0,))
+    raised = weight(past[:3], 3, levels) * understated(levels[3])
+    assert decision.signal[0] == pytest.approx(raised, rel=1e-2)
+    assert raised > 5 * weight(past[:3], 3, levels)
+    assert contradiction(past[:3], past[3], past[3].x0 - 1, levels) == pytest.approx(
+        weight(past[:3], 2, levels)
+        / ((levels[3].log_snr - levels[1].log_snr) * (levels[3].log_snr - levels[2].log_snr))
+    )
 
 
 def decide(policy, past, levels, step, runs):
