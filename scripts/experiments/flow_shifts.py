@@ -22,7 +22,7 @@ from videoada.metrics import paired_fidelity
 from videoada.models.schedulers import make_scheduler
 from videoada.records.record import package_versions
 
-PLACES = (("unipc", 1.0), ("unipc", 3.0), ("unipc", 7.0), ("euler", 3.0), ("dpm++", 3.0))
+SOLVERS = (("unipc", 1.0), ("unipc", 3.0), ("unipc", 7.0), ("euler", 3.0), ("dpm++", 3.0))
 NONE = videoada.SkipConfig(policy="none")
 WAYS: dict[str, dict[str, Any]] = {
     "default": {"skip": videoada.SkipConfig()},
@@ -41,7 +41,7 @@ def main() -> None:
     requests = read_requests(Path("samples/prompts.txt"))[: args.limit]
     kept = json.loads(args.output.read_text())["rows"] if args.output.is_file() else []
     done = {(row["scheduler"], row["shift"]): row for row in kept if row["prompts"] == len(requests)}
-    for scheduler, shift in PLACES:
+    for scheduler, shift in SOLVERS:
         if (scheduler, shift) not in done:
             shifted = type(own).from_config(own.config, flow_shift=shift)
             pipe.scheduler = make_scheduler(scheduler, shifted)

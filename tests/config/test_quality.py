@@ -34,7 +34,8 @@ def test_quality_levels_are_ordered_and_balanced_is_the_default():
 
 def test_a_model_that_comes_less_near_has_levels_of_its_own():
     for name in QUALITIES:
-        assert quality_fields(name, "emoji-t2v")["tolerance"] < quality_fields(name)["tolerance"]
+        for model in ("emoji-t2v", "tiny-wan"):
+            assert quality_fields(name, model)["tolerance"] < quality_fields(name)["tolerance"]
         assert quality_fields(name, "a/folder/of/my-model") == quality_fields(name, "tiny-t2v") == quality_fields(name)
     own = quality_fields("high", "emoji-t2v")["tolerance"]
     assert RunSettings(model="emoji-t2v", quality="high").skip().tolerance == own
@@ -45,10 +46,10 @@ def test_a_model_that_comes_less_near_has_levels_of_its_own():
 
 @pytest.mark.parametrize("name", QUALITIES)
 def test_a_level_was_measured_to_be_the_same_fidelity_on_every_embedded_model(name):
-    files = sorted((ROOT / "samples" / "results" / "quality").glob("*-?2v.json"))
+    files = sorted((ROOT / "samples" / "results" / "quality").glob("*-*.json"))
     points = [point for file in files if not file.name.startswith("requests")
               for point in json.loads(file.read_text())["points"] if point["method"] == f"quality {name}"]  # fmt: skip
-    assert len(points) == 3
+    assert len(points) == 4
     assert max(point["psnr"] for point in points) - min(point["psnr"] for point in points) < 3
 
 
