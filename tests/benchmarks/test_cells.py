@@ -116,8 +116,6 @@ TABLES = [
     ("frontier", "emoji-t2v"),
     ("default", "emoji-t2v"),
     ("quality", "emoji-t2v"),
-    ("schedulers", "emoji-t2v"),
-    ("batches", "emoji-t2v"),
     ("frontier", "tiny-wan"),
     ("quality", "tiny-wan"),
 ]
