@@ -116,6 +116,7 @@ TABLES = [
     ("frontier", "emoji-t2v"),
     ("default", "emoji-t2v"),
     ("quality", "emoji-t2v"),
+    ("schedulers", "emoji-t2v"),
     ("frontier", "tiny-wan"),
     ("quality", "tiny-wan"),
 ]
