@@ -117,6 +117,7 @@ TABLES = [
     ("default", "emoji-t2v"),
     ("quality", "emoji-t2v"),
     ("schedulers", "emoji-t2v"),
+    ("batches", "emoji-t2v"),
     ("frontier", "tiny-wan"),
     ("quality", "tiny-wan"),
 ]

@@ -41,7 +41,7 @@ MADE |= {("benchmark", "output"), ("exits", "out"), ("steps", "out")}
 ELSE = {  # what goes with an option, and what does not
     "step_policy": (["--steps", "auto"], ["--steps"]), "from_record": ([], ["--prompt", "--steps", "--num-frames"]),
     "reference_stats": ([], ["--reference"]), "save_stats": ([], []), "evaluation": ([], ["{here}/videos"]),
-    "lora": ([], []), "scorer": (["--quality", "score"], []),
+    "lora": ([], []), "scorer": (["--quality", "score"], []), "calibration_prompts": (["--preset", "adaptivity"], []),
 }  # fmt: skip
 
 
