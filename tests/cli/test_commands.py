@@ -70,6 +70,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"b{i}: &b{i} [*a,*a,*a,*a,*a,*a,
     ("text", "part"),
     [
         ("treshold: 0.1", "the nearest are threshold"),
+        ("--stepz: 3", "unknown key '--stepz'; the nearest are steps"),
         ("steps: [1, 2]", "steps"),
         ("steps: many", "steps"),
         ("- a\n- b", "key: value"),

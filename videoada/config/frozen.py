@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from videoada.config.wanted import problem_of
 from videoada.errors import ConfigError
 
+MOST_LISTED = 20  # options: more of them make no line
+
 
 class FrozenConfig(BaseModel):
     """Unchangeable, without unknown keys; what does not fit is a ConfigError of one line."""
@@ -42,8 +44,8 @@ def one_of(kind: str, value: str, options: tuple[str, ...]) -> str:
 
 
 def unknown_key(name: str, options: tuple[str, ...]) -> str:
-    """What is said of a key that is none of `options`: the nearest of them."""
-    near = difflib.get_close_matches(name[:60], options, n=3, cutoff=0.5)
+    """What is said of a key that is none of `options`: the nearest of them; all, if few, where none is near."""
+    near = difflib.get_close_matches(name[:60], options, n=3, cutoff=0.5 if len(options) <= MOST_LISTED else 0)
     hint = f"the nearest are {', '.join(near)}" if near else f"choose from {', '.join(options)}"
     return f"unknown key '{name[:60]}'; {hint}"
 

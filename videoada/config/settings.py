@@ -290,6 +290,7 @@ def kind_of(name: str) -> type:
 def read_settings(path: str | Path, names: tuple[str, ...] = RUNS) -> dict[str, Any]:
     """The keys and values of a YAML file or of a shipped configuration (`example`), keys with underscores.
 
-    `names` are the shipped ones that fit. Raises ConfigError for what is neither.
+    `names` are the shipped ones that fit. Raises ConfigError for what is neither. What can't be a key stays as written.
     """
-    return {key.replace("-", "_"): value for key, value in read_configuration(path, names).items()}
+    found = read_configuration(path, names).items()
+    return {key.replace("-", "_") if key[:1].isalpha() and " " not in key else key: value for key, value in found}
