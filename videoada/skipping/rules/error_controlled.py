@@ -120,7 +120,7 @@ def understated(level: Level) -> float:
     """How many times too small a turning is taken to be near pure noise: 1 where α is LEAST_SIGNAL or more, at most 20.
 
     Towards pure noise λ goes to −∞ while x̂₀ moves with α, so that three calls there, far apart in λ, turn but a little.
-    On the embedded flow-matching model this is worth 3 to 8 dB at 25 to 32 % of the calls and nothing from 36 % on, where
-    calls are close anyway; diffusions hardly begin so near.
+    On the embedded flow-matching model this is worth 3 to 8 dB at 25 to 32 % of the calls and nothing from 36 % on.
+    Diffusions hardly begin so near.
     """
     return max(1.0, LEAST_SIGNAL / max(level.alpha, LEAST_SIGNAL / 20))
