@@ -92,6 +92,7 @@ def test_presets_hold_what_their_names_say():
     assert {m.scheduler for m in preset("paper-schedulers")} >= {"ddim", "dpm++-sde", "euler"}
     assert {m.num_inference_steps for m in preset("paper-steps")[1:]} == {50, 25, 15, 10}
     assert {m.skip.max_skip_steps for m in preset("paper-ablation")[1:]} == {2, 4, 6, 8}
+    assert [m.skip.num_predictions for m in preset("budgets") if m.family == "budget"] == [10, 13, 17, 20, 25]
     with pytest.raises(ConfigError, match="did you mean 'frontier'"):
         preset("fronteir")
 

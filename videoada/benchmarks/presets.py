@@ -165,6 +165,11 @@ def baselines() -> list[Method]:
     return methods
 
 
+def budgets(counts: Iterable[int] = (10, 13, 17, 20, 25)) -> list[Method]:
+    """Exactly so many predictions for every prompt, beside what one tolerance makes of each."""
+    return [full(), *default(), *skipping("budget", counts, knob="num_predictions", policy="budget")]
+
+
 def paper_video() -> list[Method]:
     """The paper's video table: AdaptiveDiffusion as released and DeepCache against the full run of 50 DDIM steps."""
     return [full(), *release(thresholds=(0.008, 0.01)), *deepcache((2, 3)), *default(tolerances=(0.05,))]
@@ -201,7 +206,7 @@ def paper_schedulers() -> list[Method]:
 
 PRESETS = {
     "frontier": frontier, "baselines": baselines, "quality": qualities, "predictors": predictors, "guidance": guidance,
-    "schedulers": schedulers, "batches": batches, "systems": systems, "paper-video": paper_video,
+    "schedulers": schedulers, "batches": batches, "systems": systems, "budgets": budgets, "paper-video": paper_video,
     "paper-steps": paper_steps, "paper-ablation": paper_ablation, "paper-schedulers": paper_schedulers,
 }  # fmt: skip
 ADAPTIVITY = "adaptivity"  # whose methods depend on what the first of them measure: benchmarks/adaptivity/
