@@ -49,8 +49,8 @@ def benchmark(
         str | None,
         typer.Option(
             help="Compare methods: frontier, baselines, quality, predictors, guidance, schedulers, batches, systems, "
-            "budgets, paper-video, paper-steps, paper-ablation, paper-schedulers or adaptivity, each of which says what "
-            "is skipped. Without it, time full against skipped runs."
+            "budgets, paper-video, paper-steps, paper-ablation, paper-schedulers or adaptivity, each of which says "
+            "what is skipped. Without it, time full against skipped runs."
         ),
     ] = None,
     families: Annotated[

@@ -68,7 +68,7 @@ def split_prompts(
     tests = requests[:limit]
     texts, seeds = {request.prompt for request in tests}, {request.seed for request in tests}
     apart = [request for request in calibration if request.prompt not in texts or not request.prompt]
-    notes = [f"not used: {counted(same, 'calibration prompt')} that are test prompts"
+    notes = [f"not used: {counted(same, 'calibration prompt')}, also among the test prompts"
              for same in [len(calibration) - len(apart)] if same]  # fmt: skip
     apart = apart[:CALIBRATION]
     for request in apart:
