@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-docs test-families test-oldest test-slow lint docs wheel bench clean
+.PHONY: demo test test-docs test-families test-experiments test-oldest test-slow lint docs wheel bench clean
 
 demo: $(READY)
 	$(BIN)/videoada generate --model emoji-t2v --prompt "rocket on a navy background" --seed 3 --compare --output demo.mp4
@@ -22,6 +22,10 @@ test-docs: $(READY)
 # Every small build of a diffusers pipeline through all checks and commands; `make test` runs some.
 test-families: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow tests/pipelines tests/generation/test_families.py tests/generation/test_every_build.py
+
+# The experiments of `analyse` and `benchmark` from end to end, and renders that are killed: what takes minutes.
+test-experiments: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow -k "not ray" tests/benchmarks tests/rendering
 
 # The core of the tests on the lowest versions that pyproject.toml allows.
 test-oldest:

@@ -287,6 +287,7 @@ def test_a_method_for_some_prompts_generates_no_others(pipe, tmp_path):
     assert [c.prompt for c in benchmark(pipe, requests, [narrower], tmp_path, reference_steps=None)] == [2]
 
 
+@pytest.mark.slow
 def test_a_segments_cost_is_the_final_error_that_its_skipping_makes(pipe, tmp_path):
     [request] = with_recommended(
         pipe, [GenerationConfig(prompt=PROMPTS[0], seed=3, num_inference_steps=14, num_frames=2)]
@@ -307,6 +308,7 @@ def test_a_segments_cost_is_the_final_error_that_its_skipping_makes(pipe, tmp_pa
     assert len(said) == 1
 
 
+@pytest.mark.slow
 def test_the_whole_experiment_and_again(tmp_path):
     prompts, others = tmp_path / "prompts.txt", tmp_path / "others.txt"
     prompts.write_text("\n".join(PROMPTS[:3]))

@@ -36,6 +36,7 @@ def gpu(monkeypatch):
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "calls"), [("tiny-t2v", 1), ("wan-2.1-t2v", 2)])
 def test_figures_of_each_run_are_there(gpu, name, calls):
     """Wan's guidance is two calls a step."""

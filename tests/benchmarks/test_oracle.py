@@ -120,6 +120,7 @@ def test_differences_by_hand():
     assert rows[4][2] == pytest.approx(5.0)  # Δ: 2, 4, 1 → 1 − 8 + 2 = −5
 
 
+@pytest.mark.slow
 def test_analyse_end_to_end_and_resumed(tmp_path, capsys):
     (tmp_path / "p.txt").write_text(f"{PROMPT}\na blue square growing on a gray background\n")
     arguments = ["analyse", "--prompts", str(tmp_path / "p.txt"), "--limit", "2", "--steps", "8", "--num-frames", "1",

@@ -38,6 +38,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 KILL_RENDER = str(ROOT / "scripts" / "experiments" / "kill_render.py")
 
 
+@pytest.mark.slow
 def test_killed_and_resumed(tmp_path):
     """The short form of scripts/experiments/kill_render.py; what follows is the same on a Ray cluster."""
     subprocess.run(
@@ -257,7 +258,7 @@ def test_nothing_is_left_of_a_command_that_drew_nothing(prompt_file, tmp_path, c
     assert not (tmp_path / "a" / "out").exists()
 
 
-@pytest.mark.parametrize("flags", [[], ["--workers", "2"]])
+@pytest.mark.parametrize("flags", [[], pytest.param(["--workers", "2"], marks=pytest.mark.slow)])
 def test_ctrl_c_leaves_whole_videos(prompt_file, tmp_path, flags):
     out = tmp_path / "out"
     run = subprocess.Popen(
