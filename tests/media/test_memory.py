@@ -37,6 +37,7 @@ def peak(*args):
     return float(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_check_and_evaluate_hold_a_few_frames(tmp_path):
     """30 frames of 640×480 are 28 MB; with all that is measured between them they took eight times that."""

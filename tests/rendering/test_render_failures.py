@@ -152,6 +152,7 @@ def test_what_another_draws_is_waited_for_and_taken_over(tmp_path, monkeypatch):
     assert (progress.generated, len(looks)) == (2, 3)
 
 
+@pytest.mark.slow
 def test_a_row_that_kills_its_worker_ends_no_render(tmp_path, monkeypatch):
     """Real processes, whose worker is one that dies over some rows."""
     folder, jobs = jobs_of(4, tmp_path)

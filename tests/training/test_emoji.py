@@ -108,6 +108,7 @@ def test_noise_is_what_the_network_must_predict():
         assert abs(mean - (7 / 12 if stage == "clips" else 1 / 2)) < 0.02
 
 
+@pytest.mark.slow
 def test_killed_and_continued_is_as_if_it_never_stopped(run, tmp_path, monkeypatch):
     """Killed among the single frames, interrupted among the clips: weights and the exported folder are the same."""
     again = tmp_path / "run"
