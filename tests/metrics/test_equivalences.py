@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
 import mpmath
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from videoada.metrics import FrechetVideoDistance, frechet_distance
 
+ROOT = Path(__file__).resolve().parents[2]
 SETS = [(40, 60, 8, 0.3), (9, 12, 8, 0.0), (500, 300, 5, 40.0), (30, 30, 2, 1e-3), (6, 5, 8, 1.0)]  # n, m, D, mean
 
 
@@ -89,3 +93,32 @@ def test_torchmetrics_fid_of_the_same_features(dimensions):
             ours.update(some[:, None].expand(-1, 2, 3, 4, 4), real=kind)
     with pytest.warns(UserWarning, match="most of it is bias"):
         assert float(ours.compute()) == pytest.approx(float(theirs.compute()), rel=1e-6)
+
+
+def test_cd_fvds_way_gives_the_same_number(monkeypatch):
+    """scripts/experiments/cd_fvd.py on what cd-fvd's evaluator holds: sums, covariances over N, its root of a product."""
+    spec = importlib.util.spec_from_file_location("cd_fvd", ROOT / "scripts" / "experiments" / "cd_fvd.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+
+    class Stats:
+        def __init__(self, rows):
+            self.rows = rows.numpy()
+
+        def get_mean_cov(self):
+            mean = self.rows.mean(0)
+            return mean, self.rows.T @ self.rows / len(self.rows) - np.outer(mean, mean)
+
+    class Evaluator:
+        real_stats, fake_stats = Stats(features(60, 8, 1)), Stats(features(40, 8, 2, 0.3))
+
+        def compute_fvd_from_stats(self):
+            (mean_r, s), (mean_g, t) = (stats.get_mean_cov() for stats in (self.real_stats, self.fake_stats))
+            return np.real(np.square(mean_r - mean_g).sum() + np.trace(s + t - 2 * sqrtm(s @ t)))
+
+    monkeypatch.setattr(script, "evaluator_of", lambda model, examples, device: Evaluator())
+    theirs, ours = script.both(Evaluator())
+    assert ours == pytest.approx(theirs, rel=1e-6)
+    for tolerance, code in (("1e-6", 0), ("0", 1)):
+        monkeypatch.setattr("sys.argv", ["cd_fvd.py", "examples", "--tolerance", tolerance, "--model", "i3d"])
+        assert script.main() == (code if ours != theirs else 0)
