@@ -48,9 +48,7 @@ def main() -> int:
     parser.add_argument("examples", type=Path)
     parser.add_argument("--model", choices=MODELS, action="append", help="both, if left out")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument(
-        "--tolerance", type=float, default=1e-4, help="relative; sqrtm of a singular product is no better"
-    )
+    parser.add_argument("--tolerance", type=float, default=1e-4, help="relative: sqrtm is of a singular product")
     args = parser.parse_args()
     worst = 0.0
     for model in args.model or MODELS:

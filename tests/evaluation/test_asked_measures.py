@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
 
 import cv2
 import numpy as np
 import pytest
+from commandline import command
 from made_videos import PROMPTS, record, write
 
 import videoada
@@ -62,10 +61,6 @@ def test_none_is_a_default(folders):
     assert set(result.videos[0].fidelity) == {"psnr", "psnr_frame_mean", "psnr_worst_frame", "ssim", "tof", "identical"}
 
 
-def command(*args):
-    return subprocess.run([sys.executable, "-m", "videoada", *map(str, args)], capture_output=True, text=True)
-
-
 def test_vmaf_on_the_command_line(folders, tmp_path):
     pytest.importorskip("vmaf_torch", reason="needs the extra vmaf")
     result = videoada.evaluate(folders / "made", folders / "full", metrics=("vmaf",))
@@ -75,8 +70,7 @@ def test_vmaf_on_the_command_line(folders, tmp_path):
         small = render(PROMPTS[0], size=(32, 30), num_frames=2)
         write(tmp_path / side, "a.mkv", small, record(PROMPTS[0], 1, height=32, width=30, num_frames=2))
     done = command("evaluate", "--generated", tmp_path / "made", "--reference", tmp_path / "full", "--metrics", "vmaf",
-                   "--output", tmp_path / "result.json")  # fmt: skip
-    assert done.returncode == 2
+                   "--output", tmp_path / "result.json", code=2)  # fmt: skip
     assert done.stderr == (
         "error: VMAF needs frames of at least 32×32 pixels, got 30×32: leave vmaf out of --metrics\n"
     )
@@ -86,6 +80,6 @@ def test_vmaf_on_the_command_line(folders, tmp_path):
 def test_without_the_extra_it_is_a_line(folders):
     if importlib.util.find_spec("vmaf_torch"):
         pytest.skip("vmaf-torch is installed here")
-    done = command("evaluate", "--generated", folders / "made", "--reference", folders / "full", "--metrics", "vmaf")
-    assert done.returncode == 2
+    sides = ("--generated", folders / "made", "--reference", folders / "full")
+    done = command("evaluate", *sides, "--metrics", "vmaf", code=2)
     assert done.stderr.startswith("error: VMAF needs vmaf-torch: pip install 'videoada[vmaf]'")

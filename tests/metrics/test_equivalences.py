@@ -96,7 +96,7 @@ def test_torchmetrics_fid_of_the_same_features(dimensions):
 
 
 def test_cd_fvds_way_gives_the_same_number(monkeypatch):
-    """scripts/experiments/cd_fvd.py on what cd-fvd's evaluator holds: sums, covariances over N, its root of a product."""
+    """scripts/experiments/cd_fvd.py on what cd-fvd's evaluator holds: covariances over N, and its root of a product."""
     spec = importlib.util.spec_from_file_location("cd_fvd", ROOT / "scripts" / "experiments" / "cd_fvd.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)

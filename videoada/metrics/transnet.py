@@ -101,24 +101,29 @@ def globals_kept() -> Iterator[None]:
     generators, environment variables, deterministic algorithms, filters of warnings."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
-    deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic = _deterministic()
     cudnn = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark
     environment = dict(os.environ)
-    try:
-        with warnings.catch_warnings():
+    with warnings.catch_warnings():
+        try:
             yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-        if on_gpus is not None:
-            torch.cuda.set_rng_state_all(on_gpus)
-        torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
-        cudnn.deterministic, cudnn.benchmark = before
-        for name in os.environ.keys() - environment.keys():
-            del os.environ[name]
-        os.environ.update(environment)
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.set_rng_state(states[2])
+            if on_gpus is not None:
+                torch.cuda.set_rng_state_all(on_gpus)
+            if deterministic != _deterministic():  # asked first: setting it imports torch's compiler
+                torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
+            cudnn.deterministic, cudnn.benchmark = before
+            for name in os.environ.keys() - environment.keys():
+                del os.environ[name]
+            os.environ.update(environment)
+
+
+def _deterministic() -> tuple[bool, bool]:
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
 
 
 # ---- cuts ----------------------------------------------------------------------------------------------------------
