@@ -1,7 +1,7 @@
 """The two FVDs of cd-fvd's README (I3D's and VideoMAE's, of its 16 example videos to UCF-101) by its code and by ours.
 
     pip install cd-fvd                             # needs torchvision; fetches weights and statistics when first used
-    python scripts/experiments/cd_fvd.py EXAMPLES                    # the folder that its download_example_videos.sh fills
+    python scripts/experiments/cd_fvd.py EXAMPLES              # the folder that its download_example_videos.sh fills
     python scripts/experiments/cd_fvd.py EXAMPLES --model i3d --device cuda
 
 Ge et al., "On the Content Bias in Fréchet Video Distance", arXiv 2404.12391; github.com/songweige/content-debiased-fvd.
