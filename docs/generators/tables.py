@@ -149,7 +149,7 @@ def sensitivity(path: Path) -> str:
                 row = cells[extractor, name]
                 own = cells[extractor, row["baseline"]]
                 times, errors = row["fvd"][0] / own["fvd"][0], _errors_apart(row["kvd"], own["kvd"])
-                parts_of = ((f"{times:.3g}×", _errors_apart(row["fvd"], own["fvd"])), (f"{errors:+.0f}", errors))
+                parts_of = ((f"{times:.3g}×", _errors_apart(row["fvd"], own["fvd"])), (f"{errors:+.1f}", errors))
                 shown.append(" · ".join(text if abs(apart) > 2 else f"[{text}]" for text, apart in parts_of))
             rows.append(" | ".join((name, *shown)))
         heads = (f"{name}: FVD · KVD" for name in extractors)

@@ -16,7 +16,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from videoada.metrics import FrechetVideoDistance, frechet_distance
 
 ROOT = Path(__file__).resolve().parents[2]
-SETS = [(40, 60, 8, 0.3), (9, 12, 8, 0.0), (500, 300, 5, 40.0), (30, 30, 2, 1e-3), (6, 5, 8, 1.0)]  # n, m, D, mean
+SETS = [(40, 60, 8, 0.3), (9, 12, 8, 0.0), (120, 90, 5, 40.0), (30, 30, 2, 1e-3), (6, 5, 8, 1.0)]  # n, m, D, mean
 
 
 def features(count, dimensions, seed, mean=0.0):

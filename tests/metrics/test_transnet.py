@@ -174,7 +174,6 @@ def state():
 
 random.seed(5), np.random.seed(6), torch.manual_seed(7)
 torch.backends.cudnn.benchmark = True
-import torchmetrics, transformers  # what loading any extractor imports
 before = state()
 load_network()
 for name, (a, b) in enumerate(zip(before, state())):
