@@ -30,6 +30,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "v-prediction.json": tables.holding,
     "flow-shifts.json": tables.at_shifts,
     "metrics.json": tables.damages,
+    "sensitivity.json": tables.sensitivity,
     "architectures-cpu.json": tables.architectures,
     "architectures-gpu.json": tables.on_gpu,
     "evaluation-cost.json": tables.evaluation_cost,

@@ -157,6 +157,32 @@ def damages(path: Path) -> str:
     return table("damage | FVD[tiny-shapes-v1] | KVD[tiny-shapes-v1] | PSNR | tOF | pass coherence", rows)
 
 
+def sensitivity(path: Path) -> str:
+    """How far each damage moves a set of clips in each extractor's features, one table for each set of clips."""
+    parts = []
+    for data, found in read(path)["data"].items():
+        cells = {(row["extractor"], row["damage"]): row for row in found["rows"]}
+        extractors, names = (list(dict.fromkeys(row[key] for row in found["rows"])) for key in ("extractor", "damage"))
+        rows = []
+        for name in (name for name in names if not name.startswith("none")):
+            shown = []
+            for extractor in extractors:
+                row = cells[extractor, name]
+                own = cells[extractor, row["baseline"]]
+                times, errors = row["fvd"][0] / own["fvd"][0], _errors_apart(row["kvd"], own["kvd"])
+                parts_of = ((f"{times:.3g}×", _errors_apart(row["fvd"], own["fvd"])), (f"{errors:+.1f}", errors))
+                shown.append(" · ".join(text if abs(apart) > 2 else f"[{text}]" for text, apart in parts_of))
+            rows.append(" | ".join((name, *shown)))
+        heads = (f"{name}: FVD · KVD" for name in extractors)
+        parts.append(f"{found['clips']} clips, {data}:\n\n" + table(" | ".join(("damage", *heads)), rows))
+    return "\n".join(parts)
+
+
+def _errors_apart(value: list[float], other: list[float]) -> float:
+    """By how many standard errors of the difference two values are apart."""
+    return (value[0] - other[0]) / float((value[1] ** 2 + other[1] ** 2) ** 0.5 or 1.0)
+
+
 def with_error(value: float, error: float) -> str:
     """`1,680 ± 90`: the error to one digit, the value to three, or to units."""
     return f"{rounded(value, 3):,} ± {rounded(error, 1):,}"

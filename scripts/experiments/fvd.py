@@ -9,7 +9,7 @@ Killed or stopped, it goes on where it was: rendered videos and features stay. E
 report.html. The reference are full runs of the same prompts and seeds, not real videos; with --real DATASET both sides
 are compared with those as well, in FOLDER/to-data.json and to-data.md. --real-emoji takes the clips that
 scripts/embedded/train_emoji.py prepares: the prompts are of emoji then, the features tiny-shapes-v1's and those of the
-model's VAE.
+model's VAE; name more with --extractor, as transnetv2 (extra films).
 """
 
 from __future__ import annotations

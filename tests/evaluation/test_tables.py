@@ -12,7 +12,7 @@ from torch import nn
 
 import videoada
 from videoada.cli.evaluate import evaluate as evaluate_command
-from videoada.evaluation import tables
+from videoada.evaluation import set_metrics, tables
 from videoada.evaluation.means import summarize
 from videoada.evaluation.result import VideoResult
 
@@ -31,7 +31,9 @@ class Colour(nn.Module):
 
 def test_a_metric_is_one_entry_of_a_table(folders, monkeypatch):
     def spread(sets):
-        return tables.Distance("spread", {"value": float(sets.made.std() / sets.real.std()), **sets.counts}, ("wide",))
+        return set_metrics.Distance(
+            "spread", {"value": float(sets.made.std() / sets.real.std()), **sets.counts}, ("wide",)
+        )
 
     class Error:
         def __init__(self):
@@ -43,7 +45,7 @@ def test_a_metric_is_one_entry_of_a_table(folders, monkeypatch):
         def row(self):
             return {"error": float(np.mean(self.errors))}
 
-    monkeypatch.setitem(tables.SETS, "spread", tables.SetMetric(spread))
+    monkeypatch.setitem(set_metrics.SETS, "spread", set_metrics.SetMetric(spread))
     monkeypatch.setitem(tables.PAIRS, "error", tables.PairMetric((Error,), {"mean error": "error"}, worst=max))
     sides = folders / "skipped", folders / "full"
     result = videoada.evaluate(*sides, metrics=("error", "spread"), extractor=Colour())
@@ -80,5 +82,5 @@ def test_the_worst_lpips_is_the_largest():
 
 def test_help_names_every_metric():
     named = inspect.signature(evaluate_command).parameters["metrics"].annotation
-    for name in (*tables.SETS, *tables.PAIRS, *tables.VIDEOS):
+    for name in (*set_metrics.SETS, *tables.PAIRS, *tables.VIDEOS):
         assert re.search(rf"\b{name}[,.]", str(named)), name

@@ -31,6 +31,10 @@ def check(
             show_default=False,
         ),
     ] = None,
+    cuts: Annotated[
+        str,
+        typer.Option(help="What finds cuts: content, PySceneDetect's rule, or transnetv2, a network (extra films)."),
+    ] = "content",
     recursive: Annotated[
         bool, typer.Option("--recursive", help="Also videos in folders below, as those of classes.")
     ] = False,
@@ -48,6 +52,7 @@ def check(
     from videoada.media.reading import open_video
     from videoada.metrics.coherence import CoherenceLimits, CoherenceMeter
     from videoada.metrics.consistency import load_frame_features
+    from videoada.metrics.transnet import load_cut_detector
 
     limits = CoherenceLimits()
     if config:
@@ -56,6 +61,7 @@ def check(
             limits = CoherenceLimits(**given)
         except ConfigError as error:
             raise ConfigError(of_file(config, error)) from None
+    detector = load_cut_detector(cuts)
     features = load_frame_features(frame_model) if frame_model else None
     paths: list[Path] = []
     not_used: dict[Path, list[str]] = {}  # of the folder that a video was found in
@@ -71,7 +77,7 @@ def check(
     rows, unreadable = [], 0
     for path in paths:
         try:
-            meter, opened = CoherenceMeter(limits, features), open_video(path)
+            meter, opened = CoherenceMeter(limits, features, detector), open_video(path)
             with reading(path):
                 for frame in opened.frames():
                     if frame is not None:
@@ -90,7 +96,7 @@ def check(
         for note in opened.notes:
             print(f"note: {path}: {note}", file=sys.stderr)
         if json_output:
-            shown_too = {"fps": opened.fps, "notes": opened.notes, "not_used": not_used.get(path, [])}
+            shown_too = {"cut_rule": cuts, "fps": opened.fps, "notes": opened.notes, "not_used": not_used.get(path, [])}
             print(json.dumps({"video": str(path)} | found | shown_too, allow_nan=False), flush=True)
     if unreadable == len(paths):
         raise typer.Exit(2)
@@ -100,7 +106,8 @@ def check(
         from rich.table import Table
 
         shown = (*SHOWN, *(("consistency", "adjacent_cosine", "all_pairs_cosine") if features else ()))
-        table = Table("video", "verdict", *(name.replace("_", " ") for name in shown))
+        heads = {"cut_share": f"cut share ({cuts})"} if detector else {}
+        table = Table("video", "verdict", *(heads.get(name, name.replace("_", " ")) for name in shown))
         for path, found in rows:
             verdict = "[green]passed[/]" if found["passed"] else f"[red]failed: {', '.join(found['failed'])}[/]"
             values = ("–" if found[name] is None else f"{found[name]:.3g}" for name in shown)

@@ -42,14 +42,14 @@ def evaluate(
         str | None,
         option(
             "Comma-separated: fvd, kvd, fvd-infinity, paired-feature-distance, psnr, ssim, tof, ms-ssim, lpips, "
-            "agreement, coherence.",
+            "sharpness-ratio, temporal-psnr, motion-ratio, colour-shift, vmaf, agreement, coherence.",
             "fvd,kvd,psnr,ssim,tof,agreement,coherence, as far as they apply",
         ),
     ] = None,
     extractor: Annotated[
         str | None,
         option(
-            "tiny-shapes-v1, i3d, i3d:FILE, videomae, vjepa2, vae:MODEL, or a transformers video model.",
+            "tiny-shapes-v1, transnetv2, i3d, i3d:FILE, videomae, vjepa2, vae:MODEL, or a transformers video model.",
             "tiny-shapes-v1",
         ),
     ] = None,

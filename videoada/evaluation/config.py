@@ -10,7 +10,8 @@ from videoada.config.frozen import FrozenConfig, one_of
 from videoada.config.run import MOST
 from videoada.config.seeds import Seed
 from videoada.errors import ConfigError
-from videoada.evaluation.tables import PAIRS, SETS, VIDEOS
+from videoada.evaluation.set_metrics import SETS
+from videoada.evaluation.tables import PAIRS, VIDEOS
 from videoada.media.clips import Sampling
 from videoada.metrics.coherence import CoherenceLimits
 

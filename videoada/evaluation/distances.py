@@ -12,7 +12,7 @@ from videoada.errors import ConfigError
 from videoada.evaluation.config import EvaluationConfig
 from videoada.evaluation.pairing import Sides, VideoSet
 from videoada.evaluation.result import EvaluationResult
-from videoada.evaluation.tables import SETS, Row, Sets
+from videoada.evaluation.set_metrics import SETS, Row, Sets
 from videoada.metrics.frechet import FEW_SAMPLES
 from videoada.metrics.statistics import VideoStatistics
 

@@ -22,7 +22,8 @@ from videoada.evaluation.means import summarize
 from videoada.evaluation.measuring import measure_video, run_jobs
 from videoada.evaluation.pairing import Sides, open_sides
 from videoada.evaluation.result import EvaluationResult, VideoResult
-from videoada.evaluation.tables import PAIRS, SETS
+from videoada.evaluation.set_metrics import SETS
+from videoada.evaluation.tables import PAIRS
 from videoada.files import check_file
 from videoada.metrics.features import describe
 from videoada.metrics.statistics import VideoStatistics

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from videoada.evaluation.result import VideoResult
-from videoada.evaluation.tables import PAIRS, VIDEOS, PairMetric, Row, mean_of
+from videoada.evaluation.set_metrics import Row
+from videoada.evaluation.tables import PAIRS, VIDEOS, PairMetric, mean_of
 
 
 def summarize(rows: Sequence[VideoResult], wanted: set[str]) -> dict[str, Row]:
@@ -34,5 +35,5 @@ def _mean_fidelity(fidelities: Sequence[Row], part: str, metric: PairMetric) -> 
         "worst": float(metric.worst(found)) if len(found) else None,
     }
     if metric.counts_identical:
-        row["identical"] = sum(bool(one.get("identical")) for one in fidelities)
+        row["identical"] = sum(bool(one.get(metric.counts_identical)) for one in fidelities)
     return row

@@ -1,7 +1,7 @@
-"""Every metric of an evaluation by name: the tables that measuring, averaging and checking of requests read.
+"""Metrics of pairs and of single videos by name: the tables that measuring, averaging and checking of requests read.
 
-A new metric is one entry in one of the three, for a single video also the field of `VideoResult` that it fills. Their
-order is that of a result's metrics.
+A new metric is one entry in one of the two, for a single video also the field of `VideoResult` that it fills. Their
+order is that of a result's metrics, after those of sets (`set_metrics`).
 """
 
 from __future__ import annotations
@@ -13,111 +13,27 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from videoada.errors import PromptError, counted
+from videoada.errors import PromptError
 from videoada.evaluation.result import VideoResult
+from videoada.evaluation.set_metrics import Row
+from videoada.metrics.change import ChangeMeter
 from videoada.metrics.coherence import CoherenceLimits, CoherenceMeter
-from videoada.metrics.frechet import (
-    FEW_SAMPLES,
-    frechet_distance,
-    frechet_infinity,
-    jackknife_error,
-    paired_feature_distance,
-)
-from videoada.metrics.kernel import kernel_distance
+from videoada.metrics.colour import ColourMeter
+from videoada.metrics.motion import MotionMeter, farthest_from_one
 from videoada.metrics.paired import (
     FidelityMeter,
     FlowErrorMeter,
     frame_learned_similarity,
     frame_multiscale_ssim,
 )
+from videoada.metrics.sharpness import SharpnessMeter
+from videoada.metrics.vmaf import VmafMeter
 from videoada.records.record import RunRecord
 from videoada.shapes import agreement, measure, parse
 
 Clip = NDArray[np.uint8]  # (F, H, W, 3)
 Frame = NDArray[np.uint8]  # (H, W, 3)
-Row = dict[str, Any]  # a metric in the result: its value, what is known of its error, the number of clips behind it
-
-
-# ---- distances between the two sets --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Sets:
-    """Features of the generated videos (N, D) and the reference (M, D). `paired`: row i of both is one prompt and
-    seed."""
-
-    made: Tensor
-    real: Tensor
-    paired: bool
-    extractor: dict[str, Any]
-    seed: int
-
-    @property
-    def counts(self) -> Row:
-        return {"n_generated": len(self.made), "n_reference": len(self.real)}
-
-
-@dataclass(frozen=True)
-class Distance:
-    """A set metric's title with its row, or None where it can't be measured, and warnings."""
-
-    title: str
-    row: Row | None
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class SetMetric:
-    """`measure` gets all clips, or with `of_partners` the first clips of the pairs alone."""
-
-    measure: Callable[[Sets], Distance]
-    of_partners: bool = False
-
-
-def _frechet(sets: Sets) -> Distance:
-    # The bare name is kept for what the field calls FVD: I3D features.
-    title = "FVD" if sets.extractor["i3d"] else f"FVD[{sets.extractor['name']}]"
-    count, dimensions = min(len(sets.made), len(sets.real)), sets.made.shape[1]
-    warnings = []
-    if count < FEW_SAMPLES:
-        why = "it is uncertain" if sets.paired else "most of it is bias; trust KVD more"
-        warnings.append(f"{title} of {counted(count, 'clip')}: below {FEW_SAMPLES} {why}")
-    if count <= dimensions:
-        warnings.append(f"{count} clips are no more than the features' {dimensions} dimensions: use KVD")
-    row = {"value": float(frechet_distance(sets.real, sets.made))}
-    if count > 2:
-        row["standard_error"] = float(jackknife_error(frechet_distance, sets.real, sets.made))
-    return Distance(title, row | sets.counts, tuple(warnings))
-
-
-def _kernel(sets: Sets) -> Distance:
-    value, error = kernel_distance(sets.real, sets.made, seed=sets.seed, paired=sets.paired)
-    row = {"value": float(value), "standard_error": float(error), **sets.counts}
-    return Distance(f"KVD[{sets.extractor['name']}]", row)
-
-
-def _frechet_infinity(sets: Sets) -> Distance:
-    title = f"FVD∞[{sets.extractor['name']}]"
-    try:
-        value, error = frechet_infinity(sets.real, sets.made, seed=sets.seed, paired=sets.paired)
-    except ValueError as reason:  # too few clips
-        return Distance(title, None, (str(reason),))
-    return Distance(title, {"value": float(value), "standard_error": float(error), **sets.counts})
-
-
-def _feature_distance(sets: Sets) -> Distance:
-    row = {"value": float(paired_feature_distance(sets.made, sets.real)), "n": len(sets.made)}
-    return Distance(f"paired feature distance[{sets.extractor['name']}]", row)
-
-
-SETS = {
-    "fvd": SetMetric(_frechet),
-    "kvd": SetMetric(_kernel),
-    "fvd-infinity": SetMetric(_frechet_infinity),
-    "paired-feature-distance": SetMetric(_feature_distance, of_partners=True),
-}
 
 
 # ---- fidelity of a pair --------------------------------------------------------------------------------------------
@@ -137,13 +53,13 @@ class PairMetric:
     measured once.
 
     `titles` are the result's, each with the part that it is the mean of; `worst` is min or max; with
-    `counts_identical` a row also says how many pairs are equal and thus have no finite value.
+    `counts_identical`, a part, a row also says of how many pairs it is True: they have no finite value.
     """
 
     meters: tuple[type[PairMeter], ...]
     titles: dict[str, str]
     worst: Callable[[NDArray[np.float64]], float] = min
-    counts_identical: bool = False
+    counts_identical: str | None = None
 
 
 class Pixels(FidelityMeter):
@@ -180,12 +96,21 @@ class Learned(Scales):
 
 
 PSNR = {"PSNR (pooled)": "psnr", "PSNR (mean of frames)": "psnr_frame_mean", "PSNR (worst frame)": "psnr_worst_frame"}
+SHARPNESS = {"sharpness ratio": "sharpness_ratio", "sharpness ratio (Tenengrad)": "tenengrad_ratio"}
+COLOUR = {"colour shift": "colour_shift", "colour shift (ΔE)": "colour_delta_e"}
 PAIRS = {
-    "psnr": PairMetric((Pixels,), PSNR, counts_identical=True),
+    "psnr": PairMetric((Pixels,), PSNR, counts_identical="identical"),
     "ssim": PairMetric((Pixels,), {"SSIM": "ssim"}),
     "tof": PairMetric((Pixels, Motion), {"tOF": "tof"}, worst=max),
     "ms-ssim": PairMetric((Scales,), {"MS-SSIM": "ms_ssim"}),
     "lpips": PairMetric((Learned,), {"LPIPS (alex)": "lpips"}, worst=max),
+    "sharpness-ratio": PairMetric((SharpnessMeter,), SHARPNESS, worst=farthest_from_one),
+    "temporal-psnr": PairMetric(
+        (ChangeMeter,), {"temporal PSNR": "temporal_psnr"}, counts_identical="temporal_identical"
+    ),
+    "motion-ratio": PairMetric((MotionMeter,), {"motion ratio": "motion_ratio"}, worst=farthest_from_one),
+    "colour-shift": PairMetric((ColourMeter,), COLOUR, worst=max),
+    "vmaf": PairMetric((VmafMeter,), {"VMAF": "vmaf"}),
 }
 
 

@@ -20,6 +20,7 @@ from videoada.metrics.arguments import check_clip, check_frame
 from videoada.metrics.consistency import FrameFeatures, frame_consistency
 from videoada.metrics.flow import FLOW, SMALLEST_FLOW, FlowMeter
 from videoada.metrics.paired import frame_ssim
+from videoada.metrics.transnet import CutDetector, shrink
 
 FROZEN = 0.25  # mean absolute difference of neighbours, in grey levels of 255, below which they are one picture
 STILL_BLOCK = 1.0  # grey levels: a pair with a block of 8×8 pixels that changes more moves, however little of it does …
@@ -44,8 +45,9 @@ class CoherenceLimits(FrozenConfig):
 
 
 def check_coherence(
-    frames: NDArray[np.uint8], limits: CoherenceLimits | None = None, frame_features: FrameFeatures | None = None
-) -> dict[str, Any]:
+    frames: NDArray[np.uint8], limits: CoherenceLimits | None = None, frame_features: FrameFeatures | None = None,
+    cuts: CutDetector | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Measure a clip (F, H, W, 3) uint8; `failed` names the limits that it exceeds, `passed` is True when none.
 
     Measures between frames are None for a single frame, those by flow also below 12 pixels.
@@ -62,24 +64,31 @@ def check_coherence(
     - `luma_flicker`: mean |second difference| of the frames' mean brightness, in grey levels
     - `adjacent_ssim_*`, `adjacent_psnr_*`: min, mean, 5th percentile over neighbours (PSNR None where all are equal)
     - `cut_share`: share of pairs with a mean HSV difference above 27 (PySceneDetect's content rule) that change three
-      times as much as the clip's median pair: in noise and fast motion every pair passes the rule alone
+      times as much as the clip's median pair: in noise and fast motion every pair passes the rule alone. With `cuts`
+      (`load_cut_detector`) it is that network's, and `cut_rule` names it
     - `warping_error`: Lai et al. (arXiv 1808.00449), of frames in [0, 1], where flow forth and back agree
     - `consistency`, `adjacent_cosine`, `all_pairs_cosine`, with `frame_features` (`load_frame_features`) alone:
       VBench's subject or background consistency, and both measures called CLIP frame consistency
     - `flow_magnitude`, `dynamic_degree`: mean flow in pixels, and the mean of its largest 5 % (VBench)
     """
     check_clip(frames)
-    meter = CoherenceMeter(limits, frame_features)
+    meter = CoherenceMeter(limits, frame_features, cuts)
     for frame in frames:
         meter.add(frame)
     return meter.result()
 
 
 class CoherenceMeter:
-    """`check_coherence` of a clip that comes frame by frame, in the memory of a few frames however long it is."""
+    """`check_coherence` of a clip that comes frame by frame, in the memory of a few frames however long it is; with
+    `cuts` 4 kB a frame more."""
 
-    def __init__(self, limits: CoherenceLimits | None = None, frame_features: FrameFeatures | None = None) -> None:
+    def __init__(
+        self, limits: CoherenceLimits | None = None, frame_features: FrameFeatures | None = None,
+        cuts: CutDetector | None = None,
+    ) -> None:  # fmt: skip
         self._limits, self._features = limits or CoherenceLimits(), frame_features
+        self._cuts = cuts
+        self._small: list[NDArray[np.uint8]] = []  # frames as the cuts' network sees them
         self._count = 0
         self._last: list[NDArray[np.uint8]] = []  # the last two frames
         self._flow: FlowMeter | None = None
@@ -109,6 +118,8 @@ class CoherenceMeter:
             values["second"].append(float(np.abs(frame - 2 * middle + before).mean()))
             values["leap"].append(float(np.abs(frame - before).mean()))
         self._last = [*self._last[-1:], frame]
+        if self._cuts is not None:
+            self._small.append(shrink(frame[None])[0])
         if self._features is not None:
             self._waiting.append(frame)
             if len(self._waiting) == FEATURE_BATCH:
@@ -126,6 +137,8 @@ class CoherenceMeter:
         values = {name: np.array(found) for name, found in self._values.items()}
         found: dict[str, Any] = {"num_frames": self._count}
         found |= _differences(values) | _neighbours(values) | _cuts(values)
+        if self._cuts is not None:
+            found |= {"cut_share": self._cuts.cut_share(np.stack(self._small)), "cut_rule": self._cuts.name}
         found |= self._flow.result() if self._flow else dict.fromkeys(FLOW)
         if self._features is not None:
             if self._waiting:

