@@ -18,6 +18,7 @@ from torch import Tensor
 from videoada.errors import PromptError, counted
 from videoada.evaluation.result import VideoResult
 from videoada.metrics.coherence import CoherenceLimits, CoherenceMeter
+from videoada.metrics.frame_memo import FrameMemo
 from videoada.metrics.frechet import (
     FEW_SAMPLES,
     frechet_distance,
@@ -134,21 +135,21 @@ class PairMeter(Protocol):
 @dataclass(frozen=True)
 class PairMetric:
     """`meters` of (preds, target), equal in shape, give the parts of a video's `fidelity`; what metrics share is
-    measured once.
+    measured once. Each is made with the FrameMemo of its two videos.
 
     `titles` are the result's, each with the part that it is the mean of; `worst` is min or max; with
     `counts_identical` a row also says how many pairs are equal and thus have no finite value.
     """
 
-    meters: tuple[type[PairMeter], ...]
+    meters: tuple[Callable[[FrameMemo], PairMeter], ...]
     titles: dict[str, str]
     worst: Callable[[NDArray[np.float64]], float] = min
     counts_identical: bool = False
 
 
 class Pixels(FidelityMeter):
-    def __init__(self) -> None:
-        super().__init__(flow=False)
+    def __init__(self, memo: FrameMemo) -> None:
+        super().__init__(flow=False, memo=memo)
 
     def row(self) -> Row:
         return self.result().as_dict()
@@ -164,7 +165,7 @@ class Scales:
 
     name, smallest, measure = "ms_ssim", 176, staticmethod(frame_multiscale_ssim)
 
-    def __init__(self) -> None:
+    def __init__(self, memo: FrameMemo) -> None:
         self._values: list[float] = []
 
     def add(self, preds: Frame, target: Frame) -> None:
@@ -204,10 +205,10 @@ class VideoMeter(Protocol):
 
 @dataclass(frozen=True)
 class VideoMetric:
-    """`meter`, made for a video with its record, gives fields of its VideoResult; `average` the result's row of many,
-    or None where none was measured."""
+    """`meter`, made for a video with its record and the FrameMemo of its pair, gives fields of its VideoResult;
+    `average` the result's row of many, or None where none was measured."""
 
-    meter: Callable[[RunRecord | None, CoherenceLimits], VideoMeter]
+    meter: Callable[[RunRecord | None, CoherenceLimits, FrameMemo], VideoMeter]
     title: str
     average: Callable[[Sequence[VideoResult]], Row | None]
 
@@ -216,7 +217,7 @@ class Agreement:
     """Whether a video shows what its prompt says. The judge follows objects through all frames, which are kept: of
     videos with a record of a prompt of the shapes world alone."""
 
-    def __init__(self, record: RunRecord | None, limits: CoherenceLimits) -> None:
+    def __init__(self, record: RunRecord | None, limits: CoherenceLimits, memo: FrameMemo) -> None:
         self._scene: Any = None
         self._frames: list[Frame] = []
         if record:
@@ -247,15 +248,15 @@ def _mean_agreement(rows: Sequence[VideoResult]) -> Row | None:
 class Coherence:
     """Coherence of a video, and of its partner where it has one."""
 
-    def __init__(self, record: RunRecord | None, limits: CoherenceLimits) -> None:
-        self._limits, self._own = limits, CoherenceMeter(limits)
+    def __init__(self, record: RunRecord | None, limits: CoherenceLimits, memo: FrameMemo) -> None:
+        self._limits, self._memo, self._own = limits, memo, CoherenceMeter(limits, memo=memo)
         self._partner: CoherenceMeter | None = None
 
     def add(self, frame: Frame) -> None:
         self._own.add(frame)
 
     def add_partner(self, frame: Frame) -> None:
-        self._partner = self._partner or CoherenceMeter(self._limits)
+        self._partner = self._partner or CoherenceMeter(self._limits, memo=self._memo)
         self._partner.add(frame)
 
     def row(self) -> Row:
