@@ -14,6 +14,10 @@ function open(card) {
     if (holder.dataset.poster) video.poster = holder.dataset.poster;
     video.addEventListener("loadeddata", () => { if (!playingAll) seek(card, Number(card.dataset.start)); }, { once: true });
     for (const event of ["seeked", "loadeddata", "pause"]) video.addEventListener(event, () => show(card));
+    if (video.requestVideoFrameCallback) {  // a frame may be shown some time after it was decoded
+      const shown = () => { show(card); video.requestVideoFrameCallback(shown); };
+      video.requestVideoFrameCallback(shown);
+    }
     video.src = holder.dataset.src;
     holder.append(video);
   }
