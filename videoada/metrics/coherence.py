@@ -101,7 +101,7 @@ class CoherenceMeter:
         check_frame(frame, self._last[-1] if self._last else None)
         frame = frame if self._shared else frame.copy()
         values, self._count = self._values, self._count + 1
-        values["luma"].append(float(frame.mean()))
+        values["luma"].append(sum(cv2.sumElems(frame)) / frame.size)  # of integers: exact
         if self._last:
             previous = self._last[-1]
             values["step"].append(_difference(frame, previous))
