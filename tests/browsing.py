@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,3 +38,24 @@ def chromium(profile: Path, *flags: str) -> Iterator[Any]:
         yield driver
     finally:
         driver.quit()
+
+
+def requested(browser):
+    """The addresses of all requests since the last call."""
+    events = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
+    sent = (event["params"] for event in events if event["method"] == "Network.requestWillBeSent")
+    return [p["request"]["url"] for p in sent if not p["documentURL"].startswith("chrome")]  # a new tab's own
+
+
+def wait_for(find, seconds=20):
+    """What `find` returns once it is something."""
+    end = time.monotonic() + seconds
+    while not (found := find()):
+        assert time.monotonic() < end, "nothing found in time"
+        time.sleep(0.1)
+    return found
+
+
+def outside(urls):
+    """Those that are neither on this machine's disk nor in the page itself."""
+    return [url for url in urls if not url.startswith(("file:", "data:", "blob:", "about:"))]

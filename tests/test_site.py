@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from browsing import chromium
+from browsing import chromium, outside, requested, wait_for
 from selenium.webdriver.common.by import By
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,22 +37,6 @@ def browser(tmp_path_factory):
         yield driver
 
 
-def requested(browser):
-    """The addresses of all requests since the last call."""
-    events = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
-    sent = (event["params"] for event in events if event["method"] == "Network.requestWillBeSent")
-    return [p["request"]["url"] for p in sent if not p["documentURL"].startswith("chrome")]  # a new tab's own
-
-
-def wait_for(find, seconds=20):
-    """What `find` returns once it is something."""
-    end = time.monotonic() + seconds
-    while not (found := find()):
-        assert time.monotonic() < end, "nothing found in time"
-        time.sleep(0.1)
-    return found
-
-
 def test_search_from_disk_finds_a_page_and_no_request_leaves(site, browser):
     browser.set_window_size(1280, 900)
     browser.get((site / "index.html").as_uri())
@@ -69,7 +51,7 @@ def test_search_from_disk_finds_a_page_and_no_request_leaves(site, browser):
     urls = requested(browser)
     assert any(url.startswith("file:") and "iframe-worker" in url for url in urls)
     assert any("search_index.js" in url for url in urls)
-    assert [url for url in urls if not url.startswith(("file:", "data:", "blob:", "about:"))] == []
+    assert outside(urls) == []
 
 
 @pytest.mark.parametrize("width", [1280, 420])
@@ -87,7 +69,7 @@ def test_every_page_shows_whole(site, browser, width):
         broken = "return [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
         assert browser.execute_script(broken) == []
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
-    assert [url for url in requested(browser) if not url.startswith(("file:", "data:", "blob:", "about:"))] == []
+    assert outside(requested(browser)) == []
 
 
 def test_pages_load_nothing_by_their_markup(site):

@@ -1,10 +1,14 @@
 """What an evaluation costs beyond decoding and extracting features, and whether its memory grows with the videos.
 
     python scripts/experiments/evaluation_cost.py                   # 1,000 videos a side of 16 frames, 64×64
+    python scripts/experiments/evaluation_cost.py --videos 24 --output cost.json
 
-The two sides of a pair take the same videos, one after the other, in one process: (a) decode every video and put it
-through the extractor, nothing else; (b) `videoada.evaluate` with FVD and KVD. Printed: the median ratio b ÷ a. Memory
-is that of fresh processes with a quarter and with all of the videos.
+All sides of a round take the same videos, one after the other, in one process, in an order that turns: (a) decode every
+video and put it through the extractor, nothing else; (b) `videoada.evaluate` with FVD and KVD; (c) with the default
+metrics, of sets, where each generated video is looked at alone; (d) with the default metrics, of pairs: full runs and
+skipped ones with their records, where both are looked at and compared. Printed: the median ratios to (a), of
+wall-clock time and of processor time, which other programs on the machine disturb less. Memory is that of fresh
+processes with a quarter and with all of the videos.
 """
 
 from __future__ import annotations
@@ -17,7 +21,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,25 +35,44 @@ from videoada.media.clips import read_clips
 from videoada.media.finding import find_videos
 from videoada.media.video import Video
 from videoada.metrics import load_extractor
-from videoada.records.record import package_versions
+from videoada.records.record import ModelInfo, RunRecord, package_versions
 from videoada.shapes import random_scene, render
 
 SETS = ("fvd", "kvd")
 
 
 def write_videos(folder: Path, count: int) -> None:
+    """`sets` of other videos on each side, `pairs` of the same prompts and seeds with records."""
     for seed, side in enumerate(("generated", "reference")):
-        (folder / side).mkdir()
-        rng = np.random.default_rng(seed)
-        clips = [render(random_scene(rng, 1), seed=i) for i in range(50)]  # they differ by their noise
-        for i in range(count):
-            frames = clips[i % 50] + rng.integers(-2, 3, clips[0].shape)
-            Video(np.clip(frames, 0, 255).astype(np.uint8)).write(folder / side / f"{i:05d}.mp4")
+        rng, noise = np.random.default_rng(seed), np.random.default_rng(seed)
+        scenes = {"sets": [random_scene(rng, 1) for _ in range(50)]}
+        scenes["pairs"] = [random_scene(np.random.default_rng(100 + i), 1) for i in range(50)]
+        clips = {kind: [render(scene, seed=i) for i, scene in enumerate(found)] for kind, found in scenes.items()}
+        for kind in clips:
+            (folder / kind / side).mkdir(parents=True)
+            for i in range(count):
+                clip = clips[kind][i % 50]  # they differ by their noise
+                frames = np.clip(clip + noise.integers(-2, 3, clip.shape), 0, 255).astype(np.uint8)
+                kept = record(str(scenes["pairs"][i % 50]), i, seed) if kind == "pairs" else None
+                Video(frames).write(folder / kind / side / f"{i:05d}.mp4", kept)
 
 
-def decode_and_extract(folder: Path, workers: int, batch_size: int = 16) -> float:
+def record(prompt: str, seed: int, full: bool) -> str:
+    """The record of a run that left out the third of four steps, or none."""
+    computed = [True, True, bool(full), True]
+    values = {
+        "prompt": prompt, "seed": seed, "num_inference_steps": 4, "num_frames": 16, "height": 64, "width": 64, "fps": 8,
+        "negative_prompt": None, "scheduler": "ddim", "guidance_scale": 9.0, "predictor": {"name": "hold"},
+        "policy": {"name": "none" if full else "third-order", **({} if full else {"threshold": 0.15})},
+        "model": ModelInfo(name="tiny-t2v", source="embedded", embedded=True), "computed": computed,
+        "signal": [None] * 4, "signal_percentiles": None, "num_predictions": sum(computed),
+        "unet_rows": 2 * sum(computed), "unet_rows_full": 8, "seconds": {}, "device": "cpu", "dtype": "float32",
+    }  # fmt: skip
+    return RunRecord.model_validate(values).to_json()
+
+
+def decode_and_extract(folder: Path, workers: int, batch_size: int = 16) -> None:
     """Decoding goes on in threads while a batch is extracted, as in an evaluation."""
-    began = time.perf_counter()
     extractor = load_extractor()
     for side in ("generated", "reference"):
         paths = find_videos(folder / side)
@@ -58,13 +83,17 @@ def decode_and_extract(folder: Path, workers: int, batch_size: int = 16) -> floa
                 ready, ahead = ahead, [pool.submit(read_clips, path) for path in following]
                 clips = np.stack([future.result().clips[0] for future in ready])
                 extractor(torch.from_numpy(clips).permute(0, 1, 4, 2, 3))
-    return time.perf_counter() - began
 
 
-def evaluate(folder: Path, workers: int, metrics: tuple[str, ...]) -> float:
-    began = time.perf_counter()
+def evaluate(folder: Path, workers: int, metrics: tuple[str, ...]) -> None:
     videoada.evaluate(folder / "generated", folder / "reference", metrics=metrics, workers=workers)
-    return time.perf_counter() - began
+
+
+def timed(run: Callable[[], None]) -> tuple[float, float]:
+    """Wall-clock and processor seconds."""
+    wall, processor = time.perf_counter(), time.process_time()
+    run()
+    return time.perf_counter() - wall, time.process_time() - processor
 
 
 def peak_memory(folder: Path, count: int, workers: int) -> int:
@@ -82,7 +111,7 @@ def peak_memory(folder: Path, count: int, workers: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=1000)
-    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--memory-of", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, default=Path("samples/results/evaluation-cost.json"))
@@ -94,27 +123,32 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root) / "videos"
-        folder.mkdir()
         write_videos(folder, args.videos)
-        memory = {n: peak_memory(folder, n, args.workers) for n in (args.videos // 4, args.videos)}
-        ratios, seconds = [], []
-        for i in range(args.pairs + 1):  # the first pair warms up
-            order = (0, 1) if i % 2 else (1, 0)
-            took = [0.0, 0.0]
-            for which in order:
-                took[which] = (
-                    evaluate(folder, args.workers, SETS) if which else decode_and_extract(folder, args.workers)
-                )
+        memory = {n: peak_memory(folder / "sets", n, args.workers) for n in (args.videos // 4, args.videos)}
+        sides: dict[str, Callable[[], None]] = {
+            "decode and extract": partial(decode_and_extract, folder / "sets", args.workers),
+            "FVD and KVD": partial(evaluate, folder / "sets", args.workers, SETS),
+            "default metrics of sets": partial(evaluate, folder / "sets", args.workers, DEFAULT_METRICS),
+            "default metrics of pairs": partial(evaluate, folder / "pairs", args.workers, DEFAULT_METRICS),
+        }
+        names = list(sides)
+        rounds = []
+        for i in range(args.rounds + 1):  # the first warms up
+            turned = names[i % 4 :] + names[: i % 4]
+            took = {name: timed(sides[name]) for name in turned}
             if i:
-                ratios.append(took[1] / took[0])
-                seconds.append(took)
-                print(f"decode and extract {took[0]:.1f} s, evaluate {took[1]:.1f} s: {ratios[-1]:.3f}", flush=True)
-        all_metrics = evaluate(folder, args.workers, DEFAULT_METRICS)
+                rounds.append({name: took[name] for name in names})
+                shown = ", ".join(f"{name} {wall:.1f} s ({cpu:.1f})" for name, (wall, cpu) in rounds[-1].items())
+                print(f"{shown}; in brackets: of the processors", flush=True)
+
+    def ratios(name: str, kind: int) -> float:
+        return round(statistics.median(took[name][kind] / took[names[0]][kind] for took in rounds), 3)
+
     result = {
         "videos_a_side": args.videos,
-        "ratio": round(statistics.median(ratios), 3),
-        "ratio_with_the_default_metrics": round(all_metrics / statistics.median(pair[0] for pair in seconds), 3),
-        "seconds": [[round(s, 2) for s in pair] for pair in seconds],
+        "ratio": {name: ratios(name, 0) for name in names[1:]},
+        "ratio_of_processor_time": {name: ratios(name, 1) for name in names[1:]},
+        "seconds": [{name: [round(s, 2) for s in both] for name, both in took.items()} for took in rounds],
         "peak_memory_bytes": {str(n): b for n, b in memory.items()},
         "versions": package_versions(),
     }

@@ -77,7 +77,7 @@ def check(
     rows, unreadable = [], 0
     for path in paths:
         try:
-            meter, opened = CoherenceMeter(limits, features, detector), open_video(path)
+            meter, opened = CoherenceMeter(limits, features, cuts=detector), open_video(path)
             with reading(path):
                 for frame in opened.frames():
                     if frame is not None:

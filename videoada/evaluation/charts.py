@@ -49,7 +49,8 @@ def step_chart(
     computed: Sequence[bool], signal: Sequence[float | None], threshold: float | None,
     depths: Sequence[float] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Geometry of a step strip with its signal: cells, and the points of a line, in a box of 10 a step by 40.
+    """Geometry of a step strip with its signal: paths of the cells, and the points of a line, in a box of 10 a step
+    by 44.
 
     The signal is on a logarithmic scale that spans it and the threshold; None where no rule measured. A computed step's
     cell is as high as its share of `depths` (1 without them), how deep into the network it went.
@@ -64,10 +65,16 @@ def step_chart(
     def y(value: float) -> float:
         return round(float(36 - 32 * (np.log(value) - low) / span), 1)
 
+    def cells(of: bool) -> str:
+        return "".join(
+            f"M{10 * i} 44v-{heights[i] if step else 44:g}h9V44z" for i, step in enumerate(computed) if bool(step) == of
+        )
+
     points = [f"{10 * i + 5},{y(s)}" for i, s in enumerate(signal) if s is not None and s > 0]
     return {
         "width": 10 * len(computed),
-        "cells": [(10 * i, bool(step), heights[i] if step else 44) for i, step in enumerate(computed)],
+        "computed": cells(True),
+        "skipped": cells(False),
         "points": " ".join(points),
         "threshold": y(threshold) if threshold and points else None,
     }

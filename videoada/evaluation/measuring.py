@@ -20,6 +20,7 @@ from videoada.failures import reading
 from videoada.media.clips import Reading, read_clips
 from videoada.media.reading import open_video
 from videoada.metrics.coherence import CoherenceLimits
+from videoada.metrics.frame_memo import FrameMemo
 from videoada.records.record import RunRecord
 
 
@@ -51,8 +52,9 @@ class Meters:
 
     def __init__(self, wanted: set[str], record: RunRecord | None, limits: CoherenceLimits) -> None:
         kinds = dict.fromkeys(m for name, metric in PAIRS.items() if name in wanted for m in metric.meters)
-        self.pairs = [kind() for kind in kinds]
-        self.videos = [metric.meter(record, limits) for name, metric in VIDEOS.items() if name in wanted]
+        memo = FrameMemo()
+        self.pairs = [kind(memo) for kind in kinds]
+        self.videos = [metric.meter(record, limits, memo) for name, metric in VIDEOS.items() if name in wanted]
 
     def add(self, frame: Frame | None, partner: Frame | None) -> None:
         """The next frame of both; None where one has ended. Pairs of other sizes are not compared."""

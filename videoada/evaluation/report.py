@@ -7,6 +7,7 @@ the page's own policy forbids every script but its own.
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from videoada.errors import ConfigError, OutputError, counted
-from videoada.evaluation.cases import Case, card, find_cases, table_row, without_case
+from videoada.evaluation.cards import COLUMNS, card, table_row
+from videoada.evaluation.cases import Case, find_cases, without_case
 from videoada.evaluation.charts import error_chart, fidelity_chart, histogram
 from videoada.evaluation.left_out import LISTED
 from videoada.evaluation.result import EvaluationResult
@@ -33,7 +35,8 @@ def write_report(
 ) -> list[str]:
     """Write the report of an evaluation, or of the run records in (or beside) the videos of `folders`.
 
-    Of the `num_cases` worst videos the page has players, embedded in it or linked from where they lie. Returns a line
+    Of the `num_cases` worst videos the page has players, embedded in it or linked from where they lie, with PSNR frame
+    by frame and an amplified difference where there is a partner. Returns a line
     for each kind of thing in the folders that is not in the report. Raises OutputError when there is nothing to report
     or the file can't be written.
     """
@@ -77,10 +80,10 @@ def render(
         charts=_charts(cases, records, partner),
         metrics=_metrics(result),
         cases=shown,
-        cases_note=f"{len(shown)} of {counted(len(cases), 'video')}; every one is in the table below",
-        columns=("prompt", "seed", "predictions", "PSNR", "SSIM", "tOF", "speed-up", "coherence", "prompt agreement"),
+        cases_note=f"{len(shown)} of {counted(len(cases), 'video')}; every one is in the table above",
+        columns=COLUMNS,
         rows=[table_row(case) for case in cases],
-        lists=_lists(result),
+        lists=_lists(records, result),
         environment=_environment(records, result),
     )
 
@@ -192,10 +195,15 @@ def _metrics(result: EvaluationResult | None) -> list[dict[str, str]]:
     return rows
 
 
-def _lists(result: EvaluationResult | None) -> list[dict[str, Any]]:
+def _lists(records: Sequence[RunRecord], result: EvaluationResult | None) -> list[dict[str, Any]]:
+    lists = []
+    without_effect = Counter(line for record in records for line in record.not_used)
+    if without_effect:
+        lines = [f"{line} ({counted(count, 'video')})" for line, count in without_effect.most_common()]
+        lists.append({"title": "Asked for and not used", "lines": lines})
     if not result:
-        return []
-    lists = [{"title": f"Not paired: {side}", "lines": lines} for side, lines in result.unpaired.items() if lines]
+        return lists
+    lists += [{"title": f"Not paired: {side}", "lines": lines} for side, lines in result.unpaired.items() if lines]
     if different := [f"{row.video}: {row.not_compared}" for row in result.videos if row.not_compared]:
         lists.append({"title": "Not compared", "lines": different})
     if result.skipped:

@@ -20,6 +20,7 @@ from videoada.evaluation.set_metrics import Row
 from videoada.metrics.change import ChangeMeter
 from videoada.metrics.coherence import CoherenceLimits, CoherenceMeter
 from videoada.metrics.colour import ColourMeter
+from videoada.metrics.frame_memo import FrameMemo
 from videoada.metrics.motion import MotionMeter, farthest_from_one
 from videoada.metrics.paired import (
     FidelityMeter,
@@ -50,21 +51,21 @@ class PairMeter(Protocol):
 @dataclass(frozen=True)
 class PairMetric:
     """`meters` of (preds, target), equal in shape, give the parts of a video's `fidelity`; what metrics share is
-    measured once.
+    measured once. Each is made with the FrameMemo of its two videos.
 
     `titles` are the result's, each with the part that it is the mean of; `worst` is min or max; with
     `counts_identical`, a part, a row also says of how many pairs it is True: they have no finite value.
     """
 
-    meters: tuple[type[PairMeter], ...]
+    meters: tuple[Callable[[FrameMemo], PairMeter], ...]
     titles: dict[str, str]
     worst: Callable[[NDArray[np.float64]], float] = min
     counts_identical: str | None = None
 
 
 class Pixels(FidelityMeter):
-    def __init__(self) -> None:
-        super().__init__(flow=False)
+    def __init__(self, memo: FrameMemo) -> None:
+        super().__init__(flow=False, memo=memo)
 
     def row(self) -> Row:
         return self.result().as_dict()
@@ -80,7 +81,7 @@ class Scales:
 
     name, smallest, measure = "ms_ssim", 176, staticmethod(frame_multiscale_ssim)
 
-    def __init__(self) -> None:
+    def __init__(self, memo: FrameMemo) -> None:
         self._values: list[float] = []
 
     def add(self, preds: Frame, target: Frame) -> None:
@@ -95,6 +96,11 @@ class Learned(Scales):
     name, smallest, measure = "lpips", 1, staticmethod(frame_learned_similarity)
 
 
+def alone(meter: Callable[[], PairMeter]) -> Callable[[FrameMemo], PairMeter]:
+    """A meter that shares nothing with others."""
+    return lambda memo: meter()
+
+
 PSNR = {"PSNR (pooled)": "psnr", "PSNR (mean of frames)": "psnr_frame_mean", "PSNR (worst frame)": "psnr_worst_frame"}
 SHARPNESS = {"sharpness ratio": "sharpness_ratio", "sharpness ratio (Tenengrad)": "tenengrad_ratio"}
 COLOUR = {"colour shift": "colour_shift", "colour shift (ΔE)": "colour_delta_e"}
@@ -104,13 +110,13 @@ PAIRS = {
     "tof": PairMetric((Pixels, Motion), {"tOF": "tof"}, worst=max),
     "ms-ssim": PairMetric((Scales,), {"MS-SSIM": "ms_ssim"}),
     "lpips": PairMetric((Learned,), {"LPIPS (alex)": "lpips"}, worst=max),
-    "sharpness-ratio": PairMetric((SharpnessMeter,), SHARPNESS, worst=farthest_from_one),
+    "sharpness-ratio": PairMetric((alone(SharpnessMeter),), SHARPNESS, worst=farthest_from_one),
     "temporal-psnr": PairMetric(
-        (ChangeMeter,), {"temporal PSNR": "temporal_psnr"}, counts_identical="temporal_identical"
+        (alone(ChangeMeter),), {"temporal PSNR": "temporal_psnr"}, counts_identical="temporal_identical"
     ),
     "motion-ratio": PairMetric((MotionMeter,), {"motion ratio": "motion_ratio"}, worst=farthest_from_one),
-    "colour-shift": PairMetric((ColourMeter,), COLOUR, worst=max),
-    "vmaf": PairMetric((VmafMeter,), {"VMAF": "vmaf"}),
+    "colour-shift": PairMetric((alone(ColourMeter),), COLOUR, worst=max),
+    "vmaf": PairMetric((alone(VmafMeter),), {"VMAF": "vmaf"}),
 }
 
 
@@ -129,10 +135,10 @@ class VideoMeter(Protocol):
 
 @dataclass(frozen=True)
 class VideoMetric:
-    """`meter`, made for a video with its record, gives fields of its VideoResult; `average` the result's row of many,
-    or None where none was measured."""
+    """`meter`, made for a video with its record and the FrameMemo of its pair, gives fields of its VideoResult;
+    `average` the result's row of many, or None where none was measured."""
 
-    meter: Callable[[RunRecord | None, CoherenceLimits], VideoMeter]
+    meter: Callable[[RunRecord | None, CoherenceLimits, FrameMemo], VideoMeter]
     title: str
     average: Callable[[Sequence[VideoResult]], Row | None]
 
@@ -141,7 +147,7 @@ class Agreement:
     """Whether a video shows what its prompt says. The judge follows objects through all frames, which are kept: of
     videos with a record of a prompt of the shapes world alone."""
 
-    def __init__(self, record: RunRecord | None, limits: CoherenceLimits) -> None:
+    def __init__(self, record: RunRecord | None, limits: CoherenceLimits, memo: FrameMemo) -> None:
         self._scene: Any = None
         self._frames: list[Frame] = []
         if record:
@@ -172,15 +178,15 @@ def _mean_agreement(rows: Sequence[VideoResult]) -> Row | None:
 class Coherence:
     """Coherence of a video, and of its partner where it has one."""
 
-    def __init__(self, record: RunRecord | None, limits: CoherenceLimits) -> None:
-        self._limits, self._own = limits, CoherenceMeter(limits)
+    def __init__(self, record: RunRecord | None, limits: CoherenceLimits, memo: FrameMemo) -> None:
+        self._limits, self._memo, self._own = limits, memo, CoherenceMeter(limits, memo=memo)
         self._partner: CoherenceMeter | None = None
 
     def add(self, frame: Frame) -> None:
         self._own.add(frame)
 
     def add_partner(self, frame: Frame) -> None:
-        self._partner = self._partner or CoherenceMeter(self._limits)
+        self._partner = self._partner or CoherenceMeter(self._limits, memo=self._memo)
         self._partner.add(frame)
 
     def row(self) -> Row:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,7 +20,8 @@ from videoada.errors import MetricError
 from videoada.metrics.arguments import check_clip, check_frame
 from videoada.metrics.consistency import FrameFeatures, frame_consistency
 from videoada.metrics.flow import FLOW, SMALLEST_FLOW, FlowMeter
-from videoada.metrics.paired import frame_ssim
+from videoada.metrics.frame_memo import FrameMemo
+from videoada.metrics.ssim import WINDOW, frame_ssim
 from videoada.metrics.transnet import CutDetector, shrink
 
 FROZEN = 0.25  # mean absolute difference of neighbours, in grey levels of 255, below which they are one picture
@@ -72,7 +74,7 @@ def check_coherence(
     - `flow_magnitude`, `dynamic_degree`: mean flow in pixels, and the mean of its largest 5 % (VBench)
     """
     check_clip(frames)
-    meter = CoherenceMeter(limits, frame_features, cuts)
+    meter = CoherenceMeter(limits, frame_features, cuts=cuts)
     for frame in frames:
         meter.add(frame)
     return meter.result()
@@ -80,12 +82,16 @@ def check_coherence(
 
 class CoherenceMeter:
     """`check_coherence` of a clip that comes frame by frame, in the memory of a few frames however long it is; with
-    `cuts` 4 kB a frame more."""
+    `cuts` 4 kB a frame more.
+
+    A `memo` is shared by the measures of the same frames, whose pixels must not change then.
+    """
 
     def __init__(
         self, limits: CoherenceLimits | None = None, frame_features: FrameFeatures | None = None,
-        cuts: CutDetector | None = None,
+        memo: FrameMemo | None = None, cuts: CutDetector | None = None,
     ) -> None:  # fmt: skip
+        self._shared, self._memo = memo is not None, memo or FrameMemo()
         self._limits, self._features = limits or CoherenceLimits(), frame_features
         self._cuts = cuts
         self._small: list[NDArray[np.uint8]] = []  # frames as the cuts' network sees them
@@ -99,24 +105,28 @@ class CoherenceMeter:
     def add(self, frame: NDArray[np.uint8]) -> None:
         """The next frame (H, W, 3) uint8. Raises MetricError for another thing or another size."""
         check_frame(frame, self._last[-1] if self._last else None)
+        frame = frame if self._shared else frame.copy()
         values, self._count = self._values, self._count + 1
-        values["luma"].append(float(frame.mean()))
+        values["luma"].append(sum(cv2.sumElems(frame)) / frame.size)  # of integers: exact
         if self._last:
             previous = self._last[-1]
-            change = np.abs(frame.astype(np.int16) - previous)
-            values["step"].append(float(change.mean()))
-            values["busiest"].append(float(_blocks(change.mean(2)).max()))
-            values["ssim"].append(frame_ssim(frame, previous))
-            error = np.square(frame.astype(np.int32) - previous).mean(dtype=np.float64)
-            values["error"].append(float(error))
-            values["content"].append(_content(frame, previous))
+            values["step"].append(_difference(frame, previous))
+            values["busiest"].append(_busiest_block(cv2.absdiff(frame, previous)))
+            known = None
+            if min(frame.shape[:2]) >= WINDOW:
+                known = self._memo.moments(frame), self._memo.moments(previous)
+            values["ssim"].append(frame_ssim(frame, previous, known))
+            values["error"].append(cv2.norm(frame, previous, cv2.NORM_L2SQR) / frame.size)
+            # PySceneDetect's content: the mean difference in hue, saturation and value
+            values["content"].append(_difference(self._memo.hsv(frame), self._memo.hsv(previous)))
             if min(frame.shape[:2]) >= SMALLEST_FLOW:
-                self._flow = self._flow or FlowMeter(previous)
+                self._flow = self._flow or FlowMeter(previous, self._memo)
                 self._flow.add(frame)
         if len(self._last) == 2:
-            before, middle = (kept.astype(np.int16) for kept in self._last)
-            values["second"].append(float(np.abs(frame - 2 * middle + before).mean()))
-            values["leap"].append(float(np.abs(frame - before).mean()))
+            before, middle = self._last
+            second = frame.astype(np.int16) - 2 * middle.astype(np.int16) + before
+            values["second"].append(cv2.norm(second, cv2.NORM_L1) / frame.size)
+            values["leap"].append(_difference(frame, before))
         self._last = [*self._last[-1:], frame]
         if self._cuts is not None:
             self._small.append(shrink(frame[None])[0])
@@ -181,13 +191,18 @@ def _differences(values: Values) -> dict[str, float | int | None]:
     return found
 
 
-def _blocks(change_HW: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means over blocks of 8×8 pixels; of smaller frames, over the whole."""
-    height, width = change_HW.shape
+def _difference(a_HWC: NDArray[np.uint8], b_HWC: NDArray[np.uint8]) -> float:
+    """Mean |a − b|, exact: the sum is of integers."""
+    return float(cv2.norm(a_HWC, b_HWC, cv2.NORM_L1) / a_HWC.size)
+
+
+def _busiest_block(change_HWC: NDArray[Any]) -> float:
+    """Largest mean over a block of 8×8 pixels; of smaller frames, over the whole."""
+    height, width = change_HWC.shape[:2]
     side = min(8, height, width)
-    cut = change_HW[: height // side * side, : width // side * side]
-    means: NDArray[np.float64] = cut.reshape(height // side, side, width // side, side).mean((1, 3))
-    return means
+    cut = change_HWC[: height // side * side, : width // side * side]
+    sums = cut.reshape(height // side, side, width // side, 3 * side).sum((1, 3), dtype=np.int64)
+    return float(sums.max() / (3 * side**2))
 
 
 def _neighbours(values: Values) -> dict[str, float | None]:
@@ -203,14 +218,6 @@ def _neighbours(values: Values) -> dict[str, float | None]:
                 f"adjacent_{kind}_p5": float(np.percentile(found, 5)),
             }
     return shown
-
-
-def _content(frame: NDArray[np.uint8], previous: NDArray[np.uint8]) -> float:
-    """PySceneDetect's: the mean difference in hue, saturation and value."""
-    import cv2
-
-    hsv, before = (cv2.cvtColor(v, cv2.COLOR_RGB2HSV).astype(np.int16) for v in (frame, previous))
-    return float(np.abs(hsv - before).mean())
 
 
 def _cuts(values: Values) -> dict[str, float | None]:

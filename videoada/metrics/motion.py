@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from videoada.metrics.arguments import check_frame, check_pair
 from videoada.metrics.flow import SMALLEST_FLOW
+from videoada.metrics.frame_memo import FrameMemo
 
 STILL = 0.01  # pixels a frame: less motion than this counts as so much, so that two still clips move alike
 
@@ -29,27 +28,24 @@ def motion_ratio(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> float |
 
 
 class MotionMeter:
-    """`motion_ratio` of two clips that come frame by frame."""
+    """`motion_ratio` of two clips that come frame by frame; a `memo` is shared as in `FidelityMeter`."""
 
-    def __init__(self) -> None:
-        self._dis: Any = None
-        self._last: list[Any] = []
+    def __init__(self, memo: FrameMemo | None = None) -> None:
+        self._shared, self._memo = memo is not None, memo or FrameMemo()
+        self._last: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
         self._lengths: list[list[float]] = []  # of preds and target, pair by pair
 
     def add(self, preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
         """The next frame (H, W, 3) uint8 of both. Raises MetricError for what are none."""
-        import cv2
-
         check_frame(preds, name="preds")
         check_frame(target, preds, "target")
         if min(preds.shape[:2]) < SMALLEST_FLOW:
             return
-        self._dis = self._dis or cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (preds, target)]
+        frames = (preds, target) if self._shared else (preds.copy(), target.copy())
         if self._last:
-            flows = (self._dis.calc(a, b, None) for a, b in zip(self._last, grey, strict=True))
+            flows = (self._memo.flow(a, b) for a, b in zip(self._last, frames, strict=True))
             self._lengths.append([float(np.hypot(flow[..., 0], flow[..., 1]).mean()) for flow in flows])
-        self._last = grey
+        self._last = frames
 
     def result(self) -> float | None:
         if not self._lengths:

@@ -6,18 +6,20 @@ import importlib.util
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torchmetrics.functional.image import (
     multiscale_structural_similarity_index_measure,
     peak_signal_noise_ratio,
-    structural_similarity_index_measure,
 )
 
 from videoada.errors import ConfigError, MetricError
 from videoada.metrics.arguments import check_frame, check_pair
 from videoada.metrics.flow import SMALLEST_FLOW
+from videoada.metrics.frame_memo import FrameMemo
+from videoada.metrics.ssim import WINDOW, frame_ssim
 
 IDENTICAL = 100.0  # dB that stand for equal frames where a mean is taken
 
@@ -50,19 +52,26 @@ def paired_fidelity(preds: NDArray[np.uint8], target: NDArray[np.uint8], flow: b
 
 
 class FidelityMeter:
-    """`paired_fidelity` of two clips that come frame by frame, in the memory of a few frames however long they are."""
+    """`paired_fidelity` of two clips that come frame by frame, in the memory of a few frames however long they are.
 
-    def __init__(self, flow: bool = True) -> None:
+    A `memo` is shared by the measures of the same frames, whose pixels must not change then.
+    """
+
+    def __init__(self, flow: bool = True, memo: FrameMemo | None = None) -> None:
+        self._memo = memo
         self._errors: list[float] = []
         self._ssim: list[float] = []
-        self._flow = FlowErrorMeter() if flow else None
+        self._flow = FlowErrorMeter(memo) if flow else None
 
     def add(self, preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
         """The next frame (H, W, 3) uint8 of both. Raises MetricError for what are none."""
         check_frame(preds, name="preds")
         check_frame(target, preds, "target")
         self._errors.append(_squared_error(preds, target))
-        self._ssim.append(1.0 if not self._errors[-1] else frame_ssim(preds, target))
+        known = None
+        if self._errors[-1] and self._memo and min(preds.shape[:2]) >= WINDOW:
+            known = self._memo.moments(preds), self._memo.moments(target)
+        self._ssim.append(1.0 if not self._errors[-1] else frame_ssim(preds, target, known))
         if self._flow:
             self._flow.add(preds, target)
 
@@ -84,7 +93,7 @@ class FidelityMeter:
 
 
 def _squared_error(a_HWC: NDArray[np.uint8], b_HWC: NDArray[np.uint8]) -> float:
-    return float(np.square(a_HWC.astype(np.int32) - b_HWC).mean(dtype=np.float64))
+    return cv2.norm(a_HWC, b_HWC, cv2.NORM_L2SQR) / a_HWC.size  # of integers: exact
 
 
 def _psnr(squared_error: torch.Tensor) -> torch.Tensor:
@@ -93,19 +102,6 @@ def _psnr(squared_error: torch.Tensor) -> torch.Tensor:
         squared_error.sqrt()[..., None], torch.zeros_like(squared_error)[..., None], data_range=255.0, dim=-1,
         reduction="none",
     )  # fmt: skip
-
-
-def frame_ssim(a_HWC: NDArray[np.uint8], b_HWC: NDArray[np.uint8]) -> float:
-    """SSIM of two frames, torchmetrics' mean over the whole picture: a Gaussian of 11 pixels, or a box where less fits.
-
-    Frame by frame and in float32: torchmetrics takes a hundred times a picture's memory.
-    """
-    short = min(a_HWC.shape[:2])
-    gaussian, side = (True, 11) if short >= 11 else (False, max(short // 2 * 2 - 1, 1))
-    a, b = (torch.from_numpy(v.copy()).permute(2, 0, 1)[None].float() for v in (a_HWC, b_HWC))
-    return float(
-        structural_similarity_index_measure(a, b, gaussian_kernel=gaussian, kernel_size=side, data_range=255.0)
-    )
 
 
 def multiscale_ssim(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> float | None:
@@ -159,25 +155,22 @@ def temporal_flow_error(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> 
 
 
 class FlowErrorMeter:
-    """`temporal_flow_error` of two clips that come frame by frame."""
+    """`temporal_flow_error` of two clips that come frame by frame; a `memo` is shared as in `FidelityMeter`."""
 
-    def __init__(self) -> None:
-        self._dis: Any = None
-        self._grey: list[Any] = []
+    def __init__(self, memo: FrameMemo | None = None) -> None:
+        self._shared, self._memo = memo is not None, memo or FrameMemo()
+        self._last: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
         self._errors: list[float] = []
 
     def add(self, preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
         """The next frame (H, W, 3) uint8 of both."""
-        import cv2
-
         if min(preds.shape[:2]) < SMALLEST_FLOW:
             return
-        self._dis = self._dis or cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (preds, target)]
-        if self._grey:
-            of_preds, of_target = (self._dis.calc(a, b, None) for a, b in zip(self._grey, grey, strict=True))
+        frames = (preds, target) if self._shared else (preds.copy(), target.copy())
+        if self._last:
+            of_preds, of_target = (self._memo.flow(a, b) for a, b in zip(self._last, frames, strict=True))
             self._errors.append(float(np.abs(of_preds - of_target).mean()))
-        self._grey = grey
+        self._last = frames
 
     def result(self) -> float | None:
         return float(np.mean(self._errors)) if self._errors else None

@@ -39,18 +39,21 @@ def measure(video: NDArray[Any]) -> Scene:
     if clip.dtype != np.uint8:
         clip = np.rint(np.clip(clip, 0, 1) * 255).astype(np.uint8)
     palette = np.asarray([*COLOURS.values(), *BACKGROUNDS.values()], np.float32)
-    label = np.argmin(((clip[..., None, :].astype(np.float32) - palette) ** 2).sum(-1), axis=-1)  # (F, H, W)
+    # Nearest by |p|² − 2·x·p, of integers below 2²⁴: exact in float32
+    label = np.argmin(np.square(palette).sum(-1) - 2 * (clip.astype(np.float32) @ palette.T), axis=-1)  # (F, H, W)
     names = [*COLOURS, *BACKGROUNDS]
     counts = np.bincount(label.ravel(), minlength=len(names))
     background = names[len(COLOURS) + int(np.argmax(counts[len(COLOURS) :]))]
 
     tracks: list[_Track] = []
+    smallest = MIN_AREA * min(label.shape[1:]) ** 2
     for colour_index, colour in enumerate(COLOURS):
         bg, fg = (np.asarray(v, np.float32) for v in (BACKGROUNDS[background], COLOURS[colour]))
-        for f, frame in enumerate(clip):
-            alpha = np.clip((frame - bg) @ (fg - bg) / np.square(fg - bg).sum(), 0, 1)
-            for region in _regions(label[f] == colour_index, alpha):
-                _follow(tracks, colour, f, *region)
+        masks = label == colour_index
+        for f in np.flatnonzero(masks.sum((1, 2)) >= smallest):
+            alpha = np.clip((clip[f] - bg) @ (fg - bg) / np.square(fg - bg).sum(), 0, 1)
+            for region in _regions(masks[f], alpha):
+                _follow(tracks, colour, int(f), *region)
     kept = [t for t in tracks if len(t.frames) >= 0.6 * len(clip)]
     kept.sort(key=lambda t: -float(np.mean(t.area)))
     return Scene(tuple(ShapeObject(t.colour, _shape(t), _motion(t, len(clip))) for t in kept), background)
