@@ -10,11 +10,23 @@ SMALLEST_FLOW = 12  # pixels; DIS takes nothing smaller
 FLOW = ("warping_error", "flow_magnitude", "dynamic_degree")
 
 
+def dis_of(height: int, width: int) -> cv2.DISOpticalFlow:
+    """OpenCV's DIS, of its medium preset, for frames of that size.
+
+    It leaves the finest level out, which frames below 46 pixels do not have: then it chooses levels by the width alone,
+    for good. A frame of 12 to 15 by 40 pixels or more gets a level lower than a patch, and the process dies.
+    """
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    if min(height, width) < 16 or max(height, width) < 46:
+        dis.setFinestScale(0)
+    return dis
+
+
 class FlowMeter:
     """Measures of flow over a clip that comes frame by frame, beginning with `first` (H, W, 3) uint8."""
 
     def __init__(self, first: NDArray[np.uint8]) -> None:
-        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._dis = dis_of(*first.shape[:2])
         self._grey = cv2.cvtColor(first, cv2.COLOR_RGB2GRAY)
         self._frame = first
         height, width = first.shape[:2]

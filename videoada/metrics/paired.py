@@ -17,7 +17,7 @@ from torchmetrics.functional.image import (
 
 from videoada.errors import ConfigError, MetricError
 from videoada.metrics.arguments import check_frame, check_pair
-from videoada.metrics.flow import SMALLEST_FLOW
+from videoada.metrics.flow import SMALLEST_FLOW, dis_of
 
 IDENTICAL = 100.0  # dB that stand for equal frames where a mean is taken
 
@@ -172,7 +172,7 @@ class FlowErrorMeter:
 
         if min(preds.shape[:2]) < SMALLEST_FLOW:
             return
-        self._dis = self._dis or cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._dis = self._dis or dis_of(*preds.shape[:2])
         grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (preds, target)]
         if self._grey:
             of_preds, of_target = (self._dis.calc(a, b, None) for a, b in zip(self._grey, grey, strict=True))
