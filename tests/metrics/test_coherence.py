@@ -11,7 +11,8 @@ from made_videos import record
 from skimage.metrics import structural_similarity
 
 from videoada.errors import ConfigError
-from videoada.metrics import CoherenceLimits, check_coherence
+from videoada.metrics import CoherenceLimits, check_coherence, temporal_flow_error
+from videoada.metrics.frame_memo import dis_of
 from videoada.shapes import random_scene, render
 
 
@@ -132,6 +133,19 @@ def test_limits_are_the_callers():
 def test_any_clip_has_finite_measures(frames, height, width, seed):
     found = check_coherence(np.random.default_rng(seed).integers(0, 255, (frames, height, width, 3), dtype=np.uint8))
     assert all(v is None or isinstance(v, (bool, list)) or np.isfinite(v) for v in found.values())
+
+
+@pytest.mark.parametrize(("height", "width"), [(12, 40), (15, 44), (13, 320), (12, 46), (320, 13), (40, 40), (33, 45)])
+def test_flow_of_small_frames_is_the_same_each_time_and_kills_no_process(height, width):
+    """OpenCV's DIS reads beyond low frames of 40 pixels and more, and of small ones its second flow was another."""
+    frames = np.random.default_rng(0).integers(0, 255, (2, height, width, 3), dtype=np.uint8)
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    dis = dis_of(height, width)
+    flows = [dis.calc(*grey, None) for _ in range(20)]
+    assert all(np.array_equal(flow, flows[0]) for flow in flows)
+    assert np.abs(flows[0]).max() < 100
+    assert temporal_flow_error(frames, frames) == 0
+    assert np.isfinite(check_coherence(frames)["flow_magnitude"])
 
 
 def test_what_is_no_clip_is_refused():

@@ -18,6 +18,18 @@ LASTING = 4  # frames that are kept: the last two of both videos
 MOST_KEPT = 2**19  # pixels: of larger frames the moments, 48 bytes a pixel, are computed again
 
 
+def dis_of(height: int, width: int) -> cv2.DISOpticalFlow:
+    """OpenCV's DIS, of its medium preset, for frames of that size.
+
+    It leaves the finest level out, which frames below 46 pixels do not have: then it chooses levels by the width alone,
+    for good. A frame of 12 to 15 by 40 pixels or more gets a level lower than a patch, and the process dies.
+    """
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    if min(height, width) < 16 or max(height, width) < 46:
+        dis.setFinestScale(0)
+    return dis
+
+
 class _Views:
     """What was computed of one frame so far."""
 
@@ -78,7 +90,7 @@ class FrameMemo:
         for other, known in flows:
             if other is end:
                 return known
-        self._dis = self._dis or cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._dis = self._dis or dis_of(*start.shape[:2])
         found: NDArray[np.float32] = self._dis.calc(*grey, None)
         flows.append((end, found))
         return found
