@@ -110,7 +110,7 @@ def test_benchmarks_and_reports_take_exits_and_step_counts(pipe, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "4 steps chosen of at most 5" in page
     assert f"early exit: {record.early_exit['macs']:.0%} of the multiply-adds" in page
-    assert 'height="11.0"' in page  # a quarter: it left at the first of three exits
+    assert "44v-11.0h9V44z" in page  # a quarter of the height: it left at the first of three exits
     assert "saved by fewer steps 20%, skipping 0%" in page
 
 

@@ -36,7 +36,7 @@ def test_a_metric_is_one_entry_of_a_table(folders, monkeypatch):
         )
 
     class Error:
-        def __init__(self):
+        def __init__(self, memo):
             self.errors = []
 
         def add(self, preds, target):
@@ -60,6 +60,9 @@ def test_parts_that_metrics_share_are_measured_once(folders, monkeypatch):
     calls = []
 
     class Part:
+        def __init__(self, memo):
+            pass
+
         def add(self, preds, target):
             calls.append(preds.shape)
 

@@ -14,6 +14,7 @@ from videoada.metrics import (
     KernelVideoDistance,
     VideoStatistics,
     check_coherence,
+    colour_shift,
     frame_consistency,
     frechet_distance,
     frechet_infinity,
@@ -21,12 +22,17 @@ from videoada.metrics import (
     jackknife_error,
     kernel_distance,
     learned_similarity,
+    load_cut_detector,
     load_extractor,
     load_frame_features,
+    motion_ratio,
     multiscale_ssim,
     paired_feature_distance,
     paired_fidelity,
+    sharpness_ratio,
     temporal_flow_error,
+    temporal_psnr,
+    vmaf_score,
 )
 from videoada.metrics.coherence import CoherenceMeter
 from videoada.metrics.paired import FidelityMeter
@@ -52,7 +58,10 @@ NO_VIDEOS = {
 }  # fmt: skip
 
 
-OF_CLIPS = (paired_fidelity, temporal_flow_error, multiscale_ssim, learned_similarity)
+OF_CLIPS = (
+    paired_fidelity, temporal_flow_error, multiscale_ssim, learned_similarity, sharpness_ratio, temporal_psnr,
+    motion_ratio, colour_shift, vmaf_score,
+)  # fmt: skip
 OF_SETS = (frechet_distance, frechet_infinity, kernel_distance, paired_feature_distance)
 
 
@@ -69,8 +78,17 @@ def refused(call, *words):
 
 def test_every_public_metric_is_here():
     seen = {*OF_CLIPS, *OF_SETS, check_coherence, frame_consistency, gaussian_distance, jackknife_error, load_extractor}
-    seen |= {load_frame_features, CoherenceLimits, FrechetVideoDistance, KernelVideoDistance, VideoStatistics}
-    assert {each.__name__ for each in seen} | {"Fidelity"} == set(videoada.metrics.__all__)
+    seen |= {
+        load_cut_detector,
+        load_frame_features,
+        CoherenceLimits,
+        FrechetVideoDistance,
+        KernelVideoDistance,
+        VideoStatistics,
+    }
+    assert {each.__name__ for each in seen} | {"ColourShift", "CutDetector", "Fidelity", "Sharpness"} == set(
+        videoada.metrics.__all__
+    )
 
 
 @pytest.mark.parametrize("kind", NO_CLIPS)
