@@ -6,10 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from videoada import SkipConfig
 from videoada.benchmarks.frontier import Point, budgets_table, psnr_table
 
-DEFAULT_TOLERANCE = SkipConfig().tolerance
 MODELS = ("emoji-t2v", "tiny-t2v", "tiny-i2v", "tiny-wan")
 
 
@@ -64,25 +62,6 @@ def batches(folder: Path) -> str:
         at_rows = budgets_table(points, (0.4, 0.32, 0.28))
         parts.append(f"{read(path)['model']}, at equal PSNR and at equal rows:\n\n{psnr_table(points)}\n\n{at_rows}\n")
     return "\n".join(parts)
-
-
-def adaptivity(folder: Path) -> str:
-    """Masks at equal predictions, at the default's tolerance: PSNR, worst prompt, difference to own decisions."""
-    heads, by_family = [], []
-    for path in models_of(folder):
-        figures = read(path)
-        at_default = [c for c in figures["comparisons"] if c["tolerance"] == DEFAULT_TOLERANCE]
-        heads.append(f"{path.stem}, {figures['prompts']} prompts, {at_default[0]['predictions']:.1f} predictions")
-        by_family.append({c["family"]: _against_own(c) for c in at_default})
-    families = dict.fromkeys(family for cells in by_family for family in cells)
-    rows = [" | ".join((family, *(cells.get(family, "—") for cells in by_family))) for family in families]
-    return table(" | ".join(("masks", *heads)), rows)
-
-
-def _against_own(compared: dict[str, Any]) -> str:
-    text = f"{compared['psnr']:.1f} ({compared['worst']:.1f})"
-    low, high = compared["difference_interval"]
-    return text if low == high == 0 else f"{text} · {compared['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def efficiency(folder: Path) -> str:

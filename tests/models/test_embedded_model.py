@@ -29,7 +29,7 @@ def test_the_sample_prompts_are_32_with_a_quarter_of_two_objects():
 
 def test_half_of_the_predictions_draw_the_same_video(pipe):
     counts = set()
-    for seed, prompt in list(enumerate(SAMPLES.read_text().splitlines()))[:2]:
+    for seed, prompt in list(enumerate(SAMPLES.read_text().splitlines()))[:3]:
         full, video, record = full_and_default(pipe, prompt, seed)
         assert record.num_predictions <= 30
         assert paired_fidelity(video.frames, full.frames).psnr >= 26

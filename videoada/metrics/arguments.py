@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +15,15 @@ from videoada.errors import MetricError
 
 CLIP = "a NumPy array (F, H, W, 3) of uint8, 0 to 255"
 VIDEOS = "a torch tensor (B, T, 3, H, W), uint8 or float in [0, 1]"
+Result = TypeVar("Result", covariant=True)
+
+
+class MeterOfPairs(Protocol[Result]):
+    """Takes two clips frame by frame, each (H, W, 3) uint8."""
+
+    def add(self, preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> None: ...
+
+    def result(self) -> Result: ...
 
 
 def _described(value: Any) -> str:
@@ -61,6 +71,15 @@ def check_pair(preds: Any, target: Any) -> None:
     """Raises MetricError for what are not two clips of one shape."""
     if check_clip(preds, "preds").shape != check_clip(target, "target").shape:
         raise MetricError(f"`preds` and `target` must have the same shape, got {preds.shape} and {target.shape}")
+
+
+def over_pair(meter: Callable[[], MeterOfPairs[Result]], preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> Result:
+    """What a `meter` says of two whole clips (F, H, W, 3) uint8. Raises MetricError for what are none of one shape."""
+    check_pair(preds, target)
+    made = meter()
+    for frames in zip(preds, target, strict=True):
+        made.add(*frames)
+    return made.result()
 
 
 def check_frame(frame: Any, like: NDArray[np.uint8] | None = None, name: str = "frame") -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from videoada.metrics.arguments import check_frame, check_pair
+from videoada.metrics.arguments import check_frame, over_pair
 
 
 def temporal_psnr(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> float | None:
@@ -17,11 +17,7 @@ def temporal_psnr(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> float 
     infinite, where both change alike, and for a single frame. It does not see what is wrong in all frames alike: a blur
     of what stands still, another colour, other content. Raises MetricError for what are not two clips of one shape.
     """
-    check_pair(preds, target)
-    meter = ChangeMeter()
-    for p, t in zip(preds, target, strict=True):
-        meter.add(p, t)
-    return meter.result()
+    return over_pair(ChangeMeter, preds, target)
 
 
 class ChangeMeter:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from videoada.metrics.arguments import check_frame, check_pair
+from videoada.metrics.arguments import check_frame, over_pair
 
 # sRGB to XYZ under D65 (IEC 61966-2-1), the white that belongs to it, and the linear values of its 256 levels.
 XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
@@ -32,11 +32,7 @@ def colour_shift(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> ColourS
     where a colour is, nor shifts that cancel in the mean over pixels and frames. Raises MetricError for what are not
     two clips of one shape.
     """
-    check_pair(preds, target)
-    meter = ColourMeter()
-    for p, t in zip(preds, target, strict=True):
-        meter.add(p, t)
-    return meter.result()
+    return over_pair(ColourMeter, preds, target)
 
 
 class ColourMeter:

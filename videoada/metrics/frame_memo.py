@@ -21,8 +21,9 @@ MOST_KEPT = 2**19  # pixels: of larger frames the moments, 48 bytes a pixel, are
 def dis_of(height: int, width: int) -> cv2.DISOpticalFlow:
     """OpenCV's DIS, of its medium preset, for frames of that size.
 
-    It leaves the finest level out, which frames below 46 pixels do not have: then it chooses levels by the width alone,
-    for good. A frame of 12 to 15 by 40 pixels or more gets a level lower than a patch, and the process dies.
+    The preset ends at half the frame's size. Where that is too small, DIS chooses its levels by the width alone: its
+    first flow is another than later ones, and frames 12 to 15 high and 40 or more wide are read beyond their end, which
+    can end the process. Such frames are followed at their full size.
     """
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     if min(height, width) < 16 or max(height, width) < 46:

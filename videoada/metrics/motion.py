@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from videoada.metrics.arguments import check_frame, check_pair
+from videoada.metrics.arguments import check_frame, over_pair
 from videoada.metrics.flow import SMALLEST_FLOW
 from videoada.metrics.frame_memo import FrameMemo
 
@@ -20,11 +20,7 @@ def motion_ratio(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> float |
     which direction things move, and takes noise and some of a blur for motion. None for a single frame and below 12
     pixels. Raises MetricError for what are not two clips of one shape.
     """
-    check_pair(preds, target)
-    meter = MotionMeter()
-    for p, t in zip(preds, target, strict=True):
-        meter.add(p, t)
-    return meter.result()
+    return over_pair(MotionMeter, preds, target)
 
 
 class MotionMeter:

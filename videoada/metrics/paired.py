@@ -16,7 +16,7 @@ from torchmetrics.functional.image import (
 )
 
 from videoada.errors import ConfigError, MetricError
-from videoada.metrics.arguments import check_frame, check_pair
+from videoada.metrics.arguments import check_frame, check_pair, over_pair
 from videoada.metrics.flow import SMALLEST_FLOW
 from videoada.metrics.frame_memo import FrameMemo
 from videoada.metrics.ssim import WINDOW, frame_ssim
@@ -44,11 +44,7 @@ def paired_fidelity(preds: NDArray[np.uint8], target: NDArray[np.uint8], flow: b
 
     Raises MetricError for what are not two such clips.
     """
-    check_pair(preds, target)
-    meter = FidelityMeter(flow)
-    for p, t in zip(preds, target, strict=True):
-        meter.add(p, t)
-    return meter.result()
+    return over_pair(lambda: FidelityMeter(flow), preds, target)
 
 
 class FidelityMeter:
@@ -147,11 +143,7 @@ def temporal_flow_error(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> 
     Flow from each frame to the next of one clip (F, H, W, 3) uint8, by OpenCV's DIS. None for a single frame or one
     smaller than 12 pixels.
     """
-    check_pair(preds, target)
-    meter = FlowErrorMeter()
-    for p, t in zip(preds, target, strict=True):
-        meter.add(p, t)
-    return meter.result()
+    return over_pair(FlowErrorMeter, preds, target)
 
 
 class FlowErrorMeter:

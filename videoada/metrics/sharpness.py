@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from videoada.metrics.arguments import check_frame, check_pair
+from videoada.metrics.arguments import check_frame, over_pair
 
 FLAT = 1e-3  # grey levels²: below it a full run has no edges whose sharpness could be compared
 
@@ -30,11 +30,7 @@ def sharpness_ratio(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> Shar
     see whether details are the right ones and in the right position, and takes noise for sharpness. Raises MetricError
     for what are not two clips of one shape.
     """
-    check_pair(preds, target)
-    meter = SharpnessMeter()
-    for p, t in zip(preds, target, strict=True):
-        meter.add(p, t)
-    return meter.result()
+    return over_pair(SharpnessMeter, preds, target)
 
 
 class SharpnessMeter:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from videoada.errors import ConfigError, MetricError
-from videoada.metrics.arguments import check_frame, check_pair
+from videoada.metrics.arguments import check_frame, over_pair
 
 SMALLEST = 32  # pixels: the coarsest of its four scales is an eighth of the picture, and needs its filters' width
 # Luma of limited range, as films hold it and FFmpeg converts to it (BT.601): grey levels 16 to 235 of 0 to 255.
@@ -30,11 +30,7 @@ def vmaf_score(preds: NDArray[np.uint8], target: NDArray[np.uint8]) -> float:
     there on. Raises ConfigError without the extra, MetricError for what are not two clips of one shape of 32 pixels or
     more.
     """
-    check_pair(preds, target)
-    meter = VmafMeter()
-    for p, t in zip(preds, target, strict=True):
-        meter.add(p, t)
-    return meter.result()
+    return over_pair(VmafMeter, preds, target)
 
 
 class VmafMeter:
