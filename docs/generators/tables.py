@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from videoada.benchmarks.every_prompt import Need, needs_table
 from videoada.benchmarks.frontier import Point, budgets_table, psnr_table
 
 MODELS = ("emoji-t2v", "tiny-t2v", "tiny-i2v", "tiny-wan")
@@ -32,8 +33,11 @@ def models_of(folder: Path) -> list[Path]:
 
 
 def budgets(folder: Path) -> str:
-    """What each family's best curve reaches at each budget, model by model."""
-    return "\n".join(budgets_of(path) for path in models_of(folder))
+    """What each family's best curve reaches at each budget, and takes for nearly every prompt, model by model."""
+    return "\n".join(
+        f"{budgets_of(path)}\n{needs_table([Need(**need) for need in read(path)['needs']])}\n"
+        for path in models_of(folder)
+    )
 
 
 def budgets_of(path: Path) -> str:

@@ -13,6 +13,8 @@ import pytest
 from conftest import ROOT
 
 from videoada.benchmarks.benchmark import read_cells
+from videoada.benchmarks.every_prompt import Need, needs_table
+from videoada.benchmarks.every_prompt import needs as needs_of
 from videoada.benchmarks.frontier import Point, budgets_table, points_table, psnr_table, summarize
 from videoada.errors import OutputError
 from videoada.files import model_folder
@@ -131,7 +133,11 @@ def test_the_committed_cells_give_the_committed_tables(unpacked, preset, model):
     for cell in read_cells(unpacked / preset):
         if cell.model == model:
             by_method.setdefault(cell.method, []).append(cell)
-    found = summarize([cell for method in shown for cell in by_method[method]])
+    cells = [cell for method in shown for cell in by_method[method]]
+    found = summarize(cells)
     points = [Point(**point.as_dict()) for point in found]
     tables = points_table(points), budgets_table(points, figures["budgets"]), psnr_table(points)
+    needs = [Need(**need.as_dict()) for need in needs_of(cells)]
+    assert [need.as_dict() for need in needs] == figures["needs"]
+    tables += (needs_table(needs),) if needs else ()
     assert "\n\n".join([figures["model"], *tables]) + "\n" == (RESULTS / preset / f"{model}.md").read_text()

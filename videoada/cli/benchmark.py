@@ -180,7 +180,7 @@ def _compare(
         console.print(f"left out: {'; '.join(dict.fromkeys(names))}: {why}", markup=False)
     points = summarize(cells)
     info = model_info(pipe)
-    text = write_results(folder, info.name, info.embedded, points, budgets, len(requests))
+    text = write_results(folder, info.name, info.embedded, points, budgets, len(requests), cells)
     console.print(f"wrote {folder}")
     print(text, end="")
     return points
