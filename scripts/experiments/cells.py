@@ -19,13 +19,18 @@ from videoada.errors import OutputError, VideoAdaError
 from videoada.files import model_folder, written_aside
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
-# Files whose rows do not name their model: archive → file. All of them are of tiny-t2v.
+ADAPTIVITY = ("tiny-t2v", "tiny-i2v", "tiny-wan")
+# Files whose rows do not name their model, or name several: archive → file.
 OTHERS = {
     "early-exit-tiny-t2v": "early-exit/cells.jsonl",
     "early-exit-joint-ual-0-tiny-t2v": "early-exit/joint-ual-0.jsonl",
     "early-exit-joint-ual-1-tiny-t2v": "early-exit/joint-ual-1.jsonl",
     "step-count-tiny-t2v": "step-count/rewards.jsonl",
-}
+    "adaptivity-calibration": "adaptivity/calibration/cells.jsonl",
+} | {
+    f"adaptivity-{kind}-{model}": f"adaptivity/calibration/{kind}-{model}.jsonl"
+    for kind in ("segments", "oracle") for model in ADAPTIVITY
+}  # fmt: skip
 
 
 def pack(results: Path = SAMPLES / "results", archives: Path = SAMPLES / "cells") -> list[Path]:
@@ -65,7 +70,7 @@ def unpack(
             folder = name.removesuffix(f"-{model_folder(str(row['model']))}")
         path = results / (OTHERS.get(name) or f"{folder}/cells.jsonl")
         contents[path] = contents.get(path, b"") + content
-    written = [path for path in contents if not path.exists() and only in (None, path.parent.name)]
+    written = [path for path in contents if not path.exists() and only in (None, path.relative_to(results).parts[0])]
     for path in written:
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_aside(path) as aside:

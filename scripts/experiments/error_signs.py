@@ -23,10 +23,10 @@ from unittest import mock
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor
 
 import videoada
+from videoada.benchmarks.adaptivity.compare import rank_correlation, resampled
 from videoada.config.prompts import read_requests
 from videoada.config.run import SkipConfig
 from videoada.files import written_aside
@@ -171,13 +171,10 @@ def analyse(videos: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def correlation(values: np.ndarray, error: np.ndarray, samples: int = 2000) -> list[float]:
-    """Spearman's, and a bootstrap's 2.5 and 97.5 % over videos."""
-    rng = np.random.default_rng(0)
-    drawn = [rng.integers(len(error), size=len(error)) for _ in range(samples)]
-    found = [spearmanr(values[i], error[i]).statistic for i in drawn if len(set(values[i])) > 1]
-    own = spearmanr(values, error).statistic
-    return [round(float(v), 3) for v in (own, *np.nanpercentile(found, (2.5, 97.5)))]
+def correlation(values: np.ndarray, error: np.ndarray) -> list[float]:
+    """Spearman's, and its interval."""
+    value, (low, high) = resampled(rank_correlation, values, error)
+    return [value, low, high]
 
 
 def left_one_out(x: np.ndarray, y: np.ndarray, fit: Callable[[Any, Any, Any], float]) -> np.ndarray:
@@ -210,12 +207,16 @@ def main() -> None:
             videos.append(measure(pipe, request))
             print(f"{name}: {len(videos)} of {len(requests)} videos", flush=True)
             results[name] = {"each": videos}
-            if len(videos) > 2:
-                results[name] |= analyse(videos)
-            with written_aside(args.output) as aside:
-                text = json.dumps({"models": results, "versions": package_versions()}, indent=1, ensure_ascii=False)
-                aside.write_text(text + "\n", encoding="utf-8")
+            write(results, args.output)
+        results[name] = {"each": videos} | analyse(videos)
+        write(results, args.output)
         print(json.dumps({k: v for k, v in results[name].items() if k != "each"}, indent=1, ensure_ascii=False))
+
+
+def write(results: dict[str, Any], path: Path) -> None:
+    with written_aside(path) as aside:
+        text = json.dumps({"models": results, "versions": package_versions()}, indent=1, ensure_ascii=False)
+        aside.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
