@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from videoada.evaluation.result import EvaluationResult as EvaluationResult
     from videoada.generation.compare import Comparison as Comparison
     from videoada.generation.compare import compare as compare
+    from videoada.generation.events import Preview as Preview
+    from videoada.generation.events import RunStarted as RunStarted
+    from videoada.generation.events import StepTaken as StepTaken
+    from videoada.generation.events import VideoDone as VideoDone
+    from videoada.generation.events import generate_events as generate_events
     from videoada.generation.generate import generate as generate
     from videoada.learned.early_exit import early_exit as early_exit
     from videoada.media.video import Video as Video
@@ -34,6 +39,10 @@ if TYPE_CHECKING:
     from videoada.records.find import find_record as find_record
     from videoada.records.record import RunRecord as RunRecord
     from videoada.records.save import save_run as save_run
+    from videoada.rendering.queue.entry import QueueEntry as QueueEntry
+    from videoada.rendering.queue.queue import RenderQueue as RenderQueue
+    from videoada.rendering.queue.start import start_worker as start_worker
+    from videoada.rendering.queue.work import work_on_queue as work_on_queue
     from videoada.rendering.session import render_prompts as render_prompts
     from videoada.skipping.enable import disable as disable
     from videoada.skipping.enable import enable as enable
@@ -68,6 +77,11 @@ _HOME = {
     "EvaluationResult": "evaluation.result",
     "Comparison": "generation.compare",
     "compare": "generation.compare",
+    "Preview": "generation.events",
+    "RunStarted": "generation.events",
+    "StepTaken": "generation.events",
+    "VideoDone": "generation.events",
+    "generate_events": "generation.events",
     "generate": "generation.generate",
     "early_exit": "learned.early_exit",
     "Video": "media.video",
@@ -76,6 +90,10 @@ _HOME = {
     "find_record": "records.find",
     "RunRecord": "records.record",
     "save_run": "records.save",
+    "QueueEntry": "rendering.queue.entry",
+    "RenderQueue": "rendering.queue.queue",
+    "start_worker": "rendering.queue.start",
+    "work_on_queue": "rendering.queue.work",
     "render_prompts": "rendering.session",
     "apply_skipping": "skipping.module.apply_skipping",
     "remove_skipping": "skipping.module.apply_skipping",

@@ -20,10 +20,11 @@ PUBLIC = {
     "Skipping in a denoiser of yours": ("apply_skipping", "remove_skipping", "ModuleTrace"),
     "Loading and generating": (
         "load_pipeline", "LoadConfig", "encode_prompt", "generate", "GenerationConfig", "compare", "Comparison",
-        "Video",
+        "Video", "generate_events", "RunStarted", "StepTaken", "Preview", "VideoDone",
     ),
     "Records": ("RunRecord", "save_run", "find_record"),
     "Prompt files": ("render_prompts",),
+    "Queues": ("RenderQueue", "QueueEntry", "work_on_queue", "start_worker"),
     "Measuring": ("evaluate", "EvaluationConfig", "EvaluationResult", "write_report"),
     "Policies and predictors of your own": ("Policy", "Predictor", "SkipState", "Decision"),
     "Errors": (

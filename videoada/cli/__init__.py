@@ -13,6 +13,7 @@ from videoada.cli import (
     report,
     status,
     train,
+    work,
 )
 from videoada.cli.app import app, main
 
@@ -31,4 +32,5 @@ __all__ = [
     "report",
     "status",
     "train",
+    "work",
 ]

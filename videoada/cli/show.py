@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from videoada.records.record import RunRecord
-    from videoada.skipping.stepping import StepCallback
+    from videoada.skipping.step_call import StepCallback
 
 
 def say_with(console: Console) -> Callable[[str], None]:

@@ -18,7 +18,7 @@ from videoada.media.video import Video
 from videoada.metrics import paired_fidelity
 from videoada.models.recommended import with_recommended
 from videoada.records.record import RunRecord
-from videoada.skipping.stepping import LatentsCallback, StepCallback
+from videoada.skipping.step_call import LatentsCallback, StepCallback
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from videoada.config.goals import TARGETS, make_skip, split_fields
@@ -28,7 +28,9 @@ from videoada.models.tokens import watch_tokens
 from videoada.records.record import RunRecord
 from videoada.skipping.rules.window import check_budget
 from videoada.skipping.skip_steps import skip_steps
-from videoada.skipping.stepping import LatentsCallback, StepCallback
+from videoada.skipping.step_call import LatentsCallback, Listeners, StepCallback
+
+BatchCallback = Callable[[Sequence[int], Sequence[GenerationConfig]], None]  # indices of requests, and what they ask
 
 
 def generate(
@@ -55,6 +57,33 @@ def generate(
     seconds are its share of the batch's. With `measure` False a record lacks what is measured on the frames, until
     `with_measures` adds it. Raises ConfigError for a request that can't be met.
     """
+    found = generate_each(
+        pipe, requests, skip=skip, batch_size=batch_size, listeners=Listeners(on_step, on_latents), measure=measure,
+        **fields,
+    )  # fmt: skip
+    results: dict[int, tuple[Video, RunRecord]] = {}
+    for index, video, record in found:
+        results[index] = video, record
+        if on_video:
+            on_video(video, record)
+    return [results[index] for index in sorted(results)]
+
+
+def generate_each(
+    pipe: Any,
+    requests: Sequence[GenerationConfig] | None = None,
+    *,
+    skip: SkipConfig | None = None,
+    batch_size: int = 1,
+    listeners: Listeners | None = None,
+    on_batch: BatchCallback | None = None,
+    measure: bool = True,
+    **fields: Any,
+) -> Iterator[tuple[int, Video, RunRecord]]:
+    """(index, video, record) of each request as it is done, batch by batch; the rest is as `generate` has it.
+
+    `on_batch(indices, requests)` is called before each batch, with the model's own settings filled in.
+    """
     request_fields, skip_fields = split_fields(fields)
     if requests is None:
         requests = [GenerationConfig(**request_fields)]
@@ -71,12 +100,13 @@ def generate(
     if any(request.step_policy for request in chosen):  # those with equally many steps together
         order.sort(key=lambda i: chosen[i].num_steps)
     at_once = 1 if one_a_call(pipe) else batch_size
-    results: dict[int, tuple[Video, RunRecord]] = {}
     for _, alike in itertools.groupby(order, key=lambda i: _settings(chosen[i])):
         waiting = list(alike)
         for first in range(0, len(waiting), at_once):
             indices = waiting[first : first + at_once]
-            batch = _generate_batch(pipe, [(asked[i], chosen[i]) for i in indices], skip, on_step, on_latents)
+            if on_batch:
+                on_batch(indices, [chosen[i] for i in indices])
+            batch = _generate_batch(pipe, [(asked[i], chosen[i]) for i in indices], skip, listeners or Listeners())
             for i, (video, record) in zip(indices, batch, strict=True):
                 most = requests[i].num_steps if requests[i].step_policy else record.num_inference_steps
                 taken = left_to_model(pipe, asked[i])
@@ -87,10 +117,7 @@ def generate(
                 if requests[i].step_policy:
                     update["most_steps"] = most
                 record = record.model_copy(update=update)
-                results[i] = video, with_measures(record, video) if measure else record
-                if on_video:
-                    on_video(*results[i])
-    return [results[i] for i in range(len(chosen))]
+                yield i, video, with_measures(record, video) if measure else record
 
 
 def paid_first_costs(pipe: Any, results: Sequence[tuple[Video, RunRecord]]) -> bool:
@@ -166,8 +193,7 @@ def _generate_batch(
     pipe: Any,
     asked: Sequence[tuple[GenerationConfig, GenerationConfig]],
     skip: SkipConfig,
-    on_step: StepCallback | None,
-    on_latents: LatentsCallback | None,
+    listeners: Listeners,
 ) -> list[tuple[Video, RunRecord]]:
     """Of one call: requests as they were given, each with what the model's own settings make of it."""
     batch = [request for _, request in asked]
@@ -175,7 +201,7 @@ def _generate_batch(
     with (
         scheduler_of(pipe, batch[0].scheduler),
         exits_of(pipe, skip, guided=batch[0].guided) as exits,
-        skip_steps(pipe, skip.steps_alone, on_step=on_step, on_latents=on_latents) as trace,
+        skip_steps(pipe, skip.steps_alone, **vars(listeners)) as trace,
         watch_tokens(pipe) as tokens,
     ):
         started = time.perf_counter()

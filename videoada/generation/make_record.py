@@ -70,6 +70,7 @@ def make_record(
         signal=signal,
         signal_percentiles=trace.signal_percentiles(index) if seen else None,
         num_predictions=sum(computed),
+        taken_again=trace.taken_again[index] if skip.corrector and seen else None,
         guidance_skipped=trace.guidance_skipped(index) if skip.guidance_tolerance else None,
         unet_rows=trace.rows_of(index),
         unet_rows_full=trace.rows_per_prediction * steps if seen else trace.unet_rows,

@@ -91,6 +91,7 @@ class RunRecord(BaseModel):
     savings: dict[str, float] | None = None  # shares of the full run's multiply-adds: by what they were saved
     early_exit: dict[str, Any] | None = None  # threshold, num_exits, steps (exit by step, null: skipped), macs, heads
     computed: list[bool]
+    taken_again: list[bool] | None = None  # for each step: was it skipped, and then taken again by the corrector?
     guidance_skipped: list[bool] | None = None  # for each step: was only the conditional half computed?
     signal: list[float | None]
     signal_percentiles: dict[str, float] | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,33 @@ def check_jobs(settings: RunSettings, jobs: Sequence[Job], source: str | Path) -
     """
     _check_requests(settings, jobs, source)
     _check_parts(settings, jobs)
+
+
+def check_job(settings: RunSettings, job: Job) -> None:
+    """As `check_jobs`, of one job; a hub's model that is not in the cache is not fetched here: it is left to whoever
+    loads it. Raises ModelError, ConfigError."""
+    from videoada.models.arguments import check_request
+    from videoada.models.sources import pipeline_class
+
+    folder = _folder_here(settings)
+    if folder is not None:
+        check_request(pipeline_class(folder), job.request)
+    _check_parts(settings, [job])
+
+
+def _folder_here(settings: RunSettings) -> Path | None:
+    """The model's folder; None for a hub id that is not in the cache. Raises ModelError."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from videoada.models.catalogue import known_model
+    from videoada.models.sources import find_folder
+
+    known = known_model(settings.model)
+    source = known.location if known else settings.model
+    if Path(source).exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+        return find_folder(settings.model, settings.revision, settings.variant)
+    found = try_to_load_from_cache(source, "model_index.json", revision=settings.revision)
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def _check_requests(settings: RunSettings, jobs: Sequence[Job], source: str | Path) -> None:

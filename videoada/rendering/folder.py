@@ -30,24 +30,26 @@ from videoada.rendering.locks import NameLocks, byte_of
 SETTINGS, MANIFEST, SUMMARY, PROMPT_FILE = "render.json", "manifest.jsonl", "summary.json", "prompt_file.json"
 OWN_FILES = (SETTINGS, MANIFEST, SUMMARY, PROMPT_FILE)
 HIDDEN = ".videoada"
+QUEUE = f"{HIDDEN}/queue"  # jobs that are queued, and what belongs to them
 LONGEST_WAIT = 30.0  # seconds, for another command that writes the same small file
 
 
 class RenderFolder:
     """A folder of videos and their records; made if it is not there. Raises OutputError where it can't be."""
 
-    def __init__(self, path: str | Path, format: str = ".mp4") -> None:
+    def __init__(self, path: str | Path, format: str = ".mp4", locks: NameLocks | None = None) -> None:
         self.path, self.format = Path(path), format
         with output_errors(f"can't write to the folder {str(path)[:200]}"):
             self.made = not self.path.is_dir()
             self.path.mkdir(parents=True, exist_ok=True)
-            self.locks = NameLocks(self.path / HIDDEN / "lock")
+            self.locks = locks or NameLocks(self.path / HIDDEN / "lock")
         self.before: set[Path] = set()  # what stood under the names of missing videos, without a record
 
     def close(self) -> None:
         """Let go. A folder that this object made and in which nothing was generated is removed."""
         with contextlib.suppress(OSError):
-            if self.locks.close() and self.made and not any(self.records(complete=False)):
+            queued = (self.path / QUEUE).exists()
+            if self.locks.close() and self.made and not queued and not any(self.records(complete=False)):
                 for name in OWN_FILES:
                     (self.path / name).unlink(missing_ok=True)
                 self.path.rmdir()
@@ -123,12 +125,12 @@ class RenderFolder:
         with output_errors(f"can't write {str(target)[:200]}"):
             target.parent.mkdir(parents=True, exist_ok=True)
             self._drop_old(job)
-            with self._aside(job.name, self.format) as aside:
+            with self.aside(job.name, self.format) as aside:
                 video.encode(aside, metadata_of(record) if metadata else None, encoding)
                 _to_disk(*([*aside.iterdir()] if aside.is_dir() else ()), aside)
                 aside.replace(target)
             record = with_seconds(record, write=time.perf_counter() - began)
-            with self._aside(job.name, ".json") as aside:
+            with self.aside(job.name, ".json") as aside:
                 aside.write_text(record.to_json(indent=2) + "\n", encoding="utf-8")
                 _to_disk(aside)
                 aside.replace(self.record_of(job))
@@ -150,7 +152,7 @@ class RenderFolder:
 
     def put(self, name: str, text: str) -> None:
         """A small file of this folder, whole. Waits for another command that is writing it. Raises OutputError."""
-        with self.holding(name), output_errors(f"can't write {self.path / name}"), self._aside(name, ".json") as aside:
+        with self.holding(name), output_errors(f"can't write {self.path / name}"), self.aside(name, ".json") as aside:
             aside.write_text(text, encoding="utf-8")
             aside.replace(self.path / name)
 
@@ -168,7 +170,7 @@ class RenderFolder:
                 self.locks.release(name)
 
     @contextlib.contextmanager
-    def _aside(self, name: str, ending: str) -> Iterator[Path]:
+    def aside(self, name: str, ending: str) -> Iterator[Path]:
         """A path to write to, which says whose lock guards it; nothing is left there."""
         path = self.path / HIDDEN / f"{byte_of(name):016x}-{secrets.token_hex(4)}{ending}"
         try:
@@ -184,7 +186,7 @@ class RenderFolder:
             for path in sorted((self.path / HIDDEN).iterdir()):
                 found = re.fullmatch(r"([0-9a-f]{16})-[0-9a-f]{8}(\.\w+)?", path.name)
                 name = int(found[1], 16) if found else path.stem
-                if path.name != "lock" and self.locks.acquire(name):
+                if path.name not in ("lock", "queue") and self.locks.acquire(name):
                     _remove(path)
                     self.locks.release(name)
                     swept += 1

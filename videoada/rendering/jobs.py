@@ -132,6 +132,22 @@ def _jobs(
     return jobs
 
 
+def plan_job(settings: RunSettings, format: str = ".mp4") -> Job:
+    """The job of a run whose settings say all of it, the seed as it is; without a name.
+
+    Its hash is that of the job of a prompt file that asks for the same. Raises ConfigError, ImageError.
+    """
+    shared = _common(settings, {}, format, lora_identity(settings.lora or ()))
+    request = settings.requests()[0]
+    if request.image is not None:
+        check_image(request.image)
+    if request.video is not None:
+        read_source_video(request.video)
+    shown = [fingerprint(request.image), *([video_fingerprint(request.video)] if request.video is not None else [])]
+    sha256 = _digest(shared.group, request.prompt, request.negative_prompt, request.seed, *shown)
+    return Job("", 0, 0, request, shared.skip, shared.group, sha256)
+
+
 def shard(jobs: Sequence[Job], index: int, count: int) -> list[Job]:
     """Part `index` of `count`, from 1: every count-th job. Raises ConfigError for a part that there is not."""
     if not 1 <= index <= count:

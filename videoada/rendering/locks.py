@@ -21,16 +21,19 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+INHERITED = hasattr(fcntl, "F_OFD_SETLK")  # locks are the open file's, and go with it into a child
+LOCK = "hhqqi4x"  # struct flock of Linux on 64 bits
 PRESENT = 0  # the byte that everyone shares who has the file open, so that nobody removes it meanwhile
 
 
 class NameLocks:
     """Open, or make, the file of locks at `path`. `supported` turns False where the file system has none.
 
-    Raises OutputError on Windows.
+    Given `file`, a descriptor of it that was inherited with the name `inherited`, it goes on with that. Raises
+    OutputError on Windows.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, file: int | None = None, inherited: str = "") -> None:
         if fcntl is None:
             raise OutputError(
                 "rendering prompt files needs the file locks of Linux or macOS; on Windows, run it in WSL"
@@ -38,6 +41,10 @@ class NameLocks:
         self.path = Path(path)
         self.supported = True
         self.held: set[int] = set()
+        if file is not None:
+            self.file = file
+            self.held.add(byte_of(inherited))
+            return
         while True:
             self.path.parent.mkdir(exist_ok=True)
             try:
@@ -65,6 +72,21 @@ class NameLocks:
         self.held.add(byte_of(name))
         return True
 
+    def taken(self, name: str | int) -> bool:
+        """Whether anyone holds the name now, this object or another. On Linux nobody notices the question."""
+        if byte_of(name) in self.held:
+            return True
+        ask = getattr(fcntl, "F_OFD_GETLK", None)
+        if not self.supported:
+            return False
+        if ask is None:
+            if free := self.acquire(name):
+                self.release(name)
+            return not free
+        lock = struct.pack(LOCK, fcntl.F_WRLCK, os.SEEK_SET, byte_of(name), 1, 0)
+        found: int = struct.unpack(LOCK, fcntl.fcntl(self.file, ask, lock))[0]
+        return found != fcntl.F_UNLCK
+
     def release(self, name: str | int) -> None:
         self.held.discard(byte_of(name))
         self._lock(byte_of(name), unlock=True)
@@ -87,7 +109,7 @@ class NameLocks:
         command = fcntl.F_SETLK if own_file is None else own_file
         try:
             if own_file is not None:
-                fcntl.fcntl(self.file, command, struct.pack("hhqqi4x", kind, os.SEEK_SET, start, 1, 0))
+                fcntl.fcntl(self.file, command, struct.pack(LOCK, kind, os.SEEK_SET, start, 1, 0))
             else:
                 flag = {fcntl.F_UNLCK: fcntl.LOCK_UN, fcntl.F_RDLCK: fcntl.LOCK_SH}.get(kind, fcntl.LOCK_EX)
                 fcntl.lockf(self.file, flag | (0 if unlock else fcntl.LOCK_NB), 1, start)

@@ -40,6 +40,7 @@ class Correction:
 
     def forget(self) -> None:
         self.past: list[list[Prediction]] = []
+        self.gaps: dict[int, int] = {}  # of the present step: for each prompt, how many steps before it are taken again
         self.rewind = Rewind()
         self.guard = Guard(self.policy)
 
@@ -74,6 +75,7 @@ class Correction:
         gaps = [i for i in computed if self.past[i] and self.past[i][-1].step < step - 1]
         self._compare({i: computed[i] for i in gaps}, latents)
         gaps = gaps if self.again else []
+        self.gaps = {i: step - 1 - self.past[i][-1].step for i in gaps}
         if gaps:
             sample = self._corrected(scheduler, sample, {i: computed[i] for i in gaps})
             corrected = [*self.rewind.samples(), sample]
@@ -90,6 +92,10 @@ class Correction:
             del past[: -self.num_past]
         self.rewind.forget_before(min(past[-1].step for past in self.past))
         return outputs.reshape(model_output.shape), sample, corrected
+
+    def again_now(self, num_prompts: int) -> tuple[int, ...]:
+        """For each prompt, how many of the steps just before the present one were taken again at it."""
+        return tuple(self.gaps.get(i, 0) for i in range(num_prompts))
 
     def keep(
         self, scheduler: Any, step: int, model_output: Tensor, sample: Tensor,

@@ -10,7 +10,7 @@ from videoada.skipping.module.apply_skipping import hook_of
 from videoada.skipping.rules.decision import Policy
 from videoada.skipping.rules.predictors import Predictor
 from videoada.skipping.skip_steps import make_run
-from videoada.skipping.stepping import LatentsCallback, StepCallback
+from videoada.skipping.step_call import LatentsCallback, Listeners, StepCallback
 from videoada.skipping.trace import StepTrace
 from videoada.skipping.watching import Watch
 
@@ -47,7 +47,7 @@ def enable(
     Raises what `skip_steps` raises, and ConfigError inside a `skip_steps` block of the pipeline or where another
     pipeline with its denoiser or scheduler is enabled.
     """
-    run = make_run(pipe, policy, predictor, on_step, on_latents, fields)
+    run = make_run(pipe, policy, predictor, Listeners(on_step, on_latents), fields)
     before = _watch_of(pipe)
     watch = Watch(pipe, run, standing=True, instead_of=before)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -15,17 +16,16 @@ from videoada.skipping.loop import Loop
 from videoada.skipping.outputs import Leaf, leaves_of
 from videoada.skipping.rows import batch_of, count_prompts
 from videoada.skipping.rules.decision import Decision
-from videoada.skipping.schedule import one_for_each_row
-from videoada.skipping.step_call import latents_of
-from videoada.skipping.stepping import LatentsCallback, StepCallback
+from videoada.skipping.schedule import RunSchedule, one_for_each_row, read_schedule
+from videoada.skipping.step_call import Listeners, latents_of
 from videoada.skipping.trace import StepTrace
 
 
 class Passing:
     """The state of one `with` in which nothing is skipped. What can't be counted raises nothing."""
 
-    def __init__(self, config: SkipConfig, on_step: StepCallback | None, on_latents: LatentsCallback | None):
-        self.on_step, self.on_latents = on_step, on_latents
+    def __init__(self, config: SkipConfig, listeners: Listeners):
+        self.listeners = listeners
         self.trace = StepTrace(config)
         self.clock = Clock(self.trace)
         self.forget()
@@ -39,7 +39,7 @@ class Passing:
     def begin_loop(self, scheduler: Any, steps_said: Callable[[], int | None]) -> None:
         self.forget()
         try:
-            self.loop = Loop(scheduler, None, steps_said)
+            self.loop = Loop(scheduler, self._schedule_of(scheduler), steps_said)
         except (AttributeError, TypeError, ValueError):  # not a list of timesteps
             self.loop = None
         self.trace.expect(self.loop.num_steps if self.loop else 0)
@@ -76,11 +76,23 @@ class Passing:
         self.trace.add(Decision(computed, (None,) * prompts, (None,) * prompts), self.rows)
         self.rows, self.leaf = 0, None
         with self.clock.callers():
-            if self.on_latents:
-                self.on_latents(len(self.trace.decisions) - 1, latents_of(result).detach().reshape(prompts, -1))
-            if self.on_step:
-                self.on_step(len(self.trace.decisions) - 1, self.trace.num_steps, computed)
+            self.listeners.report(self.trace, latents_of(result), partial(self._clean, values, self.step))
+        self.step += 1
         return result
+
+    def _schedule_of(self, scheduler: Any) -> RunSchedule | None:
+        """Only where somebody listens; None where it is not known."""
+        try:
+            return read_schedule(scheduler) if self.listeners.on_report else None
+        except Exception:  # of any scheduler at all, which need not be readable
+            return None
+
+    def _clean(self, values: dict[str, Any], step: int) -> Tensor | None:
+        schedule = self.loop.schedule if self.loop else None
+        apart = values.get("pred_original_sample"), values.get("per_token_timesteps")
+        if schedule is None or step >= len(schedule.levels) or any(value is not None for value in apart):
+            return None
+        return schedule.clean(values["model_output"], values["sample"], step)
 
 
 def _by_name(scheduler: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from videoada.errors import ConfigError
 from videoada.skipping.rules.level import CLEAN, Level
-from videoada.skipping.rules.prediction import PredictionType
+from videoada.skipping.rules.prediction import PredictionType, read_prediction
 
 KINDS: dict[str, PredictionType] = {
     "epsilon": "epsilon", "v_prediction": "v_prediction", "sample": "sample", "flow_prediction": "flow_prediction"
@@ -52,6 +52,16 @@ class RunSchedule:
     def written(self, output: Tensor) -> Tensor:
         """The output of a network of `kind` as the scheduler gets it."""
         return output if self.factor == 1 else output / self.factor
+
+    def clean(self, output: Tensor, latents: Tensor, step: int) -> Tensor | None:
+        """x̂₀ that `output`, as the scheduler gets it, says of the latents before a step, in the unit of the result.
+
+        Float32; None where one is not of the other's shape.
+        """
+        if output.shape != latents.shape:
+            return None
+        level, sample = self.levels[step], self.rescaled(latents, step)
+        return self.unit * read_prediction(step, self.read(output), sample, level, self.kind).x0
 
     def of_steps(self, indices: Sequence[int]) -> RunSchedule:
         """The schedule of the steps at these indices alone."""

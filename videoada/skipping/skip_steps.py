@@ -18,7 +18,8 @@ from videoada.skipping.passing import Passing
 from videoada.skipping.rules.build import build_policy, build_predictor
 from videoada.skipping.rules.decision import Never, Policy
 from videoada.skipping.rules.predictors import Predictor
-from videoada.skipping.stepping import LatentsCallback, StepCallback, Stepping
+from videoada.skipping.step_call import LatentsCallback, Listeners, ReportCallback, StepCallback
+from videoada.skipping.stepping import Stepping
 from videoada.skipping.trace import StepTrace
 from videoada.skipping.watching import Watch
 
@@ -26,7 +27,8 @@ from videoada.skipping.watching import Watch
 @contextmanager
 def skip_steps(
     pipe: Any, policy: str | SkipConfig | Policy | None = None, predictor: str | Predictor | None = None, *,
-    on_step: StepCallback | None = None, on_latents: LatentsCallback | None = None, **fields: Any,
+    on_step: StepCallback | None = None, on_latents: LatentsCallback | None = None,
+    on_report: ReportCallback | None = None, **fields: Any,
 ) -> Iterator[StepTrace]:  # fmt: skip
     """Skip denoiser calls of every generation inside the `with`; yields the trace of the latest one.
 
@@ -40,13 +42,13 @@ def skip_steps(
     a name (`linear`, `hold`, …) or an object of your own that follows the protocol `videoada.Predictor`, which goes
     with any policy. Diffusers pipelines with a `unet` or a `transformer` will do, with a scheduler that
     `skipping/schedule.py` knows; `none` passes through any. `on_step` is called after each step, with its number among
-    those that run and how many these are, `on_latents` with the latents that it left.
+    those that run and how many these are, `on_latents` with the latents that it left, `on_report` with a StepReport.
 
     Raises ConfigError for settings that do not fit, for a scheduler that is not known or calls the network more than
     once a step, and inside the block for a batch whose rows can't be split by prompt; ModelError for a pipeline
     without a denoiser. When the block is left, also by an exception, the pipeline is as before.
     """
-    run = make_run(pipe, policy, predictor, on_step, on_latents, fields)
+    run = make_run(pipe, policy, predictor, Listeners(on_step, on_latents, on_report), fields)
     watch = Watch(pipe, run)
     try:
         watch.enter(pipe)
@@ -57,7 +59,7 @@ def skip_steps(
 
 def make_run(
     pipe: Any, policy: str | SkipConfig | Policy | None, predictor: str | Predictor | None,
-    on_step: StepCallback | None, on_latents: LatentsCallback | None, fields: Mapping[str, Any],
+    listeners: Listeners, fields: Mapping[str, Any],
 ) -> Stepping | Passing:  # fmt: skip
     """The run that these arguments of `skip_steps` ask for, with the same errors; nothing is replaced yet."""
     own = policy if policy is not None and not isinstance(policy, (str, SkipConfig)) else None
@@ -80,8 +82,8 @@ def make_run(
         raise ModelError(f"{type(pipe).__name__} has no unet or transformer with a scheduler; nothing to skip")
     rule = own or build_policy(config)
     if isinstance(rule, Never):
-        return Passing(config, on_step, on_latents)
-    return Stepping(rule, what_instead, config, on_step, on_latents)
+        return Passing(config, listeners)
+    return Stepping(rule, what_instead, config, listeners)
 
 
 def _checked(predictor: Predictor, config: SkipConfig) -> Predictor:

@@ -1,4 +1,4 @@
-"""StepCall: one call of a scheduler's `step`, its arguments by their names."""
+"""StepCall: one call of a scheduler's `step`, its arguments by their names; and what those who listen learn of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -13,10 +14,53 @@ from torch import Tensor
 from videoada.errors import ConfigError
 from videoada.skipping.loop import Loop
 from videoada.skipping.schedule import RunSchedule, one_for_each_row
+from videoada.skipping.trace import StepTrace
 
 NEEDED = ("model_output", "timestep", "sample")
 TIMESTEPS = ("timestep", "timestep_back")
 CARRIED = "old_pred_original_sample"  # of the step before, which CogVideoX's DPM scheduler takes and returns
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """A step that was taken. `step` counts from 0 among the `num_steps` that run; `computed` has an entry for each
+    prompt, and so has `again`: the earlier steps, skipped at first, that the corrector took again at this one.
+
+    `latents` are those after the step, as the pipeline shapes them. `clean()` is x̂₀, what the network's output says
+    that they will become, in the same shape; None where the schedule is not known.
+    """
+
+    step: int
+    num_steps: int
+    computed: tuple[bool, ...]
+    again: tuple[tuple[int, ...], ...]
+    latents: Tensor
+    clean: Callable[[], Tensor | None]
+
+
+StepCallback = Callable[[int, int, tuple[bool, ...]], None]  # step, number of steps, computed for each prompt
+LatentsCallback = Callable[[int, Tensor], None]  # step, latents after it: (B, N), one row for each prompt
+ReportCallback = Callable[[StepReport], None]
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Who is called after each step."""
+
+    on_step: StepCallback | None = None
+    on_latents: LatentsCallback | None = None
+    on_report: ReportCallback | None = None
+
+    def report(self, trace: StepTrace, latents: Tensor, clean: Callable[[], Tensor | None]) -> None:
+        """Of the step that the trace has last."""
+        step, computed, latents = len(trace.decisions) - 1, trace.decisions[-1].compute, latents.detach()
+        if self.on_latents:
+            self.on_latents(step, latents.reshape(len(computed), -1))
+        if self.on_step:
+            self.on_step(step, trace.num_steps, computed)
+        if self.on_report:
+            again = tuple(tuple(range(step - count, step)) for count in trace.again[-1] or (0,) * len(computed))
+            self.on_report(StepReport(step, trace.num_steps, computed, again, latents, clean))
 
 
 class StepCall:

@@ -8,6 +8,7 @@ begin again, with a warm-up of their own.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -38,22 +39,15 @@ from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.predictors import Predictor
 from videoada.skipping.rules.window import check_budget
 from videoada.skipping.schedule import RunSchedule, read_schedule
-from videoada.skipping.step_call import StepCall, carried_of, latents_of
+from videoada.skipping.step_call import Listeners, StepCall, carried_of, latents_of
 from videoada.skipping.trace import StepTrace
-
-StepCallback = Callable[[int, int, tuple[bool, ...]], None]  # step, number of steps, computed for each prompt
-LatentsCallback = Callable[[int, Tensor], None]  # step, latents after it: (B, N), one row for each prompt
 
 
 class Stepping:
     """The state of one `with`: forgotten when a new loop sets its timesteps and when the block is left."""
 
-    def __init__(
-        self, policy: Policy, predictor: Predictor, config: SkipConfig, on_step: StepCallback | None,
-        on_latents: LatentsCallback | None,
-    ):  # fmt: skip
-        self.policy, self.config = policy, config
-        self.on_step, self.on_latents = on_step, on_latents
+    def __init__(self, policy: Policy, predictor: Predictor, config: SkipConfig, listeners: Listeners):
+        self.policy, self.config, self.listeners = policy, config, listeners
         self.trace = StepTrace(config)
         self.clock = Clock(self.trace)
         self.correction = Correction(config, policy, predictor)
@@ -128,16 +122,18 @@ class Stepping:
             self._observe_again(corrected)
             output = schedule.written(output)
             self.correction.keep(scheduler, self.step, output, sample, take, call.generator)
+        clean = functools.partial(schedule.clean, output, sample, self.step)
         result = call.take(output, sample, self.correction.rewind.carried if corrected else None)
         latents = latents_of(result)
         self.correction.rewind.took(latents)
         self._observe(latents, self.step + 1)
-        self.trace.add(decision, self.calls.rows, self.halves.alone)
+        again = self.correction.again_now(len(decision.compute)) if corrected else ()
+        self.trace.add(decision, self.calls.rows, self.halves.alone, again)
         self.step += 1
         self.decision, self.halves.alone = None, frozenset()
         self.calls.end_step()
         with self.clock.callers():
-            self._report(latents, decision)
+            self.listeners.report(self.trace, latents, clean)
         return result
 
     def _arrive(self, scheduler: Any, call: StepCall) -> None:
@@ -165,13 +161,6 @@ class Stepping:
             self.halves.learn_scale(output, held.output, self.num_prompts, self.schedule.levels[self.step])
         if self.halves.rule is not None and self.halves.guidance_scale is None:
             self.trace.not_use("`guidance_tolerance`: the network is not called with both guidance halves at once")
-
-    def _report(self, latents: Tensor, decision: Decision) -> None:
-        index = len(self.trace.decisions) - 1
-        if self.on_latents:
-            self.on_latents(index, self._flat(latents.detach()))
-        if self.on_step:
-            self.on_step(index, self.trace.num_steps, decision.compute)
 
     def _flat(self, tensor: Tensor) -> Tensor:
         return tensor.reshape(self.num_prompts, -1)

@@ -27,6 +27,7 @@ class StepTrace:
     num_steps: int = 0
     decisions: list[Decision] = field(default_factory=list)
     without_uncond: list[frozenset[int]] = field(default_factory=list)  # prompts computed in the conditional half alone
+    again: list[tuple[int, ...]] = field(default_factory=list)  # steps before that were taken again, by prompt
     unet_rows: int = 0  # rows of the network's batch that really ran
     padded_rows: int = 0  # of them, those that only filled a size that is compiled
     unet_rows_full: int = 0  # rows that the full run takes
@@ -42,7 +43,7 @@ class StepTrace:
 
     def begin(self) -> None:
         """Forget the generation before."""
-        self.num_steps, self.decisions, self.without_uncond = 0, [], []
+        self.num_steps, self.decisions, self.without_uncond, self.again = 0, [], [], []
         self.warnings, self.not_used, self.fallbacks = [], [], []
         self.unet_rows = self.unet_rows_full = self.padded_rows = 0
         self.own_seconds = self.denoiser_seconds = self.first_call_seconds = 0.0
@@ -71,8 +72,12 @@ class StepTrace:
         if text not in self.not_used:
             self.not_used.append(text)
 
-    def add(self, decision: Decision, rows_full: int, without_uncond: frozenset[int] = frozenset()) -> None:
+    def add(
+        self, decision: Decision, rows_full: int, without_uncond: frozenset[int] = frozenset(),
+        again: tuple[int, ...] = (),
+    ) -> None:  # fmt: skip
         self.decisions.append(decision)
+        self.again.append(again)
         self.num_steps = max(self.num_steps, len(self.decisions))
         self.without_uncond.append(without_uncond)
         self.unet_rows_full += rows_full
@@ -81,6 +86,17 @@ class StepTrace:
     @property
     def computed(self) -> list[list[bool]]:
         return self._by_prompt(lambda decision: decision.compute)
+
+    @property
+    def taken_again(self) -> list[list[bool]]:
+        """Of each step, whether it was skipped and then, with the next prediction known, taken again."""
+        found = [[False] * len(steps) for steps in self.computed]
+        for i, steps in enumerate(found):
+            first = len(self.decisions) - len(steps)
+            for index, counts in enumerate(self.again):
+                for step in range(index - counts[i], index) if i < len(counts) else ():
+                    steps[step - first] = True
+        return found
 
     @property
     def signal(self) -> list[list[float | None]]:
