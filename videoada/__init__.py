@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from videoada.errors import VideoAdaError as VideoAdaError
     from videoada.evaluation.config import EvaluationConfig as EvaluationConfig
     from videoada.evaluation.evaluate import evaluate as evaluate
+    from videoada.evaluation.judging.limits import VerdictLimits as VerdictLimits
+    from videoada.evaluation.judging.verdict import Verdict as Verdict
+    from videoada.evaluation.judging.verdict import judge as judge
     from videoada.evaluation.report import write_report as write_report
     from videoada.evaluation.result import EvaluationResult as EvaluationResult
     from videoada.generation.compare import Comparison as Comparison
@@ -73,6 +76,9 @@ _HOME = {
     "VideoAdaError": "errors",
     "EvaluationConfig": "evaluation.config",
     "evaluate": "evaluation.evaluate",
+    "VerdictLimits": "evaluation.judging.limits",
+    "Verdict": "evaluation.judging.verdict",
+    "judge": "evaluation.judging.verdict",
     "write_report": "evaluation.report",
     "EvaluationResult": "evaluation.result",
     "Comparison": "generation.compare",

@@ -25,7 +25,9 @@ PUBLIC = {
     "Records": ("RunRecord", "save_run", "find_record"),
     "Prompt files": ("render_prompts",),
     "Queues": ("RenderQueue", "QueueEntry", "work_on_queue", "start_worker"),
-    "Measuring": ("evaluate", "EvaluationConfig", "EvaluationResult", "write_report"),
+    "Measuring": (
+        "evaluate", "EvaluationConfig", "EvaluationResult", "write_report", "judge", "Verdict", "VerdictLimits",
+    ),
     "Policies and predictors of your own": ("Policy", "Predictor", "SkipState", "Decision"),
     "Errors": (
         "VideoAdaError", "ConfigError", "ModelError", "PromptError", "ImageError", "OutputError", "ResourceError",

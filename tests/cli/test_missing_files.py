@@ -27,6 +27,7 @@ COMMANDS = {
     "analyse": ["--prompts", "{here}/p.txt", "--output", "{here}/out"],
     "benchmark": ["--prompts", "{here}/p.txt"],
     "check": ["{here}/videos"],
+    "verdict": ["{here}/videos", "{here}/videos"],
     "inspect": ["{here}/videos/0.mkv"],
     "report": ["{here}/videos", "--output", "{here}/made.html"],
     "status": ["{here}/videos"],
@@ -109,7 +110,8 @@ def test_the_options_are_all_there():
 @pytest.mark.parametrize(("command", "option", "argument", "flag"), OPTIONS, ids=lambda value: str(value))
 def test_what_is_missing_is_said_and_nothing_written(command, option, argument, flag, here, capsys):
     ending = {"lora": ".safetensors", "prompts": ".txt", "images": "", "generated": "", "reference": "", "output": {
-        "calibrate": ".yaml", "report": ".html", "evaluate": ".json", "generate": ".mkv"}.get(command, ""),
+        "calibrate": ".yaml", "report": ".html", "evaluate": ".json", "generate": ".mkv",
+        "verdict": ".json"}.get(command, ""),
         "report": ".html", "save_stats": ".safetensors", "evaluation": ".json"}.get(option, ".safetensors")  # fmt: skip
     missing = f"{here}/no/such{ending}"
     before = sorted(here.rglob("*"))

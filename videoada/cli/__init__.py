@@ -13,6 +13,7 @@ from videoada.cli import (
     report,
     status,
     train,
+    verdict,
     work,
 )
 from videoada.cli.app import app, main
@@ -32,5 +33,6 @@ __all__ = [
     "report",
     "status",
     "train",
+    "verdict",
     "work",
 ]

@@ -62,6 +62,10 @@ def evaluate(
     recursive: Annotated[
         bool, typer.Option("--recursive", help="Also videos in folders below, as those of classes.")
     ] = False,
+    pair_by: Annotated[
+        str | None,
+        option("record, or name: pair videos whose file names are equal but for their endings.", "record"),
+    ] = None,
     bad_videos: Annotated[
         str | None,
         option("fail, or skip: leave out videos that can't be read or are too short, and list them.", "fail"),
@@ -79,7 +83,7 @@ def evaluate(
     """Measure generated videos: FVD and KVD of the sets, fidelity of the pairs, prompt agreement, coherence."""
     given: dict[str, Any] = {
         "extractor": extractor, "protocol": protocol, "num_frames": num_frames, "stride": stride,
-        "clips_per_video": clips_per_video, "bad_videos": bad_videos,
+        "clips_per_video": clips_per_video, "pair_by": pair_by, "bad_videos": bad_videos,
         "recursive": recursive or None, "workers": workers, "batch_size": batch_size,
         "device": device,
     }  # fmt: skip

@@ -25,9 +25,11 @@ def read_shipped(name: str) -> dict[str, Any]:
     return parse_yaml((DATA / f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
 
 
-# By what they are for: settings of a run, and limits of `videoada check`. What the quality levels are is for neither.
+# By what they are for: settings of a run, and limits of `videoada check` and of
+# `videoada verdict`. What the quality levels are is for neither.
 LIMITS = ("coherence",)
-RUNS = tuple(name for name in shipped_names() if name not in (*LIMITS, "quality"))
+VERDICT = ("verdict",)
+RUNS = tuple(name for name in shipped_names() if name not in (*LIMITS, *VERDICT, "quality"))
 
 
 def read_configuration(path: str | Path, names: tuple[str, ...] = RUNS) -> dict[str, Any]:

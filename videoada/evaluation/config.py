@@ -26,8 +26,9 @@ PROTOCOLS = {  # StyleGAN-V's (arXiv 2112.14683): 2048 videos a side, one clip o
 class EvaluationConfig(FrozenConfig):
     """What to measure, on which frames. `num_frames` None takes whole videos; a `protocol` fixes frames and stride.
 
-    With `recursive` the folders below are read, too, as those of classes. `bad_videos` says what to do with a video
-    that can't be read or is too short: `fail`, or `skip` and list it.
+    With `recursive` the folders below are read, too, as those of classes. `pair_by` says whose partner a video is: by
+    run `record` (prompt, seed, image), or by `name`, equal but for its ending, for videos without records. `bad_videos`
+    says what to do with a video that can't be read or is too short: `fail`, or `skip` and list it.
     """
 
     metrics: tuple[str, ...] = DEFAULT_METRICS
@@ -37,6 +38,7 @@ class EvaluationConfig(FrozenConfig):
     stride: int = Field(default=1, ge=1, le=1024)
     clips_per_video: int = Field(default=1, ge=1, le=1024)
     recursive: bool = False
+    pair_by: Literal["record", "name"] = "record"
     bad_videos: Literal["fail", "skip"] = "fail"
     workers: int | None = Field(default=None, ge=1, le=256)
     batch_size: int = Field(default=16, ge=1, le=MOST)

@@ -42,10 +42,10 @@ def evaluate(
     """Measure the videos of a folder, against those of another folder or its cached statistics.
 
     `config` or its fields say what and how; `extractor` is an `nn.Module` of your own instead of a name. Videos are
-    paired by what their run records say (prompt, seed, image), never by their names. `save_statistics` also keeps the
-    reference's features in a file; then `generated` may be left out. `on_video(done, of)` follows the progress. Raises
-    OutputError for a video that can't be used unless `bad_videos` is "skip", ConfigError for a request that can't be
-    met.
+    paired by what their run records say (prompt, seed, image), or with `pair_by="name"` by equal file names but for
+    their endings, never by their order. `save_statistics` also keeps the reference's features in a file; then
+    `generated` may be left out. `on_video(done, of)` follows the progress. Raises OutputError for a video that can't be
+    used unless `bad_videos` is "skip", ConfigError for a request that can't be met.
     """
     config = config or EvaluationConfig(**fields)
     wanted = _wanted(generated, reference, save_statistics, config)
@@ -56,7 +56,7 @@ def evaluate(
     about: dict[str, Any] = {"extractor": describe(network) if network else None, "sampling": config.sampling_as_dict()}
     if isinstance(reference, VideoStatistics) and network:
         check_alike(reference, about)
-    sides = open_sides(generated, reference, config.most_videos, config.recursive)
+    sides = open_sides(generated, reference, config.most_videos, config.recursive, config.pair_by)
     rows, skipped = _measure(sides, Batches(network, config.batch_size), wanted, config, on_video)
     if save_statistics and sides.real:
         kept = about | {"videos": len(set(sides.real.owners)), "folder": Path(sides.real.folder).name}

@@ -69,8 +69,8 @@ class VideoSet:
                 "them; write .mkv or .webp to measure"
             )
         for name, value in SETTINGS.items():
-            pairs = ((self.records[a], other.records[b]) for a, b in partners.items()) if other else ()
-            if count := sum(value(a) != value(b) for a, b in pairs):
+            both = ((self.records.get(a), other.records.get(b)) for a, b in partners.items()) if other else ()
+            if count := sum(value(a) != value(b) for a, b in both if a and b):
                 found.append(f"{counted(count, 'pair')} of different {name}: what is measured is not skipping alone")
         return found
 
@@ -119,18 +119,45 @@ def open_set(folder: str | Path | None, most: int | None = None, recursive: bool
     return VideoSet(str(folder), videos, records, not_read=not_read)
 
 
-def _key(record: RunRecord) -> tuple[Any, ...]:
-    return record.request.prompt, record.request.seed, record.image_sha256
+@dataclass(frozen=True)
+class Rule:
+    """What two videos have in common that are partners: `key` of one of a side, None where it has no such thing.
+
+    `alike` names it, `lacking` what a video without it lacks."""
+
+    key: Callable[[VideoSet, Path], Any]
+    alike: str
+    lacking: str
 
 
-def pair(made: VideoSet | None, real: VideoSet | None) -> tuple[dict[Path, Path], dict[str, list[str]]]:
-    """Partner of each generated video, and what has none."""
+def _by_record(side: VideoSet, path: Path) -> Any:
+    record = side.records.get(path)
+    return record and (record.request.prompt, record.request.seed, record.image_sha256)
+
+
+def _by_name(side: VideoSet, path: Path) -> str:
+    """Its name inside the folder without its ending; a folder of frames has none."""
+    return side.name_of(path if path.is_dir() else path.with_suffix(""))
+
+
+RULES = {
+    "record": Rule(_by_record, "prompt and seed", "no run record"),
+    "name": Rule(_by_name, "name but for its ending", "no name"),
+}
+
+
+def pair(
+    made: VideoSet | None, real: VideoSet | None, by: str = "record"
+) -> tuple[dict[Path, Path], dict[str, list[str]]]:
+    """Partner of each generated video by one of RULES, and what has none."""
     if made is None or real is None:
         return {}, {}
+    rule = RULES[by]
     keys: list[dict[Any, list[Path]]] = [{}, {}]
     for side, by_key in zip((made, real), keys, strict=True):
-        for path, record in side.records.items():
-            by_key.setdefault(_key(record), []).append(path)
+        for path in side.videos:
+            if (key := rule.key(side, path)) is not None:
+                by_key.setdefault(key, []).append(path)
     pairs = {
         paths[0]: keys[1][key][0] for key, paths in keys[0].items() if len(paths) == 1 == len(keys[1].get(key, ()))
     }
@@ -140,14 +167,14 @@ def pair(made: VideoSet | None, real: VideoSet | None) -> tuple[dict[Path, Path]
     ):  # fmt: skip
         for path in side.videos:
             if path not in partnered:
-                if path not in side.records:
-                    why = "no run record"
-                elif len(own[key := _key(side.records[path])]) > 1:
-                    why = "another video of this folder has the same prompt and seed"
+                if (key := rule.key(side, path)) is None:
+                    why = rule.lacking
+                elif len(own[key]) > 1:
+                    why = f"another video of this folder has the same {rule.alike}"
                 elif len(other.get(key, ())) > 1:
-                    why = "several partners have its prompt and seed"
+                    why = f"several partners have its {rule.alike}"
                 else:
-                    why = "no partner with its prompt and seed"
+                    why = f"no partner with its {rule.alike}"
                 unpaired.setdefault(name, []).append(f"{side.name_of(path)}: {why}")
     return pairs, unpaired
 
@@ -194,10 +221,10 @@ class Sides:
 
 def open_sides(
     generated: str | Path | None, reference: str | Path | VideoStatistics | None, most: int | None,
-    recursive: bool = False,
+    recursive: bool = False, pair_by: str = "record",
 ) -> Sides:  # fmt: skip
     """Both sides with at most `most` videos each. Raises OutputError for a folder that is not there or is empty."""
     statistics = reference if isinstance(reference, VideoStatistics) else None
     made = open_set(generated, most, recursive)
     real = None if isinstance(reference, VideoStatistics) else open_set(reference, most, recursive)
-    return Sides(made, real, statistics, *pair(made, real))
+    return Sides(made, real, statistics, *pair(made, real, pair_by))
