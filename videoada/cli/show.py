@@ -75,10 +75,11 @@ def show_record(console: Console, record: RunRecord, path: Path | None = None) -
         f"predictions {record.num_predictions}/{record.num_inference_steps} ({share:.0f} % skipped)   "
         f"UNet rows {record.unet_rows}/{record.unet_rows_full}"
     )
-    if (parts := record.savings) and (parts["step_count"] or parts["early_exit"]):
-        named = {"step_count": "fewer steps", "skipping": "skipping", "early_exit": "early exit"}
-        saved = ", ".join(f"{parts[name]:.0%} by {what}" for name, what in named.items() if parts[name] > 0)
-        console.print(f"multiply-adds saved: {saved or 'none'}; {parts['computed']:.0%} computed")
+    named = {"step_count": "fewer steps", "skipping": "skipping", "early_exit": "early exit"}
+    if (parts := record.savings) and (parts.get("step_count") or parts.get("early_exit")):
+        saved = ", ".join(f"{share:.0%} by {what}" for name, what in named.items() if (share := parts.get(name, 0)) > 0)
+        computed = f"; {parts['computed']:.0%} computed" if "computed" in parts else ""
+        console.print(f"multiply-adds saved: {saved or 'none'}{computed}")
     if fidelity := record.fidelity:
         likeness = "identical" if fidelity.get("identical") else f"PSNR {fidelity['psnr']:.1f} dB"
         speedup = fidelity.get("speedup")  # a record from elsewhere may lack it

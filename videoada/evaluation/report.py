@@ -123,11 +123,10 @@ def _tiles(
         n = [r.num_predictions for r in records]
         steps = np.mean([r.num_inference_steps for r in records])
         tiles.append(_tile("predictions", f"{np.mean(n):.1f}", f"of {round(float(steps), 1):g}; {min(n)}–{max(n)}"))
-    parts = [r.savings for r in records if r.savings]
+    named = ("computed", "step_count", "skipping", "early_exit")
+    parts = [r.savings for r in records if r.savings and r.savings.keys() >= set(named)]
     if parts and any(r.most_steps or r.early_exit for r in records):
-        mean = {
-            name: np.mean([p[name] for p in parts]) for name in ("computed", "step_count", "skipping", "early_exit")
-        }
+        mean = {name: np.mean([p[name] for p in parts]) for name in named}
         detail = (
             f"saved by fewer steps {mean['step_count']:.0%}, skipping {mean['skipping']:.0%}, "
             f"early exit {mean['early_exit']:.0%}"
