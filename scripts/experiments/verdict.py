@@ -1,6 +1,6 @@
 """Which damages `videoada verdict` finds with the limits that ship, on each embedded model. Prints a table.
 
-    python scripts/experiments/verdict.py                        # renders all pairs, on one core half an hour
+    python scripts/experiments/verdict.py                        # renders all pairs, on one core twenty minutes
     python scripts/experiments/verdict.py --models tiny-t2v      # one model; the others' rows of the file stay
 
 Sample prompts of each model are rendered with the default skipping and in full (kept in --folder: killed or stopped, it
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 Clip = np.ndarray  # (F, H, W, 3) uint8
 PROMPTS = {  # of each model: its sample prompts, and how many of them
     "tiny-t2v": ("prompts.txt", 16), "tiny-i2v": ("prompts_i2v.jsonl", 8), "tiny-wan": ("prompts.txt", 32),
-    "emoji-t2v": ("prompts_emoji.txt", 8),
+    "emoji-t2v": ("prompts_emoji.txt", 3),
 }  # fmt: skip
 NONE, REPLACED = "none", "one clip of another prompt"
 

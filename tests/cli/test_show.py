@@ -13,6 +13,10 @@ from videoada.shapes import render
 FIDELITY = {"psnr": 40.0, "psnr_worst_frame": 39.0, "ssim": 0.99, "identical": False}
 
 
+EQUAL = {"psnr": None, "psnr_worst_frame": None, "ssim": 1.0, "identical": True}
+SAVINGS = {"step_count": 0.1, "skipping": 0.2, "early_exit": 0.3, "computed": 0.4}
+
+
 @pytest.mark.parametrize(
     ("fields", "shown"),
     [
@@ -20,9 +24,15 @@ FIDELITY = {"psnr": 40.0, "psnr_worst_frame": 39.0, "ssim": 0.99, "identical": F
         ({"savings": {"skipping": 0.25}}, "predictions 3/4"),
         ({"savings": {"step_count": 0.5}}, "multiply-adds saved: 50% by fewer steps\n"),
         ({"savings": {"computed": 0.5, "something": 0.5}}, "predictions 3/4"),
-        ({"savings": {"step_count": 0.1, "skipping": 0.2, "early_exit": 0.3, "computed": 0.4}}, "30% by early exit; 40%"),
+        (
+            {"savings": SAVINGS},
+            "30% by early exit; 40%",
+        ),
         ({"fidelity": FIDELITY}, "PSNR 40.0 dB, SSIM 0.9900"),
-        ({"fidelity": {"psnr": None, "psnr_worst_frame": None, "ssim": 1.0, "identical": True}}, "identical, SSIM 1.0000"),
+        (
+            {"fidelity": EQUAL},
+            "identical, SSIM 1.0000",
+        ),
         ({"coherence": {"passed": True, "failed": []}}, "coherence: passed"),
         ({"coherence": {"passed": False, "failed": ["still_share"], "still_share": 0.5}}, "still share 0.5"),
     ],

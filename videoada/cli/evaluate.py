@@ -41,7 +41,7 @@ def evaluate(
     metrics: Annotated[
         str | None,
         option(
-            "Comma-separated: fvd, kvd, fvd-infinity, paired-feature-distance, psnr, ssim, tof, ms-ssim, lpips, "
+            "Comma-separated: fvd, kvd, fvd-infinity, jedi, paired-feature-distance, psnr, ssim, tof, ms-ssim, lpips, "
             "sharpness-ratio, temporal-psnr, motion-ratio, colour-shift, vmaf, agreement, coherence.",
             "fvd,kvd,psnr,ssim,tof,agreement,coherence, as far as they apply",
         ),
@@ -49,7 +49,8 @@ def evaluate(
     extractor: Annotated[
         str | None,
         option(
-            "tiny-shapes-v1, transnetv2, i3d, i3d:FILE, videomae, vjepa2, vae:MODEL, or a transformers video model.",
+            "tiny-shapes-v1, transnetv2, i3d, i3d:FILE, jedi:FILE, videomae, vjepa2, vae:MODEL, or a transformers "
+            "video model.",
             "tiny-shapes-v1",
         ),
     ] = None,

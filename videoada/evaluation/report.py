@@ -142,7 +142,7 @@ def _tiles(
         detail = f"; the denoising alone {np.median(alone):.2f}×" if alone else ""
         tiles.append(_tile("speed-up", f"{np.median(speedups):.2f}×", f"median, measured{detail}"))
     for name, row in (result.metrics if result else {}).items():
-        if name.startswith(("FVD", "KVD")) and row.get("value") is not None:
+        if name.startswith(("FVD", "KVD", "JEDi")) and row.get("value") is not None:
             error = f" ± {row['standard_error']:.2g}" if row.get("standard_error") is not None else ""
             tiles.append(
                 _tile(name, f"{row['value']:.3g}{error}", f"{row['n_generated']} against {row['n_reference']}")

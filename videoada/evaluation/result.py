@@ -91,7 +91,7 @@ class EvaluationResult(BaseModel):
                 if not isinstance(row.get(part), (int, float, type(None))):
                     raise ValueError(f"the {part} of {name[:40]} is no number")
             sides = {"n_generated", "n_reference"} - row.keys()
-            distance = name.startswith(("FVD", "KVD")) and row.get("value") is not None
+            distance = name.startswith(("FVD", "KVD", "JEDi")) and row.get("value") is not None
             if len(sides) == 1 or (distance and sides):
                 raise ValueError(f"{name[:40]} does not say how many clips of both sides it is of")
         return self

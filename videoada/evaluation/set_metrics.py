@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from videoada.errors import counted
+from videoada.metrics.features import JEDI
 from videoada.metrics.frechet import (
     FEW_SAMPLES,
     frechet_distance,
@@ -16,6 +17,7 @@ from videoada.metrics.frechet import (
     jackknife_error,
     paired_feature_distance,
 )
+from videoada.metrics.jedi import jedi_distance
 from videoada.metrics.kernel import kernel_distance
 
 Row = dict[str, Any]  # a metric in the result: its value, what is known of its error, the number of clips behind it
@@ -85,6 +87,17 @@ def _frechet_infinity(sets: Sets) -> Distance:
     return Distance(title, {"value": float(value), "standard_error": float(error), **sets.counts})
 
 
+def _jedi(sets: Sets) -> Distance:
+    own = sets.extractor["name"] == JEDI
+    title = "JEDi" if own else f"JEDi[{sets.extractor['name']}]"
+    row = {"value": float(jedi_distance(sets.real, sets.made))}
+    if min(len(sets.made), len(sets.real)) > 2:
+        row["standard_error"] = float(jackknife_error(jedi_distance, sets.real, sets.made))
+    others = () if own else (f"{title} is of other features than V-JEPA's from a file (`extractor=jedi:FILE`): "
+                             "it can't be held against published values",)  # fmt: skip
+    return Distance(title, row | sets.counts, others)
+
+
 def _feature_distance(sets: Sets) -> Distance:
     row = {"value": float(paired_feature_distance(sets.made, sets.real)), "n": len(sets.made)}
     return Distance(f"paired feature distance[{sets.extractor['name']}]", row)
@@ -94,5 +107,6 @@ SETS = {
     "fvd": SetMetric(_frechet),
     "kvd": SetMetric(_kernel),
     "fvd-infinity": SetMetric(_frechet_infinity),
+    "jedi": SetMetric(_jedi),
     "paired-feature-distance": SetMetric(_feature_distance, of_partners=True),
 }

@@ -13,6 +13,7 @@ from videoada.metrics.frechet import (
     jackknife_error,
     paired_feature_distance,
 )
+from videoada.metrics.jedi import jedi_distance
 from videoada.metrics.kernel import KernelVideoDistance, kernel_distance
 from videoada.metrics.motion import motion_ratio
 from videoada.metrics.paired import (
@@ -43,6 +44,7 @@ __all__ = [
     "frechet_infinity",
     "gaussian_distance",
     "jackknife_error",
+    "jedi_distance",
     "kernel_distance",
     "learned_similarity",
     "load_cut_detector",

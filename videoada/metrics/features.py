@@ -22,12 +22,21 @@ from videoada.metrics.arguments import check_name, check_videos
 from videoada.metrics.transnet import NAME as TRANSNET
 from videoada.metrics.transnet import SIZE as TRANSNET_SIZE
 from videoada.metrics.transnet import load_network
-from videoada.metrics.weights import find_weights, first_line, hash_files, hash_state, load_model, normalisation
+from videoada.metrics.weights import (
+    IMAGENET,
+    find_weights,
+    first_line,
+    hash_files,
+    hash_state,
+    load_model,
+    normalisation,
+)
 
 EMBEDDED = "tiny-shapes-v1"
 EMBEDDED_FOLDER = Path(__file__).parent.parent / "assets" / "tiny-features"
 HUB = {"videomae": "MCG-NJU/videomae-base", "vjepa2": "facebook/vjepa2-vitl-fpc64-256"}
 I3D_HUB = ("flateon/FVD-I3D-torchscript", "i3d_torchscript.pt")
+JEDI, JEDI_SIZE, JEDI_FRAMES = "jedi", 224, 16  # of V-JEPA as JEDi takes it
 NAMES = (EMBEDDED, TRANSNET, "i3d", *HUB)
 
 
@@ -103,8 +112,8 @@ def describe(extractor: nn.Module) -> dict[str, Any]:
 
 def load_extractor(name: str = EMBEDDED, device: str | torch.device = "cpu") -> Extractor:
     """By name: `tiny-shapes-v1` (embedded), `transnetv2` (extra `films`), `i3d` (from the hub) or `i3d:FILE`,
-    `videomae`, `vjepa2`, or any transformers video model by hub id or folder. Weights are safetensors, but for I3D, a
-    TorchScript file, and TransNetV2, whose tensors alone are read.
+    `jedi:FILE`, `videomae`, `vjepa2`, or any transformers video model by hub id or folder. Weights are safetensors, but for I3D
+    and JEDi's V-JEPA, TorchScript files, and TransNetV2, whose tensors alone are read.
 
     `vae:MODEL` is loaded by `videoada.models.vae_features.load_vae_extractor`: measurements know no diffusers. Raises
     ModelError of one line.
@@ -117,6 +126,8 @@ def load_extractor(name: str = EMBEDDED, device: str | torch.device = "cpu") -> 
         extractor = Extractor(TRANSNET, network, digest, size=TRANSNET_SIZE)
     elif name == "i3d" or name.startswith("i3d:"):
         extractor = _i3d(Path(name[4:]) if name.startswith("i3d:") else _i3d_file())
+    elif name.startswith(f"{JEDI}:"):
+        extractor = _jedi(Path(name.removeprefix(f"{JEDI}:")))
     elif Path(name).is_file() and Path(name).suffix in (".pt", ".jit", ".torchscript"):
         extractor = _i3d(Path(name))
     elif name in HUB or Path(name).is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", name):
@@ -132,7 +143,7 @@ def load_extractor(name: str = EMBEDDED, device: str | torch.device = "cpu") -> 
         near = difflib.get_close_matches(name, NAMES, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise ModelError(
-            f"unknown extractor '{name[:80]}'; {hint}choose {', '.join(NAMES)}, i3d:FILE, vae:MODEL, or a "
+            f"unknown extractor '{name[:80]}'; {hint}choose {', '.join(NAMES)}, i3d:FILE, jedi:FILE, vae:MODEL, or a "
             "transformers video model by hub id or folder"
         )
     return on_device(extractor, device)
@@ -164,15 +175,8 @@ def _i3d_file() -> Path:
 
 def _i3d(file: Path) -> Extractor:
     """StyleGAN-V's TorchScript I3D: 400 Kinetics logits; with its own flags set, it resizes and rescales 0…255."""
-    if not file.is_file():
-        wrong = wrong_with(file) or f"{file} is a folder, not a file"
-        raise ModelError(f"can't read I3D: {wrong}; it is {I3D_HUB[1]} of the hub's '{I3D_HUB[0]}'")
-    try:
-        network = torch.jit.load(str(file), map_location="cpu").eval()
-    except Exception:  # RuntimeError mostly, but also whatever the archive's reader meets
-        raise ModelError(
-            f"{file} is no TorchScript file, or is damaged: get {I3D_HUB[1]} of the hub's '{I3D_HUB[0]}' again"
-        ) from None
+    source = f"{I3D_HUB[1]} of the hub's '{I3D_HUB[0]}'"
+    network = _torchscript(file, "I3D", f"it is {source}", f"get {source} again")
 
     class I3D(nn.Module):
         def __init__(self) -> None:
@@ -187,6 +191,47 @@ def _i3d(file: Path) -> Extractor:
         return Extractor("i3d", I3D(), hash_files([file]), size=None, min_frames=10, i3d=True)
     except Exception as error:
         raise ModelError(f"{file} is no I3D as StyleGAN-V exports it: {first_line(error)}") from None
+
+
+# ---- V-JEPA of JEDi ------------------------------------------------------------------------------------------------
+
+
+def _jedi(file: Path) -> Extractor:
+    """V-JEPA as JEDi takes it, exported as TorchScript: (B, 3, 16, 224, 224), normalised by ImageNet's mean and standard
+    deviation, to features (B, D), those of the attentive pooler that was trained on SSv2; or to tokens (B, N, D), which
+    are averaged, as JEDi's code does without a pooler."""
+    network = _torchscript(file, "V-JEPA", "export the network with torch.jit.trace", "export it again")
+
+    class VJEPA(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, x_BTCHW: Tensor) -> Tensor:
+            found: Tensor = self.network(x_BTCHW.transpose(1, 2))
+            return found.mean(1) if found.ndim == 3 else found
+
+    mean, std = IMAGENET
+    try:
+        return Extractor(
+            JEDI, VJEPA(), hash_files([file]), size=JEDI_SIZE, num_frames=JEDI_FRAMES, mean=mean, std=std
+        )  # fmt: skip
+    except Exception as error:
+        raise ModelError(
+            f"{file} is no V-JEPA that maps (B, 3, {JEDI_FRAMES}, {JEDI_SIZE}, {JEDI_SIZE}) to features (B, D): "
+            f"{first_line(error)}"
+        ) from None
+
+
+def _torchscript(file: Path, what: str, source: str, remedy: str) -> Any:
+    """The network of a TorchScript file, on the CPU. Raises ModelError of one line."""
+    if not file.is_file():
+        wrong = wrong_with(file) or f"{file} is a folder, not a file"
+        raise ModelError(f"can't read {what}: {wrong}; {source}")
+    try:
+        return torch.jit.load(str(file), map_location="cpu").eval()
+    except Exception:  # RuntimeError mostly, but also whatever the archive's reader meets
+        raise ModelError(f"{file} is no TorchScript file, or is damaged: {remedy}") from None
 
 
 # ---- transformers --------------------------------------------------------------------------------------------------
@@ -222,7 +267,7 @@ def _transformers_extractor(name: str, folder: Path, embedded: bool = False) -> 
     mean, std = normalisation(folder)
     shown = name if embedded or name in HUB or not Path(name).is_dir() else Path(name).name
     return Extractor(
-        f"./{shown}" if shown in ("i3d", EMBEDDED, TRANSNET) and not embedded else shown,  # those names are taken
+        f"./{shown}" if shown in ("i3d", JEDI, EMBEDDED, TRANSNET) and not embedded else shown,  # those names are taken
         _Pooled(model, POOLING[kind]),
         hash_files(sorted(folder.glob("*.safetensors"))),
         size=int(size[0] if isinstance(size, list) else size),
