@@ -112,8 +112,8 @@ def describe(extractor: nn.Module) -> dict[str, Any]:
 
 def load_extractor(name: str = EMBEDDED, device: str | torch.device = "cpu") -> Extractor:
     """By name: `tiny-shapes-v1` (embedded), `transnetv2` (extra `films`), `i3d` (from the hub) or `i3d:FILE`,
-    `jedi:FILE`, `videomae`, `vjepa2`, or any transformers video model by hub id or folder. Weights are safetensors, but for I3D
-    and JEDi's V-JEPA, TorchScript files, and TransNetV2, whose tensors alone are read.
+    `jedi:FILE`, `videomae`, `vjepa2`, or any transformers video model by hub id or folder. Weights are safetensors, but
+    for I3D and JEDi's V-JEPA, TorchScript files, and TransNetV2, whose tensors alone are read.
 
     `vae:MODEL` is loaded by `videoada.models.vae_features.load_vae_extractor`: measurements know no diffusers. Raises
     ModelError of one line.
@@ -197,9 +197,10 @@ def _i3d(file: Path) -> Extractor:
 
 
 def _jedi(file: Path) -> Extractor:
-    """V-JEPA as JEDi takes it, exported as TorchScript: (B, 3, 16, 224, 224), normalised by ImageNet's mean and standard
-    deviation, to features (B, D), those of the attentive pooler that was trained on SSv2; or to tokens (B, N, D), which
-    are averaged, as JEDi's code does without a pooler."""
+    """V-JEPA as JEDi takes it, exported as TorchScript: (B, 3, 16, 224, 224), normalised as ImageNet, to features
+    (B, D), those of the attentive pooler that was trained on SSv2; or to tokens (B, N, D), of which the mean is taken,
+    as JEDi's code does without a pooler.
+    """
     network = _torchscript(file, "V-JEPA", "export the network with torch.jit.trace", "export it again")
 
     class VJEPA(nn.Module):
