@@ -20,6 +20,7 @@ from videoada.metrics import (
     frechet_infinity,
     gaussian_distance,
     jackknife_error,
+    jedi_distance,
     kernel_distance,
     learned_similarity,
     load_cut_detector,
@@ -62,7 +63,7 @@ OF_CLIPS = (
     paired_fidelity, temporal_flow_error, multiscale_ssim, learned_similarity, sharpness_ratio, temporal_psnr,
     motion_ratio, colour_shift, vmaf_score,
 )  # fmt: skip
-OF_SETS = (frechet_distance, frechet_infinity, kernel_distance, paired_feature_distance)
+OF_SETS = (frechet_distance, frechet_infinity, jedi_distance, kernel_distance, paired_feature_distance)
 
 
 def refused(call, *words):
@@ -120,7 +121,7 @@ def test_shapes_that_differ():
     meter.add(CLIP[0])
     refused(lambda: meter.add(CLIP[0, :8]), "16×16 as the others are")
     refused(lambda: FidelityMeter().result(), "must have a frame")
-    for metric in (frechet_distance, kernel_distance, frechet_infinity):
+    for metric in (frechet_distance, kernel_distance, jedi_distance, frechet_infinity):
         refused(lambda metric=metric: metric(SET, SET[:, :2]), "3 and 2")
     refused(lambda: paired_feature_distance(SET, SET[:5]), "(8, 3) and (5, 3)")
     refused(lambda: gaussian_distance(SET[0], SET[:3], SET[0, :2], SET[:2, :2]), "3 and 2")
