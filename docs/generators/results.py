@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from generators import tables
+from generators import adapting, tables
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "samples" / "results"
@@ -15,6 +15,9 @@ SLOT = re.compile(r"\{\{ *([\w-]+)(?: *: *([^}]*?))? *\}\}")
 
 # Of what stands in samples/results, who makes the table.
 TABLES: dict[str, Callable[[Path], str]] = {
+    "adaptivity": adapting.adaptivity,
+    "error-signs.json": adapting.error_signs,
+    "budgets": tables.curves,
     "frontier": tables.budgets,
     "default": tables.curves,
     "batches": tables.batches,
