@@ -85,6 +85,8 @@ def test_only_what_the_metrics_need_must_be_alike(tmp_path):
     result = videoada.evaluate(made, real, metrics=("psnr", "coherence"), pair_by="name")
     assert sum(row.fidelity["identical"] for row in result.videos) == 3
     assert any("frame rates differ" in text for text in result.warnings)
+    almost = make(tmp_path / "almost", fps=7.99)
+    assert videoada.evaluate(almost, made, metrics=("motion-ratio",), pair_by="name").metrics
     with pytest.raises(ConfigError, match=r"8 frames a second, .* 16 frames a second"):
         videoada.evaluate(made, real, metrics=("motion-ratio",), pair_by="name")
     webm = make(tmp_path / "webm", ".webm", fps=16)

@@ -45,7 +45,7 @@ class Comparable:
         self.codecs.add(form.codec)
         for part in self.parts:
             before, other = self.first.setdefault(part, (name, form))
-            if getattr(other, part) != getattr(form, part):
+            if other.differs(form, part):
                 smaller = min((other, form), key=lambda one: getattr(one, part))
                 value = {"size": "{}x{}".format(*smaller.size), "num_frames": smaller.num_frames,
                          "fps": f"{smaller.fps:.6g}"}.get(part, "")  # fmt: skip

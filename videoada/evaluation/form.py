@@ -8,6 +8,7 @@ from typing import Any
 from videoada.errors import counted
 
 LOSSLESS = "lossless"
+RATE_TOLERANCE = 0.005  # 29.97 and 30 frames a second are one rate
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,12 @@ class Form:
     num_frames: int
     fps: float
     codec: str
+
+    def differs(self, other: Form, part: str) -> bool:
+        """Whether one of PARTS is another: rates by more than RATE_TOLERANCE."""
+        if part == "fps":
+            return abs(self.fps - other.fps) > RATE_TOLERANCE * max(self.fps, other.fps)
+        return bool(getattr(self, part) != getattr(other, part))
 
     def shown(self, part: str) -> str:
         """One of PARTS in words."""
