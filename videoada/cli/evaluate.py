@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from videoada.cli.app import app, as_flags
-from videoada.cli.options import option
+from videoada.cli.options import AnyCodec, MatchFps, MatchSize, option
 from videoada.errors import ConfigError, counted
 from videoada.files import check_file
 
@@ -71,6 +71,9 @@ def evaluate(
         str | None,
         option("fail, or skip: leave out videos that can't be read or are too short, and list them.", "fail"),
     ] = None,
+    match_size: MatchSize = None,
+    match_fps: MatchFps = None,
+    any_codec: AnyCodec = False,
     workers: Annotated[int | None, option("Threads that decode and compare.", "up to 4")] = None,
     batch_size: Annotated[int | None, option("Clips in the extractor at once.", "16")] = None,
     device: Annotated[str | None, option("Where the extractor runs: cpu, cuda or cuda:N.", "cpu")] = None,
@@ -86,7 +89,7 @@ def evaluate(
         "extractor": extractor, "protocol": protocol, "num_frames": num_frames, "stride": stride,
         "clips_per_video": clips_per_video, "pair_by": pair_by, "bad_videos": bad_videos,
         "recursive": recursive or None, "workers": workers, "batch_size": batch_size,
-        "device": device,
+        "device": device, "match_size": match_size, "match_fps": match_fps, "any_codec": any_codec or None,
     }  # fmt: skip
     if metrics is not None:
         given["metrics"] = tuple(name.strip() for name in metrics.split(",") if name.strip())
@@ -154,6 +157,7 @@ def show(console: Console, result: EvaluationResult) -> None:
             models = f", {', '.join(side.models)}" if side.models else ""
             sizes = f", {', '.join(side.sizes[:3])}" if side.sizes else ""
             rates = f" at {', '.join(f'{rate:g}' for rate in side.rates[:3])} a second" if side.rates else ""
+            rates += f", {', '.join(side.codecs[:3])}" if side.codecs else ""
             console.print(
                 escape(f"{name}: {side.path}, {counted(side.videos, 'video')}{sizes}{rates} ({side.kind}{models})")
             )

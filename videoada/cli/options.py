@@ -28,6 +28,15 @@ def option(text: str, default: str | None = None, **extra: Any) -> Any:
     return typer.Option(help=text, show_default=default or False, **extra)
 
 
+MatchSize = Annotated[str | None, option("Resize all frames to WIDTHxHEIGHT: sets of other sizes are refused.")]
+MatchFps = Annotated[
+    float | None, option("Take frames at this rate, not above any video's: sets of other rates are refused.")
+]
+AnyCodec = Annotated[
+    bool, typer.Option("--any-codec", help="Also compare videos of different lossy codecs, whose loss then counts.")
+]
+
+
 def takes_settings(
     *,
     leave_out: Collection[str] = (),

@@ -9,7 +9,7 @@ import typer
 
 from videoada.cli.app import app, as_flags
 from videoada.cli.evaluate import video_bar
-from videoada.cli.options import Quiet, option
+from videoada.cli.options import AnyCodec, MatchFps, MatchSize, Quiet, option
 from videoada.config.frozen import one_of
 from videoada.errors import ConfigError, counted
 from videoada.files import check_file
@@ -45,6 +45,9 @@ def verdict(
     recursive: Annotated[
         bool, typer.Option("--recursive", help="Also videos in folders below, as those of classes.")
     ] = False,
+    match_size: MatchSize = None,
+    match_fps: MatchFps = None,
+    any_codec: AnyCodec = False,
     workers: Annotated[int | None, option("Threads that decode and compare.", "up to 4")] = None,
     device: Annotated[str, typer.Option(help="Where FVD's extractor runs: cpu, cuda or cuda:N.")] = "cpu",
     output: Annotated[Path | None, option("Write the verdict, video by video, to this .json file.")] = None,
@@ -69,7 +72,7 @@ def verdict(
     with video_bar(console) as on_video:
         found = judge(
             generated, reference, limits, pair_by=by, recursive=recursive, workers=workers, device=device,
-            on_video=on_video,
+            on_video=on_video, match_size=match_size, match_fps=match_fps, any_codec=any_codec,
         )  # fmt: skip
     if output:
         found.write(output)

@@ -28,7 +28,9 @@ class EvaluationConfig(FrozenConfig):
 
     With `recursive` the folders below are read, too, as those of classes. `pair_by` says whose partner a video is: by
     run `record` (prompt, seed, image), or by `name`, equal but for its ending, for videos without records. `bad_videos`
-    says what to do with a video that can't be read or is too short: `fail`, or `skip` and list it.
+    says what to do with a video that can't be read or is too short: `fail`, or `skip` and list it. Sets of other sizes,
+    frame rates or lossy codecs are refused, unless all are resized (`match_size`, "128x96") or taken at one rate
+    (`match_fps`, not above any video's own), or codecs are not to matter (`any_codec`).
     """
 
     metrics: tuple[str, ...] = DEFAULT_METRICS
@@ -45,6 +47,9 @@ class EvaluationConfig(FrozenConfig):
     device: str = "cpu"
     seed: Seed = 0
     limits: CoherenceLimits | None = None
+    match_size: str | None = Field(default=None, pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")
+    match_fps: float | None = Field(default=None, gt=0, le=1000)
+    any_codec: bool = False
 
     @field_validator("metrics")
     @classmethod
@@ -78,13 +83,22 @@ class EvaluationConfig(FrozenConfig):
         return 2048 if self.protocol else None
 
     def sampling(self) -> Sampling:
-        return Sampling(self.num_frames, self.stride, self.clips_per_video)
+        return Sampling(self.num_frames, self.stride, self.clips_per_video, self.match_fps)
+
+    @property
+    def width_and_height(self) -> tuple[int, int] | None:
+        """What all frames are resized to."""
+        if self.match_size is None:
+            return None
+        width, _, height = self.match_size.partition("x")
+        return int(width), int(height)
 
     def sampling_as_dict(self) -> dict[str, Any]:
+        matched = {"match_size": self.match_size, "match_fps": self.match_fps}
         return {
             "protocol": self.protocol, "num_frames": self.num_frames, "stride": self.stride,
             "clips_per_video": self.clips_per_video,
-        }  # fmt: skip
+        } | {name: value for name, value in matched.items() if value is not None}  # fmt: skip
 
     def wanted(self, generated: bool, paired: bool, statistics: bool) -> set[str]:
         """The metrics that can be measured with what there is; those asked for by name must be.

@@ -14,9 +14,11 @@ from torch import nn
 
 from videoada.devices import find_device
 from videoada.errors import ConfigError, OutputError
+from videoada.evaluation.comparable import Comparable
 from videoada.evaluation.config import EvaluationConfig
 from videoada.evaluation.distances import check_alike, with_distances
 from videoada.evaluation.extraction import Batches, find_extractor
+from videoada.evaluation.form import form_of
 from videoada.evaluation.left_out import left_out
 from videoada.evaluation.means import summarize
 from videoada.evaluation.measuring import measure_video, run_jobs
@@ -57,9 +59,13 @@ def evaluate(
     if isinstance(reference, VideoStatistics) and network:
         check_alike(reference, about)
     sides = open_sides(generated, reference, config.most_videos, config.recursive, config.pair_by)
-    rows, skipped = _measure(sides, Batches(network, config.batch_size), wanted, config, on_video)
+    comparable = Comparable.of(wanted, bool(save_statistics), config.any_codec)
+    if sides.statistics and (form := form_of(sides.statistics.about)):
+        comparable.add("the file of statistics", form)
+    rows, skipped = _measure(sides, Batches(network, config.batch_size), wanted, config, comparable, on_video)
     if save_statistics and sides.real:
-        kept = about | {"videos": len(set(sides.real.owners)), "folder": Path(sides.real.folder).name}
+        kept = about | {"form": comparable.as_dict(), "codecs": sorted(sides.real.codecs)}
+        kept |= {"videos": len(set(sides.real.owners)), "folder": Path(sides.real.folder).name}
         VideoStatistics(sides.real.stacked(), kept).save(save_statistics)
     result = EvaluationResult(
         generated=sides.made.summary() if sides.made else None,
@@ -100,7 +106,7 @@ def _without_effect(config: EvaluationConfig, network: nn.Module | None) -> list
 
 
 def _measure(
-    sides: Sides, batches: Batches, wanted: set[str], config: EvaluationConfig,
+    sides: Sides, batches: Batches, wanted: set[str], config: EvaluationConfig, comparable: Comparable,
     on_video: Callable[[int, int], None] | None,
 ) -> tuple[list[VideoResult], list[dict[str, str]]]:  # fmt: skip
     """Rows of the generated videos, and the videos left out; features go to `sides`. Raises OutputError."""
@@ -116,6 +122,7 @@ def _measure(
             skipped.append({"file": str(bad), "reason": reason})
         for side, path, taken in ((sides.made, job[0], outcome.made), (sides.real, job[1], outcome.real)):
             if side and path and taken:
+                comparable.add(str(path), taken.form)
                 batches.add(side, path, taken)
         if outcome.row:
             rows.append(outcome.row)
@@ -131,6 +138,11 @@ def _measure(
 def _warnings(sides: Sides, wanted: set[str], config: EvaluationConfig) -> list[str]:
     """What to know of the means over pairs and single videos."""
     warnings = sides.made.warnings(sides.pairs, sides.real) if sides.made and wanted & set(PAIRS) else []
+    if sides.statistics and form_of(sides.statistics.about) is None:
+        warnings.append(
+            "the statistics do not say of what size, rate and codec their videos are, so that it was not checked: make "
+            "them again with `save_statistics`"
+        )
     rates = [side.rates for _, side in sides.named()]
     if len(rates) == 2 and rates[0] != rates[1]:
         shown = " and ".join(", ".join(f"{rate:g}" for rate in sorted(side)[:4]) for side in rates)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +18,6 @@ from videoada.failures import is_out_of_memory, out_of_memory
 from videoada.metrics.features import Extractor, load_extractor
 from videoada.models.vae_features import PREFIX, load_vae_extractor
 
-WAITING = 8  # batches of clips that wait for others of their shape, at most
-
 
 def find_extractor(name: str, device: str) -> Extractor:
     """An extractor by any name: those of `load_extractor`, or `vae:MODEL`. Raises ModelError and ConfigError."""
@@ -30,15 +27,15 @@ def find_extractor(name: str, device: str) -> Extractor:
 
 
 class Batches:
-    """Clips of one side and shape, gathered and put through the extractor together."""
+    """Clips of one side, gathered and put through the extractor together: their shape is one, which was checked."""
 
     def __init__(self, network: nn.Module | None, batch_size: int):
         self.network, self.batch_size, self.done = network, batch_size, 0
-        self.waiting: dict[tuple[int, Any], tuple[VideoSet, list[tuple[int, NDArray[np.uint8]]]]] = {}
+        self.waiting: dict[int, tuple[VideoSet, list[tuple[int, NDArray[np.uint8]]]]] = {}
 
     def add(self, side: VideoSet, path: Path, taken: Taken) -> None:
         """What was taken of a side's video: its clips go through the extractor, the rest is put down."""
-        side.note(path, taken.fps, taken.lossless, taken.notes)
+        side.note(path, taken.fps, taken.lossless, taken.codec, taken.notes)
         for i, size in enumerate(taken.sizes):
             index = len(side.owners)
             side.owners.append(path)
@@ -47,13 +44,10 @@ class Batches:
                 continue
             clip = taken.clips[i]
             side.features.append(torch.empty(0))  # at its index, so that features keep the videos' order
-            group = self.waiting.setdefault((id(side), clip.shape), (side, []))[1]
+            group = self.waiting.setdefault(id(side), (side, []))[1]
             group.append((index, clip))
             if len(group) == self.batch_size:
-                self._extract(*self.waiting.pop((id(side), clip.shape)))
-            elif sum(len(g) for _, g in self.waiting.values()) > WAITING * self.batch_size:  # many shapes
-                largest = max(self.waiting, key=lambda key: len(self.waiting[key][1]))
-                self._extract(*self.waiting.pop(largest))
+                self._extract(*self.waiting.pop(id(side)))
 
     def flush(self) -> None:
         for side, group in self.waiting.values():

@@ -11,8 +11,12 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
+import numpy as np
+
 from videoada.errors import OutputError, counted
 from videoada.evaluation.config import EvaluationConfig
+from videoada.evaluation.form import LOSSLESS, Form
 from videoada.evaluation.pairing import Job, Sides, VideoSet
 from videoada.evaluation.result import VideoResult
 from videoada.evaluation.tables import PAIRS, VIDEOS, Clip, Frame
@@ -27,14 +31,21 @@ from videoada.records.record import RunRecord
 @dataclass
 class Taken:
     """What a video gave: its `clips` for the extractor (None: nobody asks for them), the size (F, H, W) of each, how
-    many frames it has, frames a second, whether its file keeps every pixel, and what to know of it."""
+    many frames it has, frames a second, whether its file keeps every pixel, what to know of it, and its codec."""
 
     sizes: list[tuple[int, ...]]
     total: int
     fps: float
     lossless: bool
     notes: list[str]
+    codec: str
     clips: list[Clip] | None = None
+
+    @property
+    def form(self) -> Form:
+        """What other videos must have in common with it."""
+        num_frames, height, width = self.sizes[0]
+        return Form((width, height), num_frames, round(self.fps, 4), LOSSLESS if self.lossless else self.codec)
 
 
 @dataclass
@@ -126,8 +137,11 @@ class Source(Protocol):
 class Held:
     """A video whose clips are in memory."""
 
-    def __init__(self, path: Path, reading: Reading, record: RunRecord | None) -> None:
+    def __init__(
+        self, path: Path, reading: Reading, record: RunRecord | None, size: tuple[int, int] | None = None
+    ) -> None:
         self.path, self._reading = path, reading
+        self._clips = [np.stack([resized(frame, size) for frame in clip]) if size else clip for clip in reading.clips]
         if reading.whole is not None and record is not None:
             check = RecordCheck(path, record)
             for frame in reading.whole:
@@ -135,17 +149,19 @@ class Held:
             check.result(reading.lossless)
 
     def frames(self) -> Iterator[Frame]:
-        yield from self._reading.clips[0]
+        yield from self._clips[0]
 
     def taken(self) -> Taken:
         r = self._reading
-        return Taken([clip.shape[:3] for clip in r.clips], r.total, r.fps, r.lossless, r.notes, r.clips)
+        sizes: list[tuple[int, ...]] = [clip.shape[:3] for clip in self._clips]
+        return Taken(sizes, r.total, r.fps, r.lossless, r.notes, r.codec, self._clips)
 
 
 class Streamed:
     """A video that is read once and let go, every `stride`-th frame of it."""
 
-    def __init__(self, path: Path, stride: int, record: RunRecord | None) -> None:
+    def __init__(self, path: Path, stride: int, record: RunRecord | None, size: tuple[int, int] | None = None) -> None:
+        self._wanted_size = size
         self.path, self._video, self._stride = path, open_video(path), stride
         self._check = RecordCheck(path, record) if record is not None and stride == 1 else None
         self._count, self._size = 0, (0, 0)
@@ -154,16 +170,26 @@ class Streamed:
         wanted = None if self._stride == 1 else lambda i: i % self._stride == 0
         for frame in self._video.frames(wanted):
             if frame is not None:
-                self._count, self._size = self._count + 1, frame.shape[:2]
                 if self._check:
                     self._check.add(frame)
-                yield frame
+                shown = resized(frame, self._wanted_size) if self._wanted_size else frame
+                self._count, self._size = self._count + 1, shown.shape[:2]
+                yield shown
         if self._check:
             self._check.result(self._video.lossless)
 
     def taken(self) -> Taken:
         v = self._video
-        return Taken([(self._count, *self._size)], v.num_frames, v.fps, v.lossless, v.notes)
+        return Taken([(self._count, *self._size)], v.num_frames, v.fps, v.lossless, v.notes, v.codec)
+
+
+def resized(frame: Frame, size: tuple[int, int]) -> Frame:
+    """A frame (H, W, 3) at another width and height: each pixel the mean of those that it covers, or between them."""
+    if frame.shape[1::-1] == size:
+        return frame
+    smaller = size[0] <= frame.shape[1] and size[1] <= frame.shape[0]
+    found: Frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+    return found
 
 
 def _source(
@@ -173,9 +199,9 @@ def _source(
         return None
     record = side.records.get(path)
     try:
-        if not keep and config.num_frames is None:
-            return Streamed(path, config.stride, record)
-        return Held(path, read_clips(path, config.sampling()), record)
+        if not keep and config.num_frames is None and config.match_fps is None:
+            return Streamed(path, config.stride, record, config.width_and_height)
+        return Held(path, read_clips(path, config.sampling()), record, config.width_and_height)
     except OutputError as error:
         bad.append((path, str(error)))
         return None

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from videoada.config.frozen import is_text
 from videoada.errors import OutputError, PromptError, counted
+from videoada.evaluation.form import form_of
 from videoada.evaluation.result import Summary
 from videoada.media.finding import search_videos
 from videoada.metrics.statistics import VideoStatistics
@@ -40,15 +41,17 @@ class VideoSet:
     not_read: list[str] = field(default_factory=list)  # what else the folder holds
     rates: set[float] = field(default_factory=set)  # frames a second
     lossy: set[Path] = field(default_factory=set)
+    codecs: set[str] = field(default_factory=set)  # each with its container: "h264 in .mp4"
     notes: dict[str, list[str]] = field(default_factory=dict)  # what to know of videos, and of which
 
     def name_of(self, path: Path) -> str:
         """A video's name in results: its path inside the folder."""
         return path.relative_to(self.folder).as_posix()
 
-    def note(self, path: Path, fps: float, lossless: bool, notes: list[str]) -> None:
+    def note(self, path: Path, fps: float, lossless: bool, codec: str, notes: list[str]) -> None:
         """Put down what was seen of a video."""
         self.rates.add(fps)
+        self.codecs.add(f"{codec} in {'a folder' if path.is_dir() else path.suffix.lower() or path.name}")
         if not lossless:
             self.lossy.add(path)
         for text in notes:
@@ -92,6 +95,7 @@ class VideoSet:
             clips=len(self.owners),
             sizes=sorted(f"{counted(f, 'frame')} of {w}×{h}" for f, h, w in self.sizes),
             rates=sorted(self.rates),
+            codecs=sorted(self.codecs),
             models=sorted({f"{r.model.name}{' (embedded)' if r.model.embedded else ''}" for r in records}),
         )
 
@@ -213,9 +217,15 @@ class Sides:
         if self.statistics is None:
             return self.real.summary() if self.real else None
         about = self.statistics.about
+        codecs = about.get("codecs")
+        seen: dict[str, Any] = {"sizes": []}
+        if form := form_of(about):  # older files lack it
+            frames, (width, height) = counted(form.num_frames, "frame"), form.size
+            seen = {"sizes": [f"{frames} of {width}×{height}"], "rates": [form.fps]}
+            seen["codecs"] = [str(codec)[:40] for codec in codecs] if isinstance(codecs, list) else []
         return Summary(
             path=str(about.get("folder"))[:200], kind="cached statistics", videos=int(about.get("videos") or 0),
-            clips=len(self.statistics.features), sizes=[], models=[],
+            clips=len(self.statistics.features), models=[], **seen,
         )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ class Summary(BaseModel):
     sizes: list[str]
     models: list[str]
     rates: list[float] = []  # frames a second
+    codecs: list[str] = []  # each with its container: "h264 in .mp4"
 
 
 class VideoResult(BaseModel):

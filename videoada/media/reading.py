@@ -25,6 +25,7 @@ class Readable(Protocol):
     fps: float
     num_frames: int
     lossless: bool
+    codec: str
     notes: list[str]
 
     def frames(self, wanted: Callable[[int], bool] | None = None) -> Iterator[NDArray[np.uint8] | None]:

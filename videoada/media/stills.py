@@ -28,6 +28,7 @@ class Animation:
 
     def __init__(self, path: Path) -> None:
         self.lossless = path.suffix.lower() in (".webp", ".png", ".apng")
+        self.codec = path.suffix.lower().removeprefix(".").replace("apng", "png")
         self.path, self.fps, self.num_frames = path, float(DEFAULT_FPS), 0
         self.notes: list[str] = []
 
@@ -76,7 +77,7 @@ class FrameFolder:
     """A folder of PNG, JPEG or WebP files, in the order of the numbers in their names; or one such file alone."""
 
     def __init__(self, path: Path) -> None:
-        self.lossless = True
+        self.lossless, self.codec = True, "png"
         self.path, self.fps, self.num_frames = path, float(DEFAULT_FPS), 0
         self.notes: list[str] = []
 
@@ -84,7 +85,8 @@ class FrameFolder:
         """As `Film.frames`."""
         with reading(self.path):
             files = self.files()
-            self.lossless = all(file.suffix.lower() == ".png" for file in files)
+            kinds = {file.suffix.lower().removeprefix(".").replace("jpg", "jpeg") for file in files}
+            self.lossless, self.codec = kinds == {"png"}, "+".join(sorted(kinds))
             self.fps = number_in(animation_metadata(self.path), "fps", MOST_FPS) or DEFAULT_FPS
             size: tuple[int, int] | None = None
             transparent = False

@@ -66,6 +66,9 @@ def judge(
     recursive: bool = False,
     workers: int | None = None,
     device: str = "cpu",
+    match_size: str | None = None,
+    match_fps: float | None = None,
+    any_codec: bool = False,
     on_video: Callable[[int, int], None] | None = None,
     **fields: Any,
 ) -> Verdict:
@@ -74,8 +77,9 @@ def judge(
     `limits` are the shipped ones where left out; single ones as keywords (`min_worst_ssim=0.9`, None leaves one out)
     win over them. Videos are paired by their run records, or with `pair_by="name"` by equal file names without their
     endings, never by order. A video that has no partner, or that can't be read, is a failure and is listed.
-    `on_video(done, of)` follows the progress. Raises OutputError for a folder that is missing or where nothing pairs,
-    ConfigError for unknown limits.
+    `match_size`, `match_fps` and `any_codec` are those of EvaluationConfig. `on_video(done, of)` follows the progress.
+    Raises OutputError for a folder that is missing or where nothing pairs, ConfigError for unknown limits and for sides
+    that can't be compared.
     """
     limits = VerdictLimits(**((limits or shipped_limits()).model_dump() | fields))
     wanted = metrics_for(limits)
@@ -87,7 +91,9 @@ def judge(
     if without_fvd:
         network, wanted = None, tuple(name for name in wanted if name != "fvd") or ("psnr",)
     config = EvaluationConfig(
-        metrics=wanted, pair_by=pair_by, recursive=recursive, bad_videos="skip", workers=workers    )  # fmt: skip
+        metrics=wanted, pair_by=pair_by, recursive=recursive, bad_videos="skip", workers=workers,
+        match_size=match_size, match_fps=match_fps, any_codec=any_codec,
+    )  # fmt: skip
     result = evaluate(generated, reference, config, extractor=network, on_video=on_video)
     pairs = sum(row.fidelity is not None for row in result.videos)
     partnered = [row for row in result.videos if row.reference is not None]

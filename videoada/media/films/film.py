@@ -33,7 +33,7 @@ logging.getLogger("libav").addHandler(logging.NullHandler())  # FFmpeg's message
 
 
 class Film:
-    """One film file. `fps`, `num_frames`, `lossless` and `notes` are known once `frames` has come to its end.
+    """One film file. `fps`, `num_frames`, `lossless`, `codec` and `notes` are known once `frames` has come to its end.
 
     `notes` are what somebody who measures the film should know: that its transparency lies on white, that its frame
     rate varies.
@@ -44,6 +44,7 @@ class Film:
         self.fps: float = 8
         self.num_frames = 0
         self.lossless = False
+        self.codec = ""
         self.notes: list[str] = []
 
     def frames(self, wanted: Callable[[int], bool] | None = None) -> Iterator[NDArray[np.uint8] | None]:
@@ -85,6 +86,7 @@ class Film:
     def _end(self, stream: Any, times: list[int | None], transparent: bool) -> None:
         self.num_frames, self.notes = len(times), []
         self.lossless = stream.codec_context.name in LOSSLESS
+        self.codec = str(stream.codec_context.codec.canonical_name)
         ticks = [tick for tick in times if tick is not None]
         rates = [stream.average_rate, stream.guessed_rate, stream.base_rate]
         known = [rate for rate in rates if rate]
