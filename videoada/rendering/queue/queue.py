@@ -20,9 +20,10 @@ from videoada.errors import ConfigError, PromptError
 from videoada.files import check_folder
 from videoada.media.outputs import FORMATS, Encoding
 from videoada.rendering.checks import check_job
-from videoada.rendering.folder import RenderFolder, output_errors, read_json
+from videoada.rendering.folder import MANIFEST, SETTINGS, RenderFolder, output_errors, read_json
 from videoada.rendering.jobs import Job, plan_job
 from videoada.rendering.locks import NameLocks
+from videoada.rendering.manifest import index
 from videoada.rendering.naming import slug
 from videoada.rendering.queue.contents import Contents, Made
 from videoada.rendering.queue.entry import QueueEntry, entry_of, entry_of_made
@@ -125,6 +126,8 @@ class RenderQueue:
                 self.put(job.changed(wish="deleted"))
                 if not self._running(id):
                     self.purge(job)
+        if (self.path / MANIFEST).exists():
+            index(self.folder, str(read_json(self.path / SETTINGS).get("naming", "id")))
 
     def compare(self, id: str) -> None:
         """Ask for the full run of an entry: the same in everything, and nothing skipped; it becomes the entry's `full`.
