@@ -81,10 +81,9 @@ def main() -> None:
     print(f"{given.model}: the same frames: {len(set(frames.values())) == 1}")
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     print(f"median seconds of the processor: generate {medians['generate']:.3f}, worker {medians['worker']:.3f}")
-    print(f"previews and live file, by themselves: {sum(apart) / sum(seconds["worker"]):.1%}")
-    print(
-        f"{given.pairs} pairs: median {statistics.median(shares):+.1%}, pairs {min(shares):+.1%} to {max(shares):+.1%}"
-    )
+    print(f"previews and live file, by themselves: {sum(apart) / sum(seconds['worker']):.1%}")
+    middle, least, most = statistics.median(shares), min(shares), max(shares)
+    print(f"{given.pairs} pairs: {middle:+.1%} (median), {least:+.1%} to {most:+.1%}")
 
 
 if __name__ == "__main__":
