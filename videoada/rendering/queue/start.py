@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 from videoada.errors import VideoAdaError
-from videoada.rendering.folder import HIDDEN, output_errors
+from videoada.files import check_folder
+from videoada.rendering.folder import HIDDEN, QUEUE, RenderFolder, output_errors
 from videoada.rendering.locks import INHERITED, NameLocks
 from videoada.rendering.queue.jobs import LIVE, LOG, WORKER
-from videoada.rendering.queue.queue import RenderQueue
 
 IDLE_MINUTES = 10  # after which a worker that finds nothing to do lets its model go
 
@@ -28,8 +28,9 @@ def start_worker(path: str | Path) -> subprocess.Popen[bytes] | None:
     do for ten minutes. What it says is in `.videoada/queue/worker.log`. Raises OutputError where the folder can't be
     written to.
     """
-    folder = RenderQueue(path).folder
+    folder = RenderFolder(check_folder(path))
     try:
+        (folder.path / QUEUE).mkdir(exist_ok=True)
         if not folder.locks.acquire(WORKER):
             return None
         (folder.path / LIVE).unlink(missing_ok=True)  # of a worker that was killed

@@ -28,6 +28,7 @@ from videoada.rendering.queue.queue import FORMAT, RenderQueue
 
 LIVE_EVERY = 0.25  # seconds between looks at a running job that others can have
 LOOK_EVERY = 0.25  # seconds between looks at an empty queue
+LOOK_THOUGH = 5.0  # seconds between looks where nothing seems to have changed: clocks of file systems are coarse
 PATIENCE = 1.0  # seconds in which somebody who only asks whether the lock is held has let it go
 Say = Callable[[str], None]
 
@@ -56,15 +57,20 @@ def work_on_queue(
                 if not queue.folder.locks.supported:
                     say("warning: no locks here: let no other worker into this folder")
                 queue.folder.sweep()
+                looked, when = -1.0, 0.0
                 while until_empty or idle_seconds is None or time.monotonic() - idle_since < idle_seconds:
+                    changed = queue.contents.jobs_changed()
+                    if changed == looked and time.monotonic() - when < LOOK_THOUGH:  # all that an idle one asks
+                        time.sleep(LOOK_EVERY)
+                        continue
                     if waiting := queue.waiting():
                         worker.work(waiting[0])
                         idle_since = time.monotonic()
                         continue
+                    looked, when = changed, time.monotonic()
                     worker.rest()
                     if until_empty:
                         break
-                    time.sleep(LOOK_EVERY)
             if not queue.waiting():  # what was added while the lock was held, and found a worker
                 return
 
@@ -188,7 +194,7 @@ class Live:
         self.letters: list[str] = []
         self.num_steps: int | None = None
         self.loading = True
-        self.began = self.written = self.looked = 0.0
+        self.began = self.written = 0.0
 
     @property
     def steps(self) -> str:
