@@ -15,7 +15,7 @@ from videoada.errors import counted
 
 @app.command()
 def status(
-    folder: Annotated[Path, typer.Argument(help="The --out of `videoada render`.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="The --out of `videoada render`, or a queue.", show_default=False)],
     json_output: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """How far a `videoada render` into that folder is, here or on another machine."""
@@ -44,7 +44,14 @@ def status(
             f"at work: process {run['pid']} on {run['host']}: generated {run['drawn']}, {pace}{left}"
             f"heard of {duration(time.time() - run['updated'])} ago"
         )
-    if not found["at_work"]:
-        console.print("no command is at work there")
+    queue = found["queue"] or {}
+    if counts := [f"{queue[s]} {s}" for s in ("waiting", "running", "failed", "stopped") if queue.get(s)]:
+        console.print(f"queue: {', '.join(counts)}")
+    for job in queue.get("at", []):
+        left = f", {duration(job['seconds_left'])} left" if job["seconds_left"] is not None else ""
+        steps = f"{len(job['steps'])} of {counted(job['num_steps'], 'step')}" if job["num_steps"] else "loading"
+        console.print(f"at work: the queue's worker, on {job['id']}: {steps}{left}")
+    if not found["at_work"] and not queue.get("at"):
+        console.print("a worker waits for jobs" if queue.get("worker") else "no command is at work there")
     for failure in found["failures"]:
         console.print(f"failed: {as_flags(failure)}")

@@ -114,7 +114,6 @@ class _Run:
 
     def on_batch(self, indices: Sequence[int], requests: Sequence[GenerationConfig]) -> None:
         self.indices, self.predictions = indices, [0] * len(indices)
-        self.previews.begin()
         for index, request in zip(indices, requests, strict=True):
             self.hand(RunStarted(index, request.prompt, request.num_steps))
 

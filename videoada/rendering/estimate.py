@@ -25,7 +25,7 @@ def estimate_plan(plan: Plan, on_message: Say | None = None) -> dict[str, Any]:
         there = plan.out.is_dir()
     if there:
         with contextlib.closing(RenderFolder(plan.out, plan.ending)) as folder:
-            folder.settle(plan.kept, plan.overwrite, keep=False)
+            folder.settle(plan.kept, plan.overwrite, keep=False, jobs=plan.jobs)
             waiting = folder.missing(plan.jobs, plan.overwrite)
             records = [record for _, record in folder.records()][:200]
     found: dict[str, Any] = {

@@ -24,13 +24,14 @@ from videoada.media.outputs import FORMATS, Encoding, record_path
 from videoada.media.video import Video
 from videoada.records.record import RunRecord
 from videoada.records.save import as_saved, metadata_of, with_seconds
-from videoada.rendering.jobs import Job
+from videoada.rendering.jobs import PICKED, Job
 from videoada.rendering.locks import NameLocks, byte_of
 
 SETTINGS, MANIFEST, SUMMARY, PROMPT_FILE = "render.json", "manifest.jsonl", "summary.json", "prompt_file.json"
 OWN_FILES = (SETTINGS, MANIFEST, SUMMARY, PROMPT_FILE)
 HIDDEN = ".videoada"
 QUEUE = f"{HIDDEN}/queue"  # jobs that are queued, and what belongs to them
+RENDERING = "rendering"  # the name that commands at work on a prompt file share
 LONGEST_WAIT = 30.0  # seconds, for another command that writes the same small file
 
 
@@ -56,25 +57,39 @@ class RenderFolder:
 
     # ---- what is asked for and what is there -------------------------------------------------------------------------
 
-    def settle(self, settings: dict[str, Any], overwrite: bool = False, keep: bool = True) -> None:
-        """Compare the settings with those of the videos that are there, and of other commands at work on them, and keep
-        them. Raises ConfigError where they differ."""
+    def settle(
+        self, settings: dict[str, Any], overwrite: bool = False, keep: bool = True, jobs: Sequence[Job] = ()
+    ) -> None:
+        """Compare a prompt file's settings with those of the one before, and of other commands at work, and keep them.
+
+        Raises ConfigError where they differ and a job's name is another video's, or the names are of another kind,
+        which the folder's listings go by. Videos of other names may have any settings.
+        """
+        if keep:
+            self.locks.share(RENDERING)
         with self.holding(SETTINGS):
             kept = read_json(self.path / SETTINGS)
+            if PICKED not in settings and PICKED in kept:  # of the prompt file that had random seeds
+                settings = settings | {PICKED: kept[PICKED]}
             other = sorted(name for name in kept.keys() | settings.keys() if kept.get(name) != settings.get(name))
             differences = ", ".join(_kept_as(n, kept.get(n)) for n in other[:4])
-            if kept and other and not overwrite and any(self.records(complete=False)):
+            if kept and other and not overwrite and self._clashes("naming" in other, jobs):
                 raise ConfigError(
                     f"{self.path} holds videos of other settings ({differences}): name another folder, repeat its "
                     "settings, or give `overwrite`"
                 )
-            if kept and other and keep and not self.locks.alone():
+            if kept and other and keep and not self.locks.alone(RENDERING):
                 raise ConfigError(
                     f"another command is rendering into {self.path} with other settings ({differences}): name another "
                     "folder, or wait until it has ended"
                 )
             if keep and kept != settings:
                 self.put(SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+
+    def _clashes(self, by_naming: bool, jobs: Sequence[Job]) -> bool:
+        if by_naming:
+            return any(self.records(complete=False))
+        return any(self.done(job) is False for job in jobs)
 
     def missing(self, jobs: Sequence[Job], overwrite: bool = False) -> list[Job]:
         """The jobs whose videos are not there. Raises ConfigError where another video has a job's name."""
@@ -111,7 +126,7 @@ class RenderFolder:
 
     def records(self, complete: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
         """(path inside the folder, record) of each complete video, by name; with `complete` False, of every record."""
-        return records_in(self.path, self.format, complete)
+        return records_in(self.path, complete)
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 
@@ -227,16 +242,16 @@ class RenderFolder:
         return found
 
 
-def records_in(folder: Path, format: str, complete: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
+def records_in(folder: Path, complete: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
     """As `RenderFolder.records`, without taking part."""
     for path in sorted(folder.rglob("*.json")):
         inside = path.relative_to(folder).as_posix()
         if inside in OWN_FILES or inside.startswith(f"{HIDDEN}/"):
             continue
-        video = inside.removesuffix(".json") + format
-        record = read_json(path)
-        if "job_sha256" in record and (not complete or (folder / video).exists()):
-            yield video, record
+        base = inside.removesuffix(".json")
+        ending = next((ending for ending in (*FORMATS, "") if (folder / f"{base}{ending}").exists()), None)
+        if (ending is not None or not complete) and "job_sha256" in (record := read_json(path)):
+            yield f"{base}{ending or ''}", record
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from videoada.rendering.naming import TakenNames, check_id, slug, vbench_name
 from videoada.skipping.rules.window import check_budget
 
 VAE_FACTOR = 8
+PICKED = "picked_seed"  # in a folder's settings: the base of its random seeds
 PER_VIDEO = {"prompt", "negative_prompt", "image", "video", "seed"}
 APART = {"decode_chunk_size", "codec", "crf"}  # the first changes rounding alone, the others are hashed where named
 SHAPING = ("model", "revision", "variant", "dtype", "quantize")  # of the settings, besides request and skipping

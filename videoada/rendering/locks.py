@@ -58,11 +58,15 @@ class NameLocks:
                 pass
             os.close(self.file)  # its last user is removing it, or has
 
-    def alone(self) -> bool:
-        """Whether nobody else has the file open now."""
-        found = self._lock(PRESENT)
+    def share(self, name: str) -> None:
+        """Hold a name together with others who share it."""
+        self._lock(byte_of(name), shared=True)
+
+    def alone(self, name: str) -> bool:
+        """Whether nobody else shares the name now, which this object shares."""
+        found = self._lock(byte_of(name))
         if found:
-            self._lock(PRESENT, shared=True)
+            self._lock(byte_of(name), shared=True)
         return found
 
     def acquire(self, name: str | int) -> bool:

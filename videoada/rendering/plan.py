@@ -21,7 +21,7 @@ from videoada.media.outputs import Encoding
 from videoada.models.lora import lora_identity
 from videoada.models.recommended import filled_in
 from videoada.rendering.checks import check_jobs, read_shard
-from videoada.rendering.jobs import Job, plan_jobs
+from videoada.rendering.jobs import PICKED, Job, plan_jobs
 from videoada.rendering.jobs import shard as part_of
 from videoada.rendering.naming import NAMINGS, naming_notes
 
@@ -33,7 +33,6 @@ ENGINES = ("local", "ray")
 # Device, memory options and batch size change rounding alone: another run may choose others.
 NOT_SHAPING = {"prompt", "image", "num_videos", "batch_size", "device", "offload", "vae_slicing", "vae_tiling",
                "decode_chunk_size", "compile", "channels_last", "calibration"}  # fmt: skip
-PICKED = "picked_seed"  # in a folder's settings: the base of its random seeds
 Say = Callable[[str], None]
 
 

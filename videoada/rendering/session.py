@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, OutputError, counted
-from videoada.rendering.jobs import Job
-from videoada.rendering.plan import PICKED, Plan, Say, plan_render
+from videoada.rendering.jobs import PICKED, Job
+from videoada.rendering.plan import Plan, Say, plan_render
 
 if TYPE_CHECKING:
     from videoada.rendering.engines.engine import Engine
@@ -104,13 +104,13 @@ def _settled(plan: Plan, folder: RenderFolder) -> Plan:
     from videoada.rendering.folder import SETTINGS, read_json
 
     try:
-        folder.settle(plan.kept, plan.overwrite)
+        folder.settle(plan.kept, plan.overwrite, jobs=plan.jobs)
     except ConfigError:
         kept = read_json(plan.out / SETTINGS)
         if plan.again is None or PICKED not in kept or kept | {PICKED: plan.picked_seed} != plan.kept:
             raise
         plan = plan.again()
-        folder.settle(plan.kept, plan.overwrite)
+        folder.settle(plan.kept, plan.overwrite, jobs=plan.jobs)
     return plan
 
 

@@ -83,9 +83,10 @@ class Passing:
     def _schedule_of(self, scheduler: Any) -> RunSchedule | None:
         """Only where somebody listens; None where it is not known."""
         try:
-            return read_schedule(scheduler) if self.listeners.on_report else None
+            schedule = read_schedule(scheduler) if self.listeners.on_report else None
         except Exception:  # of any scheduler at all, which need not be readable
             return None
+        return schedule if schedule and len(schedule.levels) == len(scheduler.timesteps) else None
 
     def _clean(self, values: dict[str, Any], step: int) -> Tensor | None:
         schedule = self.loop.schedule if self.loop else None

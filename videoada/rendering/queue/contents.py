@@ -13,7 +13,7 @@ from videoada.media.outputs import FORMATS
 from videoada.records.find import settings_of
 from videoada.records.record import RunRecord
 from videoada.rendering.folder import HIDDEN, OWN_FILES, read_json
-from videoada.rendering.queue.jobs import FULL, JOBS, QueuedJob
+from videoada.rendering.queue.jobs import JOBS, QueuedJob
 
 Stamp = tuple[int, int, int]  # of a file: changes when it is written again
 
@@ -42,9 +42,16 @@ class Contents:
         """By id, in the order of being added."""
         found = []
         for entry in _listed(self.folder / JOBS):
-            if entry.name.endswith(".json") and (job := self._job(entry)) is not None:
+            if entry.name.endswith(".json") and (job := QueuedJob.from_values(self._values(entry)[0])) is not None:
                 found.append(job)
         return {job.id: job for job in sorted(found, key=lambda job: job.added)}
+
+    def jobs_changed(self) -> float:
+        """When a job was last written."""
+        try:
+            return (self.folder / JOBS).stat().st_mtime
+        except OSError:
+            return 0.0
 
     def made(self) -> dict[str, Made]:
         """Every complete video by its path without the ending, those of full runs left out."""
@@ -58,13 +65,14 @@ class Contents:
             del self._read[gone]
         return found
 
-    def made_in_full(self, id: str) -> Made | None:
-        """The full run with that id."""
-        path = self.folder / f"{id}.json"
-        if not id.startswith(f"{FULL}/") or not path.exists():
+    def made_by(self, job: QueuedJob) -> Made | None:
+        """The video of a job of the queue, where it is done."""
+        record, stamp = self._values(self.folder / f"{job.id}.json")
+        if record.get("job_sha256") != job.sha256:
             return None
-        names = {entry.name: entry for entry in _listed(path.parent)}
-        return self._made(names[path.name], names) if path.name in names else None
+        paths = (self.folder / f"{job.id}{ending}" for ending in (*FORMATS, ""))
+        video = next((path for path in paths if path.exists()), None)
+        return None if video is None else Made(record, video, stamp)
 
     def settings_of(self, id: str, made: Made) -> dict[str, Any]:
         """The settings that repeat a video, by its record; the prompt alone where its image was given as an object."""
@@ -86,20 +94,16 @@ class Contents:
             return None
         return Made(record, Path(entry.path).with_name(f"{base}{ending}"), stamp)
 
-    def _job(self, entry: os.DirEntry[str]) -> QueuedJob | None:
-        values, _ = self._values(entry)
-        return QueuedJob.from_values(values)
-
-    def _values(self, entry: os.DirEntry[str]) -> tuple[dict[str, Any], Stamp]:
+    def _values(self, file: os.DirEntry[str] | Path) -> tuple[dict[str, Any], Stamp]:
         """The object in a file; {} where there is none, or none any more."""
         try:
-            about = entry.stat()
+            about = file.stat()
         except OSError:
             return {}, (0, 0, 0)
-        stamp = about.st_mtime_ns, about.st_size, about.st_ino
-        kept = self._read.get(entry.path)
+        stamp, path = (about.st_mtime_ns, about.st_size, about.st_ino), os.fspath(file)
+        kept = self._read.get(path)
         if kept is None or kept[0] != stamp:
-            kept = self._read[entry.path] = stamp, read_json(Path(entry.path))
+            kept = self._read[path] = stamp, read_json(Path(path))
         return kept[1], stamp
 
 

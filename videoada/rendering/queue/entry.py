@@ -44,15 +44,14 @@ class QueueEntry:
 def entry_of(
     job: QueuedJob, made: Made | None, folder: Path, live: dict[str, Any], full: QueueEntry | None = None
 ) -> QueueEntry:
-    """A job of the queue, with the video of its name, what the worker says of the job that it is at, and its full
-    run."""
+    """A job of the queue, with its video, what the worker says of the job that it is at, and its full run."""
     settings = with_inputs(job.settings, folder)
     state: State = "waiting" if job.wish == "deleted" else job.wish
     entry = QueueEntry(
         job.id, str(settings.get("prompt", "")), str(settings["model"]), state, settings, job.added, full=full,
         full_of=job.full_of,
     )  # fmt: skip
-    if made is not None and made.record.get("job_sha256") == job.sha256:
+    if made is not None:
         return _done(entry, made)
     preview = folder / job.preview
     entry = replace(entry, preview=preview if preview.exists() else None)

@@ -72,9 +72,11 @@ class QueuedJob:
         """None for what is no job of this version."""
         names = {field.name for field in dataclasses.fields(cls)}
         try:
-            return cls(**{name: value for name, value in values.items() if name in names})
+            job = cls(**{name: value for name, value in values.items() if name in names})
         except TypeError:
             return None
+        parts = job.id.removeprefix(f"{FULL}/").split("/")
+        return job if all(part.strip(".") and "\0" not in part for part in parts) else None
 
 
 def key_of(id: str) -> str:

@@ -20,9 +20,10 @@ from videoada.errors import ConfigError, PromptError
 from videoada.files import check_folder
 from videoada.media.outputs import FORMATS, Encoding
 from videoada.rendering.checks import check_job
-from videoada.rendering.folder import RenderFolder, output_errors, read_json
+from videoada.rendering.folder import MANIFEST, SETTINGS, RenderFolder, output_errors, read_json
 from videoada.rendering.jobs import Job, plan_job
 from videoada.rendering.locks import NameLocks
+from videoada.rendering.manifest import index
 from videoada.rendering.naming import slug
 from videoada.rendering.queue.contents import Contents, Made
 from videoada.rendering.queue.entry import QueueEntry, entry_of, entry_of_made
@@ -102,14 +103,14 @@ class RenderQueue:
         """Take a waiting one out of the queue, let a running one stop at its next step; others stay as they are.
         Raises PromptError for an id that is not there."""
         with self._changing(id) as job:
-            if job is not None and job.wish == "waiting" and self._made_of(job) is None:
+            if job is not None and job.wish == "waiting" and self.contents.made_by(job) is None:
                 self.put(job.changed(wish="stopped"))
 
     def again(self, id: str) -> None:
         """Let a stopped or failed one wait again, as the last. Raises PromptError for an id that is not there,
         ConfigError for one that is neither stopped nor failed."""
         with self._changing(id) as job:
-            if job is None or job.wish not in ("stopped", "failed") or self._made_of(job) is not None:
+            if job is None or job.wish not in ("stopped", "failed") or self.contents.made_by(job) is not None:
                 raise ConfigError(f"'{id[:80]}' is {self.entry(id).state}: only what stopped or failed can be again")
             self.put(job.changed(wish="waiting", turn=time.time(), error="", begun=0, steps="", num_steps=None))
 
@@ -125,6 +126,8 @@ class RenderQueue:
                 self.put(job.changed(wish="deleted"))
                 if not self._running(id):
                     self.purge(job)
+        if (self.path / MANIFEST).exists():
+            index(self.folder, str(read_json(self.path / SETTINGS).get("naming", "id")))
 
     def compare(self, id: str) -> None:
         """Ask for the full run of an entry: the same in everything, and nothing skipped; it becomes the entry's `full`.
@@ -151,15 +154,16 @@ class RenderQueue:
         with self._lock:
             jobs, made = self.contents.jobs(), self.contents.made()
             live = self.live()
-            ids = {**dict.fromkeys(id for id, job in jobs.items() if job.full_of is None), **dict.fromkeys(made)}
-            found = [self._entry(id, jobs, made.get(id), live) for id in ids if id not in jobs or jobs[id].is_wanted]
+            asked = [id for id, job in jobs.items() if job.full_of is None and job.is_wanted]
+            found = [self._entry(id, jobs, None, live) for id in asked]
+            found += [self._entry(id, jobs, video, live) for id, video in made.items() if id not in jobs]
         return sorted(found, key=lambda entry: entry.added)
 
     def entry(self, id: str) -> QueueEntry:
         """One of them, or a full run. Raises PromptError for an id that is not there."""
         with self._lock:
             jobs = self.contents.jobs()
-            made = self.contents.made_in_full(id) if id.startswith(f"{FULL}/") else self.contents.made().get(id)
+            made = None if id in jobs else self.contents.made().get(id)
             if not (jobs[id].is_wanted if id in jobs else made is not None):
                 raise PromptError(f"there is no video '{id[:80]}' in the queue")
             return self._entry(id, jobs, made, self.live())
@@ -168,9 +172,9 @@ class RenderQueue:
         job, full = jobs.get(id), jobs.get(full_id(id))
         of_full = None
         if full is not None and full.is_wanted:
-            of_full = entry_of(full, self.contents.made_in_full(full.id), self.path, live)
+            of_full = entry_of(full, self.contents.made_by(full), self.path, live)
         if job is not None:
-            return entry_of(job, made, self.path, live, of_full)
+            return entry_of(job, self.contents.made_by(job), self.path, live, of_full)
         assert made is not None
         return entry_of_made(id, made, self.contents.settings_of(id, made), of_full)
 
@@ -186,7 +190,7 @@ class RenderQueue:
         """The jobs that a worker has to generate, in their turn."""
         with self._lock:
             jobs = [job for job in self.contents.jobs().values() if job.wish == "waiting"]
-            return sorted((job for job in jobs if self._made_of(job) is None), key=lambda job: job.turn)
+            return sorted((job for job in jobs if self.contents.made_by(job) is None), key=lambda job: job.turn)
 
     # ---- the folder --------------------------------------------------------------------------------------------------
 
@@ -236,14 +240,6 @@ class RenderQueue:
 
     def _running(self, id: str) -> bool:
         return self.live().get("id") == id
-
-    def _made_of(self, job: QueuedJob) -> Made | None:
-        """The video, if the job is done."""
-        record = self.path / f"{job.id}.json"
-        if not record.exists():
-            return None
-        made = self.contents.made_in_full(job.id) if job.full_of is not None else self.contents.made().get(job.id)
-        return made if made is not None and made.record.get("job_sha256") == job.sha256 else None
 
 
 def _remove(path: Path) -> None:

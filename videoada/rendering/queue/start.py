@@ -12,10 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from videoada.rendering.folder import HIDDEN, output_errors
+from videoada.errors import VideoAdaError
+from videoada.files import check_folder
+from videoada.rendering.folder import HIDDEN, QUEUE, RenderFolder, output_errors
 from videoada.rendering.locks import INHERITED, NameLocks
-from videoada.rendering.queue.jobs import LOG, WORKER
-from videoada.rendering.queue.queue import RenderQueue
+from videoada.rendering.queue.jobs import LIVE, LOG, WORKER
 
 IDLE_MINUTES = 10  # after which a worker that finds nothing to do lets its model go
 
@@ -27,10 +28,12 @@ def start_worker(path: str | Path) -> subprocess.Popen[bytes] | None:
     do for ten minutes. What it says is in `.videoada/queue/worker.log`. Raises OutputError where the folder can't be
     written to.
     """
-    folder = RenderQueue(path).folder
+    folder = RenderFolder(check_folder(path))
     try:
+        (folder.path / QUEUE).mkdir(exist_ok=True)
         if not folder.locks.acquire(WORKER):
             return None
+        (folder.path / LIVE).unlink(missing_ok=True)  # of a worker that was killed
         own = folder.locks.file
         command = [sys.executable, "-m", __name__, str(folder.path.absolute()), str(own)]
         with output_errors(f"can't write to the folder {folder.path}"), (folder.path / LOG).open("wb") as log:
@@ -47,7 +50,11 @@ def main(path: str, lock: str) -> None:
 
     locks = NameLocks(Path(path) / HIDDEN / "lock", int(lock), WORKER) if INHERITED else None
     say = functools.partial(print, flush=True)
-    work_on_queue(path, idle_seconds=60 * IDLE_MINUTES, on_message=say, locks=locks)
+    try:
+        work_on_queue(path, idle_seconds=60 * IDLE_MINUTES, on_message=say, locks=locks)
+    except VideoAdaError as error:
+        say(f"error: {error}")
+        sys.exit(2)
 
 
 if __name__ == "__main__":

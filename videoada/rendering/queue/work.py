@@ -16,16 +16,19 @@ from PIL import Image
 from videoada.config.run import LoadConfig
 from videoada.config.settings import RunSettings
 from videoada.devices import find_device
-from videoada.errors import VideoAdaError
+from videoada.errors import OutputError, VideoAdaError
 from videoada.generation.events import Preview, RunStarted, StepTaken, VideoDone, generate_events
 from videoada.models.pipelines import load_pipeline
+from videoada.rendering.folder import SETTINGS, read_json
 from videoada.rendering.jobs import Job, plan_job
 from videoada.rendering.locks import NameLocks, byte_of
+from videoada.rendering.manifest import index
 from videoada.rendering.queue.jobs import LIVE, MOST_DEATHS, WORKER, QueuedJob, with_inputs
 from videoada.rendering.queue.queue import FORMAT, RenderQueue
 
 LIVE_EVERY = 0.25  # seconds between looks at a running job that others can have
 LOOK_EVERY = 0.25  # seconds between looks at an empty queue
+LOOK_THOUGH = 5.0  # seconds between looks where nothing seems to have changed: clocks of file systems are coarse
 PATIENCE = 1.0  # seconds in which somebody who only asks whether the lock is held has let it go
 Say = Callable[[str], None]
 
@@ -51,15 +54,23 @@ def work_on_queue(
                 if not mine:
                     say(f"another worker is at work on {queue.path}")
                     return
+                if not queue.folder.locks.supported:
+                    say("warning: no locks here: let no other worker into this folder")
                 queue.folder.sweep()
+                looked, when = -1.0, 0.0
                 while until_empty or idle_seconds is None or time.monotonic() - idle_since < idle_seconds:
+                    changed = queue.contents.jobs_changed()
+                    if changed == looked and time.monotonic() - when < LOOK_THOUGH:  # all that an idle one asks
+                        time.sleep(LOOK_EVERY)
+                        continue
                     if waiting := queue.waiting():
                         worker.work(waiting[0])
                         idle_since = time.monotonic()
-                    elif until_empty:
+                        continue
+                    looked, when = changed, time.monotonic()
+                    worker.rest()
+                    if until_empty:
                         break
-                    else:
-                        time.sleep(LOOK_EVERY)
             if not queue.waiting():  # what was added while the lock was held, and found a worker
                 return
 
@@ -71,6 +82,8 @@ def _holding(queue: RenderQueue) -> Iterator[bool]:
         time.sleep(0.05)
         own = queue.folder.locks.acquire(WORKER)
     try:
+        if own:
+            (queue.path / LIVE).unlink(missing_ok=True)  # of a worker that was killed
         yield own
     finally:
         if own:
@@ -85,6 +98,13 @@ class _Worker:
         self.queue, self.folder, self.say = queue, queue.folder, say
         self.pipe: Any = None
         self.loaded: tuple[str, LoadConfig] | None = None
+        self.listed = True
+
+    def rest(self) -> None:
+        """Nothing waits: write the folder's listings if there are new videos."""
+        if not self.listed:
+            self.listed = True
+            index(self.folder, str(read_json(self.folder.path / SETTINGS).get("naming", "id")))
 
     def work(self, asked: QueuedJob) -> None:
         """Generate one job, or say in its file why not."""
@@ -94,13 +114,14 @@ class _Worker:
         if not self.folder.locks.acquire(asked.id):
             time.sleep(LOOK_EVERY)  # another command generates a video of this name
             return
-        live = _Live(self.queue, asked)
+        live = Live(self.queue, asked)
         try:
             self._set(asked, begun=asked.begun + 1)
             live.write(now=True)
             self._generate(asked, live)
         except _StopAskedError:
             self.say(f"stopped: {asked.id}")
+            self._set(asked, begun=0, steps=live.steps, num_steps=live.num_steps)
         except Exception as error:
             reason = _reason(error)
             self.say(f"failed: {asked.id}: {reason}")
@@ -115,7 +136,7 @@ class _Worker:
         if now is not None and now.wish == "deleted":
             self.queue.purge(now)
 
-    def _generate(self, asked: QueuedJob, live: _Live) -> None:
+    def _generate(self, asked: QueuedJob, live: Live) -> None:
         settings = RunSettings(**with_inputs(asked.settings, self.queue.path))
         job = plan_job(settings, FORMAT)
         job = Job(asked.id, 0, 0, job.request, job.skip, job.group, asked.sha256)
@@ -125,13 +146,15 @@ class _Worker:
         with contextlib.closing(generate_events(self.pipe, [job.request], skip=job.skip)) as events:
             for event in events:
                 live.heed(event)
-                if live.stopped():
+                if isinstance(event, StepTaken) and live.stopped():
                     raise _StopAskedError
                 if isinstance(event, VideoDone):
                     self.folder.write(job, event.video, event.record)
+        self._set(asked, begun=0)
         with contextlib.suppress(OSError):
             (self.queue.path / asked.preview).unlink(missing_ok=True)
         self.say(f"done: {asked.id}")
+        self.listed = False
 
     def _load(self, settings: RunSettings) -> None:
         """The pipeline of a job; what was loaded before goes first, for two may not fit into memory."""
@@ -163,7 +186,7 @@ class _StopAskedError(Exception):
     """The job is not wanted any more."""
 
 
-class _Live:
+class Live:
     """What others can see of the job at work: `live.json` and its preview, written a few times a second."""
 
     def __init__(self, queue: RenderQueue, job: QueuedJob) -> None:
@@ -171,7 +194,7 @@ class _Live:
         self.letters: list[str] = []
         self.num_steps: int | None = None
         self.loading = True
-        self.began = self.written = self.looked = 0.0
+        self.began = self.written = 0.0
 
     @property
     def steps(self) -> str:
@@ -202,7 +225,8 @@ class _Live:
             "id": self.job.id, "steps": self.steps, "num_steps": self.num_steps, "loading": self.loading,
             "seconds_left": left, "pid": os.getpid(), "updated": time.time(),
         }  # fmt: skip
-        self.queue.folder.put(LIVE, json.dumps(values))
+        with contextlib.suppress(OutputError):  # nobody sees it, and the video is what counts
+            self.queue.folder.put(LIVE, json.dumps(values))
 
     def stopped(self) -> bool:
         now = self.queue.job(self.job.id)
