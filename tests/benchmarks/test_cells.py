@@ -122,6 +122,7 @@ TABLES = [
     ("batches", "emoji-t2v"),
     ("frontier", "tiny-wan"),
     ("quality", "tiny-wan"),
+    ("budgets", "tiny-t2v"),
     ("budgets", "tiny-wan"),
 ]
 
