@@ -299,6 +299,34 @@ def test_a_job_that_kills_its_workers_is_given_up_and_one_that_fails_does_not_ho
     assert queue.entry(killer).state == "done"
 
 
+def test_deleted_it_is_gone_also_where_a_worker_has_just_taken_it_or_generates_it(queue, monkeypatch):
+    first, second, third = queue.add([asked(seed=i) for i in range(3)])
+    set_begun, heed = work._Worker._set, work.Live.heed
+
+    def delete_first(worker, job, **values):
+        if job.id == first:
+            queue.delete(first)
+        set_begun(worker, job, **values)
+
+    def delete_second(live, event):
+        heed(live, event)
+        if live.job.id == second and len(live.letters) == 2:
+            other = RenderQueue(queue.path)
+            assert (other.entry(second).state, other.at_work()) == ("running", True)
+            other.delete(second)
+            assert [entry.id for entry in other.entries()] == [third]
+            other.close()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(work._Worker, "_set", delete_first)
+        patched.setattr(work.Live, "heed", delete_second)
+        work_on_queue(queue.path, until_empty=True)
+    assert [(entry.id, entry.state) for entry in queue.entries()] == [(third, "done")]
+    assert [path.stem for path in queue.path.glob("*.mp4")] == [third]
+    assert len(list((queue.path / HIDDEN / "queue/jobs").iterdir())) == 1
+    assert not list((queue.path / HIDDEN / "queue/previews").iterdir())
+
+
 def test_interrupted_its_job_waits_again(queue, monkeypatch):
     [id] = queue.add([asked()])
 

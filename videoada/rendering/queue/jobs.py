@@ -120,7 +120,7 @@ def copy_inputs(settings: dict[str, Any], folder: Path, id: str) -> dict[str, An
             found[name] = f"{INPUTS}/{key_of(id)}-{name}{source.suffix.lower()}"
             (folder / INPUTS).mkdir(parents=True, exist_ok=True)
             if source.is_dir():
-                shutil.copytree(source, folder / found[name])
+                shutil.copytree(source, folder / found[name], dirs_exist_ok=True)
             else:
                 shutil.copyfile(source, folder / found[name])
     return found

@@ -239,7 +239,8 @@ class RenderQueue:
         return next(n for i in itertools.count(1) if (n := f"{first}-{i}" if i > 1 else first) not in taken)
 
     def _running(self, id: str) -> bool:
-        return self.live().get("id") == id
+        """Whether a worker has it, or another command a video of its name."""
+        return self.folder.locks.taken(id)
 
 
 def _remove(path: Path) -> None:

@@ -117,8 +117,9 @@ class _Worker:
         live = Live(self.queue, asked)
         try:
             self._set(asked, begun=asked.begun + 1)
-            live.write(now=True)
-            self._generate(asked, live)
+            if not live.stopped():  # nor deleted, since it was looked up
+                live.write(now=True)
+                self._generate(asked, live)
         except _StopAskedError:
             self.say(f"stopped: {asked.id}")
             self._set(asked, begun=0, steps=live.steps, num_steps=live.num_steps)
@@ -174,12 +175,13 @@ class _Worker:
             torch.cuda.empty_cache()
 
     def _set(self, asked: QueuedJob, **values: Any) -> None:
-        """Change a job's file, but for what was wished for meanwhile."""
+        """Change a job's file, but for what was wished for meanwhile, and where it is there still."""
         with self.folder.holding(asked.file):
-            now = self.queue.job(asked.id) or asked
-            if "wish" in values and now.wish != "waiting":
-                del values["wish"]
-            self.queue.put(now.changed(**values))
+            now = self.queue.job(asked.id)
+            if now is not None and now.wish != "waiting":
+                values.pop("wish", None)
+            if now is not None:
+                self.queue.put(now.changed(**values))
 
 
 class _StopAskedError(Exception):
