@@ -204,3 +204,20 @@ def test_the_worst_frame_is_marked_also_where_a_long_line_is_thinned():
     points = chart["points"].split()
     assert len(points) <= 400
     assert f"{chart['x']},{chart['y']:g}" in points
+
+
+def test_the_verdict_names_what_fails(page, tmp_path):
+    text = (page / "report.html").read_text()
+    section = text.split("<h2>Verdict</h2>")[1].split("<h2>")[0]
+    assert "fail: " in section
+    assert "worst SSIM" in section
+    assert "motion ratio: not measured" in section
+    assert '<span class="soft">verdict</span><b>fail</b>' in text
+    same = videoada.evaluate(page / "full", page / "full", metrics=("psnr", "ssim", "motion-ratio"))
+    write_report(tmp_path / "same.html", same, videos="none")
+    section = (tmp_path / "same.html").read_text().split("<h2>Verdict</h2>")[1].split("<h2>")[0]
+    assert "pass, by the limits that ship" in section
+    assert "<td>fail</td>" not in section
+    alone = videoada.evaluate(page / "full", metrics=("coherence",))
+    write_report(tmp_path / "alone.html", alone, videos="none")
+    assert "<h2>Verdict</h2>" not in (tmp_path / "alone.html").read_text()

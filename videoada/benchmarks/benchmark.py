@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from videoada.benchmarks.generated import Generated
+from videoada.benchmarks.judged import judged_measures
 from videoada.benchmarks.methods import Method, for_model, generate_with, why_not
 from videoada.config.run import GenerationConfig
 from videoada.config.settings import SHIPPED
@@ -57,6 +58,7 @@ class Cell:
     peak_memory_bytes: int | None = None
     denoising: float | None = None  # of `seconds`; a cell of an older version lacks it
     denoising_full: float | None = None
+    judged: dict[str, Any] | None = None  # `judged_measures`; a cell of an older version lacks them
     digest: str = ""  # of the method's definition, the weights, the device and its precision
 
     @property
@@ -263,7 +265,7 @@ def _measure(
         coherent=bool(check_coherence(generated.video.frames)["passed"]),
         computed="".join("01"[step] for step in generated.computed), peak_memory_bytes=generated.peak_memory_bytes,
         denoising=_rounded(generated.denoising_seconds), denoising_full=_rounded(full.denoising_seconds),
-        digest=definition,
+        judged=judged_measures(generated.video.frames, full.video.frames), digest=definition,
     )  # fmt: skip
 
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from videoada.benchmarks.judged import verdict_of
 from videoada.errors import counted
 from videoada.metrics.paired import IDENTICAL
 
 if TYPE_CHECKING:
     from videoada.benchmarks.benchmark import Cell
 
+LATER = ("speedup_denoising", "verdict")  # fields that points of older versions lack
 SAMPLES = 2000  # of the bootstrap
 MORE = {"psnr_worst": ".1f", "psnr_reference": ".1f", "agreement": ".1%"}  # measures beside the PSNR, and their form
 
@@ -42,9 +44,10 @@ class Point:
     speedup: float
     peak_memory_bytes: int | None
     speedup_denoising: float | None = None  # None where a cell lacks it
+    verdict: str | None = None  # by the limits of `videoada verdict`; None where a cell lacks a measure
 
     def as_dict(self) -> dict[str, Any]:
-        values = {k: v for k, v in asdict(self).items() if k != "speedup_denoising" or v is not None}
+        values = {k: v for k, v in asdict(self).items() if k not in LATER or v is not None}
         return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
 
 
@@ -70,6 +73,7 @@ def _point(cells: Sequence[Cell], seed: int) -> Point:
         agreement=_mean_known(c.agreement for c in cells), coherent=_mean(float(c.coherent) for c in cells),
         speedup=sum(c.seconds_full for c in cells) / max(sum(c.seconds for c in cells), 1e-9),
         peak_memory_bytes=max(memory) if memory else None, speedup_denoising=_speedup_denoising(cells),
+        verdict=verdict_of(cells),
     )  # fmt: skip
 
 
@@ -117,10 +121,11 @@ def points_table(points: Sequence[Point]) -> str:
     No times: each cell's were taken minutes or hours from its full run's, which is no pair. `time_pairs` measures them.
     """
     most = max((p.prompts for p in points), default=0)
+    judged = any(p.verdict for p in points)
     lines = [
         "| method | predictions | UNet rows | MACs | PSNR, dB (95 %) | worst | SSIM | tOF | agreement | reference "
-        "| coherent |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        f"| coherent |{' verdict |' if judged else ''}",
+        f"|---|---|---|---|---|---|---|---|---|---|---|{'---|' if judged else ''}",
     ]
     for p in points:
         identical = p.psnr >= IDENTICAL
@@ -131,6 +136,7 @@ def points_table(points: Sequence[Point]) -> str:
             f"| {p.method}{fewer} | {p.predictions:.1f} | {p.rows:.1%} | {p.macs:.1%} | {quality} "
             f"| {'' if identical else f'{p.psnr_worst:.1f}'} | {p.ssim:.4f} | {_text(p.tof, '.3f')} "
             f"| {_text(p.agreement, '.1%')} | {_text(p.psnr_reference, '.1f')} | {p.coherent:.0%} |"
+            f"{f' {p.verdict or str()} |' if judged else ''}"
         )
     return "\n".join(lines)
 

@@ -18,6 +18,7 @@ from videoada.errors import ConfigError, OutputError, counted
 from videoada.evaluation.cards import COLUMNS, card, table_row
 from videoada.evaluation.cases import Case, find_cases, without_case
 from videoada.evaluation.charts import error_chart, fidelity_chart, histogram
+from videoada.evaluation.judging.shown import shown_verdict
 from videoada.evaluation.left_out import LISTED
 from videoada.evaluation.result import EvaluationResult
 from videoada.files import write_text
@@ -79,6 +80,7 @@ def render(
         tiles=_tiles(cases, records, result, partner),
         charts=_charts(cases, records, partner),
         metrics=_metrics(result),
+        verdict=shown_verdict(result),
         cases=shown,
         cases_note=f"{len(shown)} of {counted(len(cases), 'video')}; every one is in the table above",
         columns=COLUMNS,
@@ -147,6 +149,9 @@ def _tiles(
             tiles.append(
                 _tile(name, f"{row['value']:.3g}{error}", f"{row['n_generated']} against {row['n_reference']}")
             )
+    if verdict := shown_verdict(result):
+        detail = verdict.failing or "every limit that was measured"
+        tiles.append(_tile("verdict", "pass" if verdict.passed else "fail", detail))
     checked = [case.coherence for case in cases if case.coherence]
     if checked:
         tiles.append(_tile("coherent", f"{sum(c['passed'] for c in checked)} of {len(checked)}", "pass every check"))

@@ -38,6 +38,11 @@ class Check(BaseModel):
     note: str = ""
 
     @property
+    def holds(self) -> bool:
+        """Whether it is no failure: it passed, or could not be measured."""
+        return self.passed is not False
+
+    @property
     def bound(self) -> str:
         """The limit with its direction: "≥ 0.88"."""
         return f"{'≥' if self.name.startswith('min_') else '≤'} {self.limit:.4g}{self.unit}"
@@ -67,15 +72,17 @@ def weigh(result: EvaluationResult, limits: VerdictLimits) -> list[Check]:
     """One check for each limit that is set, in their order; those that the evaluation did not measure have
     `passed` None."""
     compared = [row for row in result.videos if row.fidelity is not None]
-    checks = []
-    for name, limit in limits.given().items():
-        if name == LOST:
-            checks.append(_lost(limit, compared))
-        elif name == FVD:
-            checks.append(_distance(limit, result))
-        else:
-            checks.append(_of_pairs(name, limit, compared))
-    return checks
+    given = limits.given()
+    of_pairs = weigh_pairs(compared, limits)
+    return [*of_pairs, _distance(given[FVD], result)] if FVD in given else of_pairs
+
+
+def weigh_pairs(rows: Sequence[VideoResult], limits: VerdictLimits) -> list[Check]:
+    """One check for each limit of pairs, FVD's left out, of rows with `fidelity`."""
+    return [
+        _lost(limit, rows) if name == LOST else _of_pairs(name, limit, rows)
+        for name, limit in limits.given().items() if name != FVD
+    ]  # fmt: skip
 
 
 def _split(name: str) -> tuple[str, str, str]:
