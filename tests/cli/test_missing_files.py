@@ -38,7 +38,7 @@ COMMANDS = {
 TEXTS = ("model", "image", "video", "mask", "exit_heads", "step_policy", "lora", "extractor", "frame_model", "scorer")
 SETTINGS = {name for name in RunSettings.model_fields if name in TEXTS}
 MADE = {("render", "out"), ("analyse", "output"), ("exits", "run"), ("steps", "run"), ("steps", "results")}  # folders
-MADE |= {("benchmark", "output"), ("exits", "out"), ("steps", "out")}
+MADE |= {("benchmark", "output"), ("exits", "out"), ("steps", "out"), ("work", "folder")}
 ELSE = {  # what goes with an option, and what does not
     "step_policy": (["--steps", "auto"], ["--steps"]), "from_record": ([], ["--prompt", "--steps", "--num-frames"]),
     "reference_stats": ([], ["--reference"]), "save_stats": ([], []), "evaluation": ([], ["{here}/videos"]),
