@@ -197,6 +197,7 @@ class Live:
         self.num_steps: int | None = None
         self.loading = True
         self.began = self.written = 0.0
+        self.stamp, self.wanted = (0, 0), True  # of the job's file
 
     @property
     def steps(self) -> str:
@@ -231,8 +232,15 @@ class Live:
             self.queue.folder.put(LIVE, json.dumps(values))
 
     def stopped(self) -> bool:
-        now = self.queue.job(self.job.id)
-        return now is None or now.wish != "waiting"
+        """Whether the job is not wanted any more; its file is read again only where it was written again."""
+        try:
+            about = (self.queue.path / self.job.file).stat()
+        except OSError:
+            return True
+        if (stamp := (about.st_mtime_ns, about.st_ino)) != self.stamp:
+            now = self.queue.job(self.job.id)
+            self.stamp, self.wanted = stamp, now is not None and now.wish == "waiting"
+        return not self.wanted
 
     def drop(self) -> None:
         (self.queue.path / LIVE).unlink(missing_ok=True)
