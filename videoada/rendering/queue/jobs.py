@@ -28,7 +28,7 @@ from videoada.rendering.locks import byte_of
 JOBS, INPUTS, PREVIEWS, FULL = (f"{QUEUE}/{name}" for name in ("jobs", "inputs", "previews", "full"))
 LIVE, LOG = f"{QUEUE}/live.json", f"{QUEUE}/worker.log"
 WORKER = "worker"  # the name of the lock that the one worker holds
-MOST_DEATHS = 3  # of workers, over one job
+MOST_DEATHS = 5  # of workers, over one job
 Wish = Literal["waiting", "stopped", "failed", "deleted"]
 
 
