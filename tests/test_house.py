@@ -18,7 +18,7 @@ PACKAGE = Path(videoada.__file__).parent
 # A room may import from itself and from those before it.
 ROOMS = (
     "errors", "failures", "devices", "files", "patching", "plots", "shapes", "config", "media", "records", "metrics",
-    "models", "skipping", "learned", "generation", "rendering", "evaluation", "benchmarks", "training", "cli",
+    "models", "skipping", "learned", "generation", "rendering", "evaluation", "benchmarks", "training", "ui", "cli",
     "__main__", "__init__",
 )  # fmt: skip
 LEVEL = {name: i for i, name in enumerate(ROOMS)}

@@ -13,6 +13,7 @@ from videoada.cli import (
     report,
     status,
     train,
+    ui,
     verdict,
     work,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "report",
     "status",
     "train",
+    "ui",
     "verdict",
     "work",
 ]

@@ -69,6 +69,16 @@ class Vocabulary:
         """Each of `parts` as a list under its plural: subjects, backgrounds, colours, …"""
         return {f"{name.lower()}s": list(part) for name, part in self.parts.items()}
 
+    def with_entry(self, prompt: str, part: str, entry: str) -> str:
+        """The prompt with `entry` where it has another of that part; the example with it, where it has none."""
+        words = "|".join(sorted(map(re.escape, self.parts[part]), key=len, reverse=True))  # "red apple" before "apple"
+        after = r"(?= background\b)" if part == BACKGROUND else ""  # a subject may have a colour
+        for text in (prompt, self.example):
+            if found := re.search(rf"\b(?:{words})\b{after}", text, re.IGNORECASE):
+                return f"{text[: found.start()]}{entry}{text[found.end() :]}"
+        text = prompt if " on a " in prompt else self.example  # the part can be left out: a speed, which ends a motion
+        return text.replace(" on a ", f" {entry} on a ", 1)
+
     def near(self, text: str) -> list[str]:
         """At most three entries of the first part that has any near `text`, the likest first."""
         found = (nearest(plain_words(text), part) for part in self.parts.values())

@@ -1,5 +1,4 @@
-"""The form: the settings of a run as controls, with the words and defaults of `generate`, and what was entered as runs.
-"""
+"""The form: a run's settings as controls, in the words and with the defaults of `generate`; and back to runs."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ EXACTLY, SPEED, AS_SET = "exactly N predictions", "a speed", "as set under Skipp
 AMOUNTS = (*QUALITIES, EXACTLY, SPEED, AS_SET)
 DEFAULT_AMOUNT = "balanced"  # what a run takes where nothing is said
 OWN = ("prompt", "model", "image", "seed", "quality", "num_predictions", "target_speedup")  # controls of their own
-LEFT_OUT = ("batch_size", "batch_decision", "device")  # one video at a time, on what the worker has
+LEFT_OUT = ("batch_size", "batch_decision")  # one video at a time
 FILES = ("video", "strength", "step_policy", "exit_heads", "mask", "lora")  # name files of the server's machine
 CHOICES = {
     "policy": POLICIES, "predictor": PREDICTORS, "scheduler": SCHEDULERS, "codec": ("h264", "vp9", "av1", "ffv1"),

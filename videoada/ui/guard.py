@@ -14,7 +14,17 @@ from urllib.parse import urlsplit
 MOST_BYTES = 2**20  # of a request's body, but for uploads
 SAFE = ("GET", "HEAD")
 # Gradio's routes that the page needs; the others read files, take uploads of any size or fetch from elsewhere.
-GRADIO = ("startup-events", "queue/join", "queue/data", "heartbeat/", "theme.css", "info", "cancel", "reset")
+GRADIO = (
+    "startup-events",
+    "run/predict",
+    "queue/join",
+    "queue/data",
+    "heartbeat/",
+    "theme.css",
+    "info",
+    "cancel",
+    "reset",
+)
 GRADIO_PAGE = ("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt")
 GRADIO_FILES = ("/assets/", "/static/")
 HEADERS = {
@@ -78,12 +88,17 @@ class Guard:
         return None
 
     def _known_host(self, host: str) -> bool:
-        """An address, which no other server can have as its name, or a name of this machine."""
+        """An address, which no server elsewhere can have as its name, or a name of this machine."""
         try:
             name = (urlsplit(f"//{host}").hostname or "").lower()
+        except ValueError:
+            return False
+        if name in self.names:
+            return True
+        try:
             ipaddress.ip_address(name)
         except ValueError:
-            return bool(host) and name in self.names if "name" in locals() else False
+            return False
         return True
 
     def _known_path(self, path: str) -> bool:

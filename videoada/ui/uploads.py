@@ -12,12 +12,12 @@ from typing import Any
 
 from videoada.config.prompts import read_prompts
 from videoada.errors import ConfigError, PromptError, VideoAdaError
-from videoada.files import results_folder, written_aside
+from videoada.files import written_aside
 from videoada.models.images import read_image
 
 MOST_BYTES = 32 * 2**20  # of a picture or a prompt file
 MOST_FILES = 16  # prompt files that are kept in memory
-FOLDER = ".uploads"  # in the render folder: a worker reads them, also after the server has ended
+MOST_PICTURES = 64  # that are kept on the disk; the queue copies what its videos need
 
 
 @dataclass(frozen=True)
@@ -30,21 +30,24 @@ class PromptList:
 
 
 class Uploads:
-    """The pictures and prompt files of a page, by id."""
+    """The pictures and prompt files of a page, by id; pictures lie in `folder`, which goes with the server."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder / FOLDER
+        self.folder = folder
         self.pictures: dict[str, tuple[Path, str]] = {}
         self.lists: dict[str, PromptList] = {}
 
     def add_picture(self, name: str, data: bytes) -> str:
-        """Keep a picture's file in the render folder and return its id. Raises ImageError for what is no picture."""
-        id = hashlib.sha256(data).hexdigest()
-        path = results_folder(self.folder) / f"{id}{_ending(name)}"
+        """Keep a picture's file and return its id. Raises ImageError for what is no picture."""
+        path = self.folder / f"{hashlib.sha256(data).hexdigest()}{_ending(name)}"
         with written_aside(path) as aside:
             aside.write_bytes(data)
             _naming(read_image, aside, name)
-        return self.know(path, name)
+        id = self.know(path, name)
+        own = [known for known, (kept, _) in self.pictures.items() if kept.parent == self.folder]
+        for known in own[:-MOST_PICTURES]:
+            self.pictures.pop(known)[0].unlink(missing_ok=True)
+        return id
 
     def know(self, path: Path, name: str | None = None) -> str:
         """The id of a picture that is on this machine."""
