@@ -21,9 +21,9 @@ HEAD = (
 
 
 def make_application(
-    queue: RenderQueue, folder: Path, *, aside: Path, host: str, model: str, local: bool, after: Callable[[], None]
+    queue: RenderQueue, *, aside: Path, host: str, model: str, local: bool, after: Callable[[], None]
 ) -> tuple[Any, Videos]:
-    """The ASGI application of a folder's page, and what it shows. Uploads lie in the folder `aside`; `local` says
+    """The ASGI application of a queue's page, and what it shows. Uploads lie in the folder `aside`; `local` says
     whether only this machine can ask, `after` is called when the queue has work to do."""
     os.environ.update(QUIET)
     import gradio
@@ -34,7 +34,7 @@ def make_application(
     from videoada.ui.routes import OWN, make_router
 
     uploads = Uploads(aside)
-    videos = Videos(queue, folder)
+    videos = Videos(queue)
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     application.include_router(make_router(queue, videos, uploads, after))
     page = make_page(queue, videos, uploads, model=model, local=local, after=after)

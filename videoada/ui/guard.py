@@ -82,9 +82,9 @@ class Guard:
             return 403, "a page of another server asks for this"
         if not self._known_path(path):
             return 404, "not found"
-        length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > (most := self._most_bytes(path)):
-            return 413, f"more than {most / 2**20:.0f} MiB"
+        length, most = headers.get("content-length", "0"), self._most_bytes(path)
+        if not length.isdecimal() or int(length) > most:
+            return 413, f"a body of more than {most} bytes is not read"
         return None
 
     def _known_host(self, host: str) -> bool:

@@ -6,13 +6,15 @@ the page's own script, which asks what changed and leaves alone what did not, so
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from videoada.config.run import DEFAULT_MODEL
+from videoada.config.settings import VIDEO
 from videoada.errors import VideoAdaError, counted
 from videoada.models.catalogue import KNOWN, is_cached, known_model
 from videoada.rendering.queue.queue import RenderQueue
@@ -38,6 +40,7 @@ const begin = () => window.videoada ? window.videoada.PART(element, trigger) : s
 begin();
 """
 NOTHING: dict[str, Any] = {"image": None, "file": None}  # ids of what was uploaded for the next video
+NUMBERS = itertools.count()
 FORM = ("prompts", "model", "amount", "number", "speed", "seed", "image", "file")
 PROMPT_HINT = "What the video shows. Several prompts, one a line, become several videos."
 
@@ -81,13 +84,15 @@ def make_page(
             )  # fmt: skip
             try:
                 if not local and known_model(entered.model) is None:
-                    return _bad("name one of the models of the list")
-                ids = queue.add(runs_of(entered, uploads))
+                    return _said("bad", "name one of the models of the list")
+                runs = runs_of(entered, uploads)
+                with videos.libraries:
+                    ids = queue.add(runs)
             except VideoAdaError as error:
-                return _bad(videos.plain(error))
+                return _said("bad", videos.plain(error))
             videos.look(now=True)
             after()
-            return str(Markup('<p class="good" role="status">{}</p>').format(f"added {counted(len(ids), 'video')}"))
+            return _said("good", f"added {counted(len(ids), 'video')}")
 
         def happened(kept: dict[str, Any], model: str, prompts: str, event: gr.EventData) -> Any:
             """Something in the tools was chosen: a word, an image, a prompt file, or none of the last two."""
@@ -104,17 +109,20 @@ def make_page(
             """A video's settings back in the form."""
             entry = videos.entry(str((event._data or {}).get("id")))
             if entry is None:
-                return (*(gr.skip() for _ in range(len(controls) + len(extra) + 2)), _bad("there is no such video"))
+                return (
+                    *(gr.skip() for _ in range(len(controls) + len(extra) + 2)),
+                    _said("bad", "there is no such video"),
+                )
             found = entered_of(entry.settings, uploads, local)
             kept = {"image": found.image, "file": None}
             first = [getattr(found, field) for field in FORM[: len(controls)]]
             rest = [(found.more or {})[field] or None for field in names]
-            note = Markup('<p class="good" role="status">{}</p>').format("its settings are in the form")
-            return (*first, *rest, kept, tools_html(found.model, kept), str(note))
+            note = _said("good", "its settings are in the form")
+            return (*first, *rest, kept, tools_html(found.model, kept), note)
 
         private: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
         everything = [picked, *controls, *extra]
-        generate.click(add, everything, notice, **private)
+        generate.click(add, everything, notice, **{**private, "show_progress": "minimal"})
         chosen = controls[1]
         tools.click(happened, [picked, chosen, prompt], [picked, prompt, tools], **private)
         shown.click(use, None, [*controls, *extra, picked, tools, notice], **private)
@@ -158,7 +166,7 @@ def _main_controls(model: str, local: bool) -> list[Any]:
 
 def _panel(panel: str, shown: list[Field]) -> list[Any]:
     """The folded controls of a panel of settings."""
-    with gr.Accordion(panel, open=False, elem_classes="panel"):
+    with gr.Accordion("Settings of the video" if panel == VIDEO else panel, open=False, elem_classes="panel"):
         return [_control(field) for field in shown]
 
 
@@ -184,5 +192,7 @@ def _tools(videos: Videos, uploads: Uploads, model: str, kept: dict[str, Any]) -
     return html
 
 
-def _bad(message: str) -> str:
-    return f'<p class="bad" role="alert">{escape(message)}</p>'
+def _said(kind: str, message: str) -> str:
+    """A line beside the button, numbered so that the same one again is another for a browser."""
+    role = "alert" if kind == "bad" else "status"
+    return str(Markup('<p class="{}" role="{}" data-number="{}">{}</p>').format(kind, role, next(NUMBERS), message))

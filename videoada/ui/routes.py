@@ -103,7 +103,8 @@ def make_router(queue: RenderQueue, videos: Videos, uploads: Uploads, after: Cal
         if action == "stop" and entry.full and entry.full.state in ACTIVE:
             entry = entry.full
         try:
-            actions[action](entry.id)
+            with videos.libraries:
+                actions[action](entry.id)
         except VideoAdaError as error:
             return JSONResponse({"error": videos.plain(error)}, 409)
         videos.look(now=True)

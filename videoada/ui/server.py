@@ -47,16 +47,21 @@ def _serve(
 ) -> None:  # fmt: skip
     import uvicorn
 
+    from videoada.models.sources import find_folder, pipeline_class
     from videoada.ui.application import make_application
 
     workers = Workers(path)
     application, videos = make_application(
-        queue, path, aside=aside, host=host, model=model, local=is_local(host), after=workers.start
+        queue, aside=aside, host=host, model=model, local=is_local(host), after=workers.start
     )
     address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
     over = threading.Event()
 
     def look_after() -> None:
+        with contextlib.suppress(Exception):  # what can't be done now is said where it is asked for
+            workers.start()  # it loads the libraries while the first prompt is written, and so does this server
+            with videos.libraries:
+                pipeline_class(find_folder(model))
         while not over.wait(EVERY):
             with contextlib.suppress(Exception):  # the next look may find the folder in order
                 if videos.active:

@@ -6,6 +6,7 @@ Prompts, names and errors are untrusted text: the templates escape all of them. 
 from __future__ import annotations
 
 import functools
+import re
 import secrets
 import threading
 import time
@@ -26,6 +27,8 @@ from videoada.ui.form import as_labels
 AGE = 0.5  # seconds that what was read of the folder serves all browsers
 LETTERS = {"C": "computed", "S": "skipped", "R": "taken again"}
 ACTIVE = ("waiting", "running")
+# Of an absolute path all but its last part, on POSIX systems and on Windows.
+FOLDERS = re.compile(r"(?<![\w/.:])/(?:[^\s/:'\"]+/)+|\b[A-Za-z]:\\(?:[^\s\\:'\"]+\\)+")
 HERE = Path(__file__).parent
 TEMPLATES = HERE / "templates"
 PLAYERS = Path(frame_psnr.__file__).parent / "templates"  # the report's, which the page shares
@@ -34,8 +37,9 @@ PLAYERS = Path(frame_psnr.__file__).parent / "templates"  # the report's, which 
 class Videos:
     """The entries of a queue as cards. Thread-safe; `number` counts the changes seen, `run` names this count."""
 
-    def __init__(self, queue: RenderQueue, folder: Path) -> None:
-        self.queue, self.folder, self.run = queue, folder, secrets.token_hex(8)
+    def __init__(self, queue: RenderQueue) -> None:
+        self.queue, self.run = queue, secrets.token_hex(8)
+        self.libraries = threading.Lock()  # to be held where diffusers may be imported: two threads at once can't
         self.lock = threading.Lock()
         self.read = -AGE
         self.entries: dict[str, QueueEntry] = {}
@@ -121,11 +125,8 @@ class Videos:
         )  # fmt: skip
 
     def plain(self, message: object) -> str:
-        """A library's message for the page: one line, with the form's labels, without where the folder is."""
-        text = as_labels(str(message))
-        for path in {str(self.folder), str(self.folder.resolve())}:
-            text = text.replace(f"{path}/", "").replace(path, "the folder")
-        return text
+        """A library's message for the page: one line, with the form's labels, of paths the last part alone."""
+        return FOLDERS.sub("", as_labels(str(message)))
 
     def _facts(self, entry: QueueEntry) -> dict[str, Any]:
         steps = entry.steps

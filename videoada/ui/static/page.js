@@ -38,11 +38,12 @@ function patch(holder, html) {
     const old = before.get(part.dataset.key);
     if (old && old.source === part.outerHTML) return old;
     part.source = part.outerHTML;
-    if (part.dataset.key === "players") setUpPlayers(part);
     return part;
   });
-  for (const part of before.values()) if (!after.includes(part)) { if (part.dataset.key === "players") { near.unobserve(part); } part.remove(); }
+  for (const part of before.values()) if (!after.includes(part)) { near.unobserve(part); part.remove(); }
   after.forEach((part, i) => { if (holder.children[i] !== part) holder.insertBefore(part, holder.children[i] || null); });
+  const players = after.find(part => part.dataset.key === "players");
+  if (players && before.get("players") !== players) setUpPlayers(players);  // once it is in the page
 }
 
 function videos(root, trigger) {
