@@ -96,7 +96,8 @@ def write(browser, control, text):
 
 def press(browser, selector):
     wait_for(lambda: browser.find_elements("css selector", selector))
-    browser.execute_script("document.querySelector(arguments[0]).click()", selector)
+    script = "const e = document.querySelector(arguments[0]); e.scrollIntoView({block: 'center'}); e.click()"
+    browser.execute_script(script, selector)
 
 
 def unfold(browser, panel):

@@ -115,7 +115,7 @@ def test_a_video_from_its_prompt_to_the_comparison(browser, page):
 
 
 def test_use_again_gives_the_same_video(browser, page):
-    unfold(browser, "Settings of the video")
+    unfold(browser, "Video")
     unfold(browser, "Skipping")
     generate(browser, PROMPTS[1], seed=11, tolerance=0.1, **QUICK)
     wait_for(lambda: plays(browser), LONG)
@@ -137,7 +137,7 @@ def test_use_again_gives_the_same_video(browser, page):
 
 
 def test_a_video_is_stopped_midway_and_deleted(browser, page):
-    unfold(browser, "Settings of the video")
+    unfold(browser, "Video")
     count = len(records(page.folder))
     generate(browser, PROMPTS[2], steps=600)
     wait_for(lambda: "C" in letters(browser) and "running" in states(browser), LONG)
@@ -158,7 +158,7 @@ def test_prompts_and_names_of_files_are_text(browser, page, tmp_path):
     (tmp_path / name).write_text(f"{HOSTILE}\n{PROMPTS[3]}\n")
     browser.find_element("css selector", "#tools [data-kind=file] input").send_keys(str(tmp_path / name))
     wait_for(lambda: any(f"{name}: 2 prompts" in text for text in texts(browser, "#tools .chosen")))
-    unfold(browser, "Settings of the video")
+    unfold(browser, "Video")
     assert "added 2 videos" in generate(browser, "", **QUICK)
     wait_for(lambda: HOSTILE in texts(browser, ".gallery .title") and not states(browser), LONG)
     browser.execute_script(
@@ -231,7 +231,7 @@ def test_a_phone_shows_the_page(browser, page):
     assert wide <= inner
     bottom = browser.execute_script("return document.querySelector('#generate').getBoundingClientRect().bottom")
     assert bottom < 850
-    unfold(browser, "Settings of the video")
+    unfold(browser, "Video")
     generate(browser, PROMPTS[3], **QUICK)
     top = "return document.querySelector('.va.videos').getBoundingClientRect().top"
     wait_for(lambda: browser.execute_script(top) < 300)  # what was asked for comes into view

@@ -43,7 +43,8 @@ class Field:
 
     @property
     def label(self) -> str:
-        return self.name.replace("_", " ")
+        # "video" alone is a key of Gradio's translations
+        return "video file" if self.name == "video" else self.name.replace("_", " ")
 
 
 def fields(local: bool = True) -> list[Field]:

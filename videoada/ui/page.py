@@ -14,7 +14,6 @@ import gradio as gr
 from markupsafe import Markup
 
 from videoada.config.run import DEFAULT_MODEL
-from videoada.config.settings import VIDEO
 from videoada.errors import VideoAdaError, counted
 from videoada.models.catalogue import KNOWN, is_cached, known_model
 from videoada.rendering.queue.queue import RenderQueue
@@ -166,7 +165,7 @@ def _main_controls(model: str, local: bool) -> list[Any]:
 
 def _panel(panel: str, shown: list[Field]) -> list[Any]:
     """The folded controls of a panel of settings."""
-    with gr.Accordion("Settings of the video" if panel == VIDEO else panel, open=False, elem_classes="panel"):
+    with gr.Accordion(panel, open=False, elem_classes="panel"):
         return [_control(field) for field in shown]
 
 
