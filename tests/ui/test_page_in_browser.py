@@ -69,7 +69,14 @@ def test_a_video_from_its_prompt_to_the_comparison(browser, page):
     """The strip fills, the video plays, its full run beside it in step, the difference as amplified as asked."""
     assert "added 1 video" in generate(browser, PROMPTS[0], seed=3)
     seen = set()
-    wait_for(lambda: plays(browser) or seen.add(letters(browser).rstrip("T")), LONG)
+
+    def look():
+        strip = letters(browser).rstrip("T")
+        if len(strip) > 12 and not any(len(other) > 12 for other in seen):
+            picture(browser, "ui-running")
+        seen.add(strip)
+
+    wait_for(lambda: look() or plays(browser), LONG)
     filled = {strip for strip in seen if strip}
     assert len(filled) >= 2, seen
     assert all(set(strip) <= set("CSR") for strip in filled)
@@ -112,6 +119,8 @@ def test_a_video_from_its_prompt_to_the_comparison(browser, page):
     )
     wait_for(lambda: texts(browser, ".large .at") == ["frame 3 of 16"] != before)
     assert "times as fast" in " ".join(texts(browser, ".large .lines"))
+    browser.execute_script("scrollTo(0, 0)")
+    picture(browser, "ui-compare")
 
 
 def test_use_again_gives_the_same_video(browser, page):
@@ -236,6 +245,7 @@ def test_a_phone_shows_the_page(browser, page):
     top = "return document.querySelector('.va.videos').getBoundingClientRect().top"
     wait_for(lambda: browser.execute_script(top) < 300)  # what was asked for comes into view
     wait_for(lambda: plays(browser), LONG)
+    picture(browser, "ui-phone")
     small = browser.execute_script(
         "return [...document.querySelectorAll('.va button, .va a.button')].filter(b => b.offsetHeight && "
         "b.offsetHeight < 20).map(b => b.textContent)"

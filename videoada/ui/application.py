@@ -38,7 +38,8 @@ def make_application(
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     application.include_router(make_router(queue, videos, uploads, after))
     page = make_page(queue, videos, uploads, model=model, local=local, after=after)
-    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # others would be fetched
+    # The system's own: others would be fetched.
+    fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     gradio.mount_gradio_app(
         application, page, "", server_name=host, footer_links=[], run_history=False, show_error=True, ssr_mode=False,
         pwa=False, mcp_server=False, enable_monitoring=False, max_file_size=1, theme=gradio.themes.Default(**fonts),

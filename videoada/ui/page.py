@@ -46,8 +46,8 @@ PROMPT_HINT = "What the video shows. Several prompts, one a line, become several
 
 def make_page(
     queue: RenderQueue, videos: Videos, uploads: Uploads, *, model: str, local: bool, after: Callable[[], None]
-) -> gr.Blocks:
-    """The page of a queue; `model` is the one that the form begins with, `local` as in `form.fields`."""
+) -> Any:
+    """The page of a queue, a `gradio.Blocks`; its form begins with `model`, and `local` is as in `form.fields`."""
     more = fields(local)
 
     def tools_html(model: str, kept: dict[str, Any]) -> str:

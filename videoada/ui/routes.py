@@ -17,7 +17,8 @@ from videoada.evaluation.report import render
 from videoada.media.outputs import record_path
 from videoada.media.posters import poster_frame
 from videoada.records.find import find_record
-from videoada.rendering.queue.queue import QueueEntry, RenderQueue
+from videoada.rendering.queue.entry import QueueEntry
+from videoada.rendering.queue.queue import RenderQueue
 from videoada.ui import uploads as uploaded
 from videoada.ui.uploads import Uploads
 from videoada.ui.videos import ACTIVE, HERE, PLAYERS, Videos

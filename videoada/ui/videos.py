@@ -21,7 +21,8 @@ from videoada.errors import VideoAdaError
 from videoada.evaluation import frame_psnr
 from videoada.generation.describe import describe, describe_pair
 from videoada.records.record import RunRecord
-from videoada.rendering.queue.queue import QueueEntry, RenderQueue
+from videoada.rendering.queue.entry import QueueEntry
+from videoada.rendering.queue.queue import RenderQueue
 from videoada.ui.form import as_labels
 
 AGE = 0.5  # seconds that what was read of the folder serves all browsers
