@@ -69,8 +69,9 @@ def test_a_video_is_served_by_id_in_parts_and_as_a_file_with_its_record(client, 
     (tmp_path / "saved.mp4").write_bytes(saved.content)
     assert videoada.find_record(tmp_path / "saved.mp4").request.prompt == HOSTILE
     assert client.get(f"/videos/{id}/picture").content[:2] == b"\xff\xd8"
-    for what in ("file", "full", "download", "report", "picture"):
+    for what in ("file", "full", "download", "report"):
         assert client.get(f"/videos/{waiting}/{what}").status_code == 404
+    assert client.get(f"/videos/{waiting}/picture").headers["content-type"] == "image/png"  # a pixel
 
 
 def test_prompts_are_escaped_and_no_answer_holds_a_path(client, folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import mimetypes
 from collections.abc import Callable
@@ -26,6 +27,10 @@ from videoada.ui.words import words_html
 
 OWN = {"/videos": 2**16, "/uploads": uploaded.MOST_BYTES, "/prompts": uploaded.MOST_BYTES, "/words": 0, "/own/": 0}
 KEPT = {"Cache-Control": "private, max-age=31536000, immutable"}  # its address changes with it
+# One transparent pixel.
+NO_PICTURE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
 NEW = {"Cache-Control": "no-cache"}
 # The page's scripts and styles: what it shares with the report, then its own.
 FILES = {
@@ -78,10 +83,11 @@ def make_router(queue: RenderQueue, videos: Videos, uploads: Uploads, after: Cal
         entry = found(id)
         if entry.state not in ACTIVE and entry.video and (data := _poster(entry.video)):
             return Response(data, media_type="image/jpeg", headers=KEPT)
-        if entry.preview is None or not entry.preview.is_file():
-            raise HTTPException(404, "there is no picture yet")
-        kind = mimetypes.guess_type(entry.preview.name)[0] or "application/octet-stream"
-        return FileResponse(entry.preview, media_type=kind, headers=NEW)
+        try:
+            data = entry.preview.read_bytes() if entry.preview else NO_PICTURE
+        except OSError:  # it has just gone, for the video is done
+            data = NO_PICTURE
+        return Response(data, media_type="image/png", headers=NEW)
 
     @router.get("/videos/{id}/report")
     def report(id: str) -> HTMLResponse:

@@ -149,7 +149,7 @@ class Videos:
                 "state": full.state, "steps": len(full.steps), "num_steps": full.num_steps or 0,
                 "left": _left(full.seconds_left), "error": self.plain(full.error) if full.error else "",
             },
-            "picture": _stamp(entry), "picture_there": bool(entry.preview or entry.video),
+            "picture": _stamp(entry), "picture_there": bool(_stamp(entry)),
         }  # fmt: skip
 
 
