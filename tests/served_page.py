@@ -90,7 +90,7 @@ def write(browser, control, text):
     box.send_keys(Keys.DELETE)
     for i, line in enumerate(text.split("\n")):
         if i:
-            box.send_keys(Keys.SHIFT, Keys.ENTER)
+            box.send_keys(Keys.ENTER)
         box.send_keys(line)
 
 
