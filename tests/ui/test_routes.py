@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
 from conftest import ROOT
@@ -181,3 +182,11 @@ def test_words_that_a_model_knows_are_found(client):
     assert 'data-part="SUBJECT">cat face' in client.get("/words?model=emoji-t2v&search=cat").text
     assert "nearest: " in client.get("/words?model=emoji-t2v&search=rokket").text
     assert client.get("/words?model=wan-2.1-1.3b").text == ""
+
+
+def test_a_page_that_nobody_asks_leaves_the_processor_alone(client):
+    """Gradio's queue would look for events a thousand times a second, beside a run on the same cores."""
+    client.get("/")
+    began = time.process_time()
+    time.sleep(2)
+    assert time.process_time() - began < 0.02 * 2

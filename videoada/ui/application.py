@@ -45,4 +45,6 @@ def make_application(
         pwa=False, mcp_server=False, enable_monitoring=False, max_file_size=1, theme=gradio.themes.Default(**fonts),
         head=HEAD,
     )  # fmt: skip
+    # No event of the page goes through Gradio's own queue, which looks for some a thousand times a second.
+    page._queue.sleep_when_free = page._queue.progress_update_sleep_when_free = 1.0
     return Guard(application, host, OWN), videos
