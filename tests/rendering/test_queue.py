@@ -16,6 +16,7 @@ from PIL import Image
 import videoada
 from videoada import ConfigError, ImageError, ModelError, OutputError, PromptError, RenderQueue, work_on_queue
 from videoada.config.settings import RunSettings
+from videoada.media.metadata import read_metadata
 from videoada.rendering.folder import HIDDEN
 from videoada.rendering.queue import work
 from videoada.rendering.status import read_status
@@ -88,6 +89,9 @@ def test_each_job_has_its_own_model_settings_and_seed_and_can_be_used_again(queu
         assert entry.record == json.loads(entry.video.with_suffix(".json").read_text())
         assert (entry.num_steps, entry.predictions) == (5, entry.record["num_predictions"])
         assert sha256(entry.settings) == entry.record["frames_sha256"]
+        kept = read_metadata(entry.video)  # downloaded with the video, it names no folder of this machine
+        assert json.loads(kept)["frames_sha256"] == entry.record["frames_sha256"]
+        assert str(queue.path.parent) not in kept + json.dumps(entry.record)
     [again] = queue.add([RunSettings(**entries[2].settings)])
     assert again == f"{ids[2]}-2"
     assert queue.entry(again).settings["image"] != entries[2].settings["image"]

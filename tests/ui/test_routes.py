@@ -60,6 +60,12 @@ def test_what_changed_is_said_once(client):
     assert len(other["videos"]) == 2
 
 
+def test_embedded_models_are_named_as_such(client):
+    shown = json.dumps(client.get("/videos").json())
+    assert shown.count("tiny-t2v (small embedded model)") == 2
+    assert "tiny-t2v: text to video (small embedded model)" in client.get("/config").text
+
+
 def test_a_video_is_served_by_id_in_parts_and_as_a_file_with_its_record(client, tmp_path):
     [id, waiting] = ids(client)
     part = client.get(f"/videos/{id}/file", headers={"range": "bytes=4-7"})

@@ -135,9 +135,10 @@ def make_page(
 
 def _main_controls(model: str, local: bool) -> list[Any]:
     """Model, how much is computed and the seed, in the order of `FORM`."""
-    names = [
-        (f"{name}: {known.task}{'' if is_cached(known) else ', not downloaded'}", name) for name, known in KNOWN.items()
-    ]
+    names = []
+    for name, known in KNOWN.items():
+        kind = " (small embedded model)" if known.embedded else ", not downloaded" if not is_cached(known) else ""
+        names.append((f"{name}: {known.task}{kind}", name))
     if model not in KNOWN:
         names.insert(0, (model, model))
     chosen = gr.Dropdown(

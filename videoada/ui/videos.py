@@ -20,6 +20,7 @@ import jinja2
 from videoada.errors import VideoAdaError
 from videoada.evaluation import frame_psnr
 from videoada.generation.describe import describe, describe_pair
+from videoada.models.catalogue import known_model
 from videoada.records.record import RunRecord
 from videoada.rendering.queue.entry import QueueEntry
 from videoada.rendering.queue.queue import RenderQueue
@@ -139,8 +140,8 @@ class Videos:
             words.append(f"{num_steps - len(steps)} to come")
         full = entry.full
         return {
-            "id": _key(entry), "prompt": entry.prompt, "model": entry.model, "state": entry.state, "strip": steps,
-            "to_come": max(0, num_steps - len(steps)), "words": ", ".join(words), "predictions": entry.predictions,
+            "id": _key(entry), "prompt": entry.prompt, "model": _named(entry.model), "state": entry.state,
+            "strip": steps, "to_come": max(0, num_steps - len(steps)), "words": ", ".join(words), "predictions": entry.predictions,
             "saved": saved, "num_steps": num_steps, "left": _left(entry.seconds_left),
             "error": self.plain(entry.error) if entry.error else "", "has_video": entry.video is not None,
             "seed": entry.settings.get("seed"), "comparing": bool(full and full.state in ACTIVE),
@@ -151,6 +152,14 @@ class Videos:
             },
             "picture": _stamp(entry), "picture_there": bool(_stamp(entry)),
         }  # fmt: skip
+
+
+def _named(model: str) -> str:
+    """A model as the page names it: small embedded ones as such, a folder without where it is."""
+    known = known_model(model)
+    if known is not None and known.embedded:
+        return f"{known.name} (small embedded model)"
+    return Path(model).name if Path(model).is_absolute() else model
 
 
 def _key(entry: QueueEntry) -> str:

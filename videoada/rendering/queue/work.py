@@ -19,6 +19,7 @@ from videoada.devices import find_device
 from videoada.errors import OutputError, VideoAdaError
 from videoada.generation.events import Preview, RunStarted, StepTaken, VideoDone, generate_events
 from videoada.models.pipelines import load_pipeline
+from videoada.records.record import RunRecord
 from videoada.rendering.folder import SETTINGS, read_json
 from videoada.rendering.jobs import Job, plan_job
 from videoada.rendering.locks import NameLocks, byte_of
@@ -150,7 +151,7 @@ class _Worker:
                 if isinstance(event, StepTaken) and live.stopped():
                     raise _StopAskedError
                 if isinstance(event, VideoDone):
-                    self.folder.write(job, event.video, event.record)
+                    self.folder.write(job, event.video, _without_folder(event.record, asked))
         self._set(asked, begun=0)
         with contextlib.suppress(OSError):
             (self.queue.path / asked.preview).unlink(missing_ok=True)
@@ -244,6 +245,12 @@ class Live:
 
     def drop(self) -> None:
         (self.queue.path / LIVE).unlink(missing_ok=True)
+
+
+def _without_folder(record: RunRecord, asked: QueuedJob) -> RunRecord:
+    """The record with the copies of inputs named inside the folder: it travels inside the video, to other people."""
+    inputs = {name: asked.settings[name] for name in ("image", "video") if name in asked.settings}
+    return record.model_copy(update={"request": record.request.model_copy(update=inputs)})
 
 
 def _reason(error: Exception) -> str:
