@@ -141,8 +141,8 @@ class Videos:
         full = entry.full
         return {
             "id": _key(entry), "prompt": entry.prompt, "model": _named(entry.model), "state": entry.state,
-            "strip": steps, "to_come": max(0, num_steps - len(steps)), "words": ", ".join(words), "predictions": entry.predictions,
-            "saved": saved, "num_steps": num_steps, "left": _left(entry.seconds_left),
+            "strip": steps, "to_come": max(0, num_steps - len(steps)), "words": ", ".join(words),
+            "predictions": entry.predictions, "saved": saved, "num_steps": num_steps, "left": _left(entry.seconds_left),
             "error": self.plain(entry.error) if entry.error else "", "has_video": entry.video is not None,
             "seed": entry.settings.get("seed"), "comparing": bool(full and full.state in ACTIVE),
             "loading": entry.loading,

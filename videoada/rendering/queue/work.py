@@ -249,7 +249,7 @@ class Live:
 
 def _without_folder(record: RunRecord, asked: QueuedJob) -> RunRecord:
     """The record with the copies of inputs named inside the folder: it travels inside the video, to other people."""
-    inputs = {name: asked.settings[name] for name in ("image", "video") if name in asked.settings}
+    inputs: dict[str, Any] = {name: asked.settings[name] for name in ("image", "video") if name in asked.settings}
     return record.model_copy(update={"request": record.request.model_copy(update=inputs)})
 
 
