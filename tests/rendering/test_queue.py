@@ -135,6 +135,7 @@ def test_prompts_and_ids_stay_inside_the_folder(queue, tmp_path):
     assert "../mine" not in [entry.id for entry in queue.entries()]
 
 
+@pytest.mark.slow
 def test_killed_in_the_second_of_three_it_goes_on_and_makes_none_twice(tmp_path):
     queue = RenderQueue(tmp_path / "videos")
     ids = queue.add([asked(), asked(model="tiny-wan", num_frames=9, steps=50, policy="none"), asked(PROMPTS[1])])
