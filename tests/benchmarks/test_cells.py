@@ -123,6 +123,7 @@ TABLES = [
     ("frontier", "tiny-wan"),
     ("quality", "tiny-wan"),
     ("budgets", "tiny-t2v"),
+    ("budgets", "tiny-i2v"),
     ("budgets", "tiny-wan"),
 ]
 
