@@ -31,6 +31,7 @@ COMMANDS = {
     "inspect": ["{here}/videos/0.mkv"],
     "report": ["{here}/videos", "--output", "{here}/made.html"],
     "status": ["{here}/videos"],
+    "ui": ["{here}/folder", "--no-open", "--port", "0"],
     "exits": ["all", "--run", "{here}/run", "--out", "{here}/made.safetensors"],
     "steps": ["all", "--run", "{here}/run", "--out", "{here}/made.safetensors"],
 }
@@ -38,7 +39,7 @@ COMMANDS = {
 TEXTS = ("model", "image", "video", "mask", "exit_heads", "step_policy", "lora", "extractor", "frame_model", "scorer")
 SETTINGS = {name for name in RunSettings.model_fields if name in TEXTS}
 MADE = {("render", "out"), ("analyse", "output"), ("exits", "run"), ("steps", "run"), ("steps", "results")}  # folders
-MADE |= {("benchmark", "output"), ("exits", "out"), ("steps", "out"), ("work", "folder")}
+MADE |= {("benchmark", "output"), ("exits", "out"), ("steps", "out"), ("work", "folder"), ("ui", "folder")}
 ELSE = {  # what goes with an option, and what does not
     "step_policy": (["--steps", "auto"], ["--steps"]), "from_record": ([], ["--prompt", "--steps", "--num-frames"]),
     "reference_stats": ([], ["--reference"]), "save_stats": ([], []), "evaluation": ([], ["{here}/videos"]),

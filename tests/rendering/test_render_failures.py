@@ -283,14 +283,14 @@ def test_ctrl_c_leaves_whole_videos(prompt_file, tmp_path, flags):
 
 def test_a_video_whose_record_was_never_written_does_not_stay(prompt_file, tmp_path, monkeypatch):
     """As when a worker is killed between its video and its record."""
-    out, aside = tmp_path / "out", RenderFolder._aside
+    out, aside = tmp_path / "out", RenderFolder.aside
 
     def killed(folder, name, ending):
         if (name, ending) == ("0001", ".json"):
             raise KeyboardInterrupt
         return aside(folder, name, ending)
 
-    monkeypatch.setattr(RenderFolder, "_aside", killed)
+    monkeypatch.setattr(RenderFolder, "aside", killed)
     with pytest.raises(KeyboardInterrupt):
         render_prompts(prompt_file, out, steps=2, format="gif", limit=2)
     assert names(out) == {"0000.gif", "0000.json", "render.json", "manifest.jsonl"}

@@ -219,12 +219,13 @@ def test_a_model_that_takes_an_image_is_given_one(browser, page, tmp_path):
 
 
 def test_another_browser_sees_the_same_and_finds_by_words(browser, page):
+    wait_for(lambda: texts(browser, ".gallery .title") and not states(browser), LONG)  # of the tests before
     here = texts(browser, ".gallery .title")
     window = browser.current_window_handle
     browser.switch_to.new_window("window")
     try:
         open_page(browser, page)
-        wait_for(lambda: texts(browser, ".gallery .title") == here != [])
+        wait_for(lambda: texts(browser, ".gallery .title") == here, LONG)
         browser.find_element("css selector", ".gallery .sought").send_keys("RED circle")
         wait_for(lambda: set(texts(browser, ".gallery .title")) == {PROMPTS[0]})
         assert f"of {len(here)}" in texts(browser, ".gallery .count")[0]

@@ -35,14 +35,14 @@ def check_job(settings: RunSettings, job: Job) -> None:
     from videoada.models.arguments import check_request
     from videoada.models.sources import pipeline_class
 
-    folder = _folder_here(settings)
+    folder = folder_here(settings)
     if folder is not None:
         check_request(pipeline_class(folder), job.request)
     _check_parts(settings, [job])
 
 
-def _folder_here(settings: RunSettings) -> Path | None:
-    """The model's folder; None for a hub id that is not in the cache. Raises ModelError."""
+def folder_here(settings: RunSettings) -> Path | None:
+    """The folder of the settings' model; None for a hub id that is not in the cache. Raises ModelError."""
     from huggingface_hub import try_to_load_from_cache
 
     from videoada.models.catalogue import known_model

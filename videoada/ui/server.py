@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from videoada.config.run import DEFAULT_MODEL
+from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError
 from videoada.files import results_folder
+from videoada.rendering.checks import folder_here
 from videoada.rendering.queue.queue import RenderQueue
 from videoada.rendering.queue.start import start_worker
 
@@ -30,11 +32,12 @@ def serve(
     """Serve the page of the render folder `folder` at `host` and `port` (0: a free one) until Ctrl-C.
 
     The queue goes on without the page; a worker's process is started where there is work and none is at it. Raises
-    ConfigError where the extra `ui` is not installed or nothing can be served there, OutputError where the folder
-    can't be written to.
+    ConfigError where the extra `ui` is not installed or nothing can be served there, ModelError for a model that is
+    none, OutputError where the folder can't be written to.
     """
     if importlib.util.find_spec("gradio") is None:
         raise ConfigError("the page needs Gradio: pip install 'videoada[ui]'")
+    folder_here(RunSettings(model=model))
     say = on_message or (lambda text: None)
     path = results_folder(folder)
     with _bound(host, port) as bound, tempfile.TemporaryDirectory(prefix="videoada-ui-") as aside:
