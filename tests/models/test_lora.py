@@ -67,6 +67,9 @@ def test_weights_are_added_with_their_scale(folder):
         frames_of(f"{style}", f"{other}"),
     )
     assert len({plain, full, half, both}) == 4
+    nothing = folder / "nothing.safetensors"
+    save_file({name: torch.zeros_like(value) for name, value in load_file(style).items()}, nothing)
+    assert frames_of(f"{style}:0") == frames_of(str(nothing))
     # wrapped layers round elsewhere than plain ones on some processors
     assert np.abs(video_of(f"{style}:0").frames.astype(int) - video_of().frames).max() <= 1
     assert frames_of(f"{folder / '12:30.safetensors'}:0.5") == half
