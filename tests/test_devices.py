@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +16,16 @@ import videoada
 from videoada import GenerationConfig
 from videoada.benchmarks.timing import time_pairs
 from videoada.config.run import SkipConfig
-from videoada.devices import VARIABLE, find_device, in_double, peak_memory, random_state, set_random_state
+from videoada.devices import (
+    VARIABLE,
+    _openmp_pause,
+    find_device,
+    in_double,
+    peak_memory,
+    random_state,
+    release_openmp_threads,
+    set_random_state,
+)
 from videoada.errors import ConfigError, ResourceError
 from videoada.models.call import _memory_errors
 from videoada.models.doctor import examine
@@ -207,3 +219,25 @@ def test_doctor_names_an_apple_gpu(no_devices):
     no_devices.setattr(torch.backends.mps, "is_available", lambda: True)
     [gpu] = [finding for finding in examine() if finding.part == "gpu"]
     assert (gpu.state, gpu.found) == ("ok", "Apple's, by MPS")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir() or _openmp_pause() is None, reason="not GNU's OpenMP on Linux")
+def test_openmp_threads_that_only_wait_are_let_go():
+    """While they are there, a second thread that computes takes up to twice the time."""
+    before, values = torch.get_num_threads(), torch.rand(2000, 1000)
+
+    def compute():
+        return values.sin().sum().item()
+
+    try:
+        torch.set_num_threads(4)
+        sum_before, with_pool = compute(), len(os.listdir("/proc/self/task"))
+        release_openmp_threads()
+        for _ in range(50):  # they end on their own
+            if len(os.listdir("/proc/self/task")) <= with_pool - 3:
+                break
+            time.sleep(0.1)
+        assert len(os.listdir("/proc/self/task")) <= with_pool - 3
+        assert compute() == sum_before
+    finally:
+        torch.set_num_threads(before)

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from videoada.generation.events import RunStarted as RunStarted
     from videoada.generation.events import StepTaken as StepTaken
     from videoada.generation.events import VideoDone as VideoDone
-    from videoada.generation.events import generate_events as generate_events
     from videoada.generation.generate import generate as generate
+    from videoada.generation.stream import generate_events as generate_events
     from videoada.learned.early_exit import early_exit as early_exit
     from videoada.media.video import Video as Video
     from videoada.models.conditioning import encode_prompt as encode_prompt
@@ -87,7 +87,7 @@ _HOME = {
     "RunStarted": "generation.events",
     "StepTaken": "generation.events",
     "VideoDone": "generation.events",
-    "generate_events": "generation.events",
+    "generate_events": "generation.stream",
     "generate": "generation.generate",
     "early_exit": "learned.early_exit",
     "Video": "media.video",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import time
 
 import pytest
 from commandline import command
 from made_videos import PROMPTS, record, write
+from rich.console import Console
 
+from videoada.cli.show import step_bar
+from videoada.generation.events import RunStarted, StepTaken
 from videoada.shapes import render
 
 FIDELITY = {"psnr": 40.0, "psnr_worst_frame": 39.0, "ssim": 0.99, "identical": False}
@@ -48,3 +54,22 @@ def test_a_record_with_other_keys_is_shown(fields, shown, tmp_path):
     kept["most_steps"] = 4  # a step policy's, for which the report has a tile of the savings
     (tmp_path / "clip.json").write_text(json.dumps(kept | fields))
     command("report", tmp_path, "--output", tmp_path / "report.html", "--videos", "none")
+
+
+def test_the_bar_counts_the_steps_of_events_and_begins_again_with_another_run():
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=100)
+    with step_bar(console, 4) as heed:
+        for computed in ("CCSC", "CSSC"):  # of a batch of two, twice
+            heed(RunStarted(0, PROMPTS[0], 4))
+            for step, letter in enumerate(computed):
+                for index in range(2):
+                    heed(StepTaken(index, step, 4, "computed" if letter == "C" else "skipped", 1))
+                    if step == 3:
+                        heed(StepTaken(index, 2, 4, "taken again", 1))
+            time.sleep(0.3)  # it is painted ten times a second
+            shown = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", out.getvalue())
+    assert "4/4" in shown
+    assert re.findall(r"(\d+) computed (\d+) skipped", shown)[-1] == ("4", "4")
+    with step_bar(Console(file=io.StringIO()), 4) as nobody:
+        assert nobody is None

@@ -115,3 +115,16 @@ def test_what_goes_wrong_is_raised_where_the_events_are_asked_for(pipe):
     finally:
         handle.remove()
     assert [type(event) for event in videoada.generate_events(pipe, **ASKED, previews=0)][-1] is VideoDone
+
+
+def test_generate_calls_with_the_same_events_and_without_previews(pipe):
+    requests = [GenerationConfig(**ASKED | {"prompt": prompt, "seed": i}) for i, prompt in enumerate(PROMPTS[:2])]
+    called: list[videoada.StepTaken] = []
+    videoada.generate(pipe, requests, batch_size=2, on_event=called.append)
+    events = [e for e in videoada.generate_events(pipe, requests, batch_size=2) if not isinstance(e, Preview)]
+    assert [e for e in called if not isinstance(e, VideoDone)] == [e for e in events if not isinstance(e, VideoDone)]
+    assert [(type(e), e.index) for e in called] == [(type(e), e.index) for e in events]
+    compared: list[videoada.StepTaken] = []
+    videoada.compare(pipe, requests, batch_size=2, on_event=compared.append)
+    assert sum(isinstance(e, VideoDone) for e in compared) == 4
+    assert sum(isinstance(e, StepTaken) and e.state == "computed" for e in compared[-40:]) >= 32  # in full

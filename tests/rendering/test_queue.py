@@ -60,7 +60,16 @@ def queue(tmp_path):
     queue.close()
 
 
-def test_each_job_has_its_own_model_settings_and_seed_and_can_be_used_again(queue):
+def test_what_repeats_another_video_is_known_before_it_is_made(queue, tmp_path):
+    first, other = queue.add([asked(), asked(seed=1)])
+    assert queue.repeated([first, other]) == []
+    [again] = queue.add([asked()])
+    assert queue.repeated([other, again]) == [again]
+    queue.delete(first)
+    assert queue.repeated([again]) == []
+
+
+def test_each_job_has_its_own_model_settings_and_seed_and_can_be_used_again(queue, monkeypatch):
     image = queue.path.parent / "upload.png"
     Image.new("RGB", (64, 64), "red").save(image)
     ids = queue.add([
@@ -72,8 +81,16 @@ def test_each_job_has_its_own_model_settings_and_seed_and_can_be_used_again(queu
     assert [entry.id for entry in queue.entries()] == ids
     assert states(queue) == ["waiting"] * 4
     assert all((e.steps, e.video, e.record, e.preview) == ("", None, None, None) for e in queue.entries())
-    said = []
+    said, seen, write = [], [], work.Live.write
+
+    def written(live, now=False):
+        if now:
+            seen.append(live.loading)
+        write(live, now)
+
+    monkeypatch.setattr(work.Live, "write", written)
     work_on_queue(queue.path, until_empty=True, on_message=said.append)
+    assert seen == [True, False, True, True]  # the second needs the model that is there
     assert [line for line in said if line.startswith("loading")] == [
         f"loading {model} …" for model in ("tiny-t2v", "tiny-i2v", "tiny-wan")
     ]

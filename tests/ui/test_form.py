@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from conftest import PROMPTS
 from PIL import Image
 
-from videoada.config.settings import RunSettings
+from videoada.config.settings import RunSettings, read_settings
 from videoada.errors import ConfigError, ImageError, PromptError
 from videoada.models.vocabulary import vocabulary_of
 from videoada.ui.form import AS_SET, EXACTLY, SPEED, Entered, as_labels, entered_of, fields, runs_of
@@ -69,6 +70,15 @@ def test_what_is_entered_is_what_generate_takes_and_comes_back(uploads, entered,
     assert runs_of(back, uploads) == [run]
 
 
+def test_a_videos_own_calibration_comes_back_with_its_target(uploads):
+    curve = read_settings("calibrated-tiny-t2v")["calibration"] | {"model": "tiny-t2v"}
+    run = RunSettings(prompt=PROMPTS[0], target_psnr=45, calibration=curve)
+    values = {name: value for name, value in run.model_dump().items() if value is not None}
+    back = entered_of(values, uploads)
+    assert runs_of(back, uploads) == [run]
+    assert runs_of(replace(back, amount="fast", more={}), uploads) == [RunSettings(prompt=PROMPTS[0], quality="fast")]
+
+
 def test_prompts_a_line_become_runs_with_seeds_one_apart(uploads):
     text = f"{PROMPTS[0]}\n\n# a comment\n  {PROMPTS[1]}\n"
     runs = runs_of(Entered(text, "tiny-t2v", seed="5", more={"num_videos": "2"}), uploads)
@@ -85,6 +95,7 @@ def test_a_random_seed_is_picked_once(uploads):
     [
         ({"prompts": " \n "}, "there is no prompt"),
         ({"amount": EXACTLY}, "say how many"),
+        ({"amount": EXACTLY, "number": 0}, "say how many"),  # an emptied control
         ({"amount": SPEED, "speed": None}, "how many times"),
         ({"more": {"num_frames": "many"}}, "`num_frames`: give a number, got 'many'"),
         ({"seed": "-1"}, "`seed`"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -139,6 +140,7 @@ def test_use_again_gives_the_same_video(browser, page):
     count = len(records(page.folder))
     press(browser, "#generate")
     wait_for(lambda: len(records(page.folder)) == count + 1, LONG)
+    assert "the same as before" in notice(browser)
     first, second = records(page.folder)[-2:]
     assert first["frames_sha256"] == second["frames_sha256"]
     assert first["skip"] == second["skip"]
@@ -168,7 +170,9 @@ def test_prompts_and_names_of_files_are_text(browser, page, tmp_path):
     browser.find_element("css selector", "#tools [data-kind=file] input").send_keys(str(tmp_path / name))
     wait_for(lambda: any(f"{name}: 2 prompts" in text for text in texts(browser, "#tools .chosen")))
     unfold(browser, "Video")
-    assert "added 2 videos" in generate(browser, "", **QUICK)
+    said = generate(browser, "", **QUICK)
+    assert "added 2 videos" in said
+    assert "has never seen: img" in said  # before its video is there
     wait_for(lambda: HOSTILE in texts(browser, ".gallery .title") and not states(browser), LONG)
     browser.execute_script(
         "[...document.querySelectorAll('.gallery .title button')].find(t => t.textContent === arguments[0]).click()",
@@ -194,6 +198,7 @@ def test_what_cannot_be_met_is_said_beside_the_button(browser, page):
 
 def test_what_a_model_knows_is_searched_and_clicked(browser, page):
     write(browser, "prompt", PROMPTS[0])
+    press(browser, "#tools .known summary")
     box = browser.find_element("css selector", "#tools .known .sought")
     box.send_keys("tri")
     wait_for(lambda: texts(browser, "#tools .word") == ["triangle"])
@@ -260,3 +265,31 @@ def test_a_report_opens(browser, page):
     wait_for(lambda: browser.execute_script("return document.querySelector('.case video')"))
     moving = "const v = document.querySelector('.case video'); return v.readyState > 1"
     wait_for(lambda: browser.execute_script(moving))
+
+
+COUNT = """
+    const ask = window.requestAnimationFrame;
+    window.asked = 0;
+    window.requestAnimationFrame = callback => {
+        if (new Error().stack.includes("statustracker")) window.asked++;
+        return ask.call(window, callback);
+    };"""
+
+
+def test_a_page_that_only_shows_asks_for_few_frames(browser, page):
+    """Gradio's own script asks for one after the other as long as the page is open, unless ours comes first."""
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": COUNT})
+    open_page(browser, page)
+    time.sleep(1)
+    before = browser.execute_script("return window.asked")
+    time.sleep(2)
+    assert browser.execute_script("return window.asked") - before < 20
+    browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+def test_ended_while_a_browser_looks_it_says_nothing(browser, served):
+    open_page(browser, served)
+    served.process.send_signal(signal.SIGINT)
+    assert served.process.wait(30) == 130
+    browser.get("about:blank")
+    assert not [line for line in served.said if "Traceback" in line or "ERROR" in line], served.said

@@ -63,7 +63,7 @@ def test_what_changed_is_said_once(client):
 def test_embedded_models_are_named_as_such(client):
     shown = json.dumps(client.get("/videos").json())
     assert shown.count("tiny-t2v (small embedded model)") == 2
-    assert "tiny-t2v: text to video (small embedded model)" in client.get("/config").text
+    assert "tiny-t2v: text to video (small, embedded)" in client.get("/config").text
 
 
 def test_a_video_is_served_by_id_in_parts_and_as_a_file_with_its_record(client, tmp_path):
@@ -196,3 +196,12 @@ def test_a_page_that_nobody_asks_leaves_the_processor_alone(client):
     began = time.process_time()
     time.sleep(2)
     assert time.process_time() - began < 0.02 * 2
+
+
+def test_our_script_is_before_gradios(client):
+    answer = client.get("/", headers={"accept-encoding": "br, gzip"})
+    assert answer.text.index("own/frames.js") < answer.text.index("<script", answer.text.index("own/frames.js") + 20)
+    assert answer.text.count("<script", 0, answer.text.index("own/frames.js")) == 1
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    assert "statustracker" in client.get("/own/frames.js").text
+    assert client.head("/").status_code in (200, 405)

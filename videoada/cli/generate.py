@@ -140,13 +140,13 @@ def _run(
 
     for first in range(0, len(requests), settings.batch_size):
         batch = requests[first : first + settings.batch_size]
-        with step_bar(console, filled(settings, pipe).max_steps or 1) as on_step:
+        with step_bar(console, filled(settings, pipe).max_steps or 1) as heed:
             if compare:
-                comparisons = run_both(pipe, batch, skip=skip, batch_size=settings.batch_size, on_step=on_step)
+                comparisons = run_both(pipe, batch, skip=skip, batch_size=settings.batch_size, on_event=heed)
                 results = [(c.video, c.record) for c in comparisons]
             else:
                 comparisons = []
-                results = generate_videos(pipe, batch, skip=skip, batch_size=settings.batch_size, on_step=on_step)
+                results = generate_videos(pipe, batch, skip=skip, batch_size=settings.batch_size, on_event=heed)
         for i, (video, record) in enumerate(results):
             path = paths[first + i]
             record = record.model_copy(update={"not_used": [*record.not_used, *unused]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +13,8 @@ from videoada.cli.app import as_flags
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from videoada.generation.events import Event
     from videoada.records.record import RunRecord
-    from videoada.skipping.step_call import StepCallback
 
 
 def say_with(console: Console) -> Callable[[str], None]:
@@ -27,9 +28,11 @@ LONG = 0.1  # of the denoising: first calls that take more are reported
 
 
 @contextlib.contextmanager
-def step_bar(console: Console, num_steps: int) -> Iterator[StepCallback | None]:
-    """A bar that shows computed and skipped steps as they happen; nothing where nobody looks."""
+def step_bar(console: Console, num_steps: int) -> Iterator[Callable[[Event], None] | None]:
+    """A bar of the events of a generation, with steps computed and skipped so far; nothing where nobody looks."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from videoada.generation.events import StepTaken
 
     if console.quiet or not console.is_terminal:
         yield None
@@ -43,18 +46,20 @@ def step_bar(console: Console, num_steps: int) -> Iterator[StepCallback | None]:
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=num_steps, counts="")
-        done = [0, 0]
+        counts: Counter[str] = Counter()
+        at = -1  # the step of the latest event: of a batch each step has several
 
-        def on_step(step: int, total: int, computed: tuple[bool, ...]) -> None:
-            if step == 0:
-                done[:] = [0, 0]
-            done[0] += computed.count(False)
-            done[1] += computed.count(True)
-            progress.update(
-                task, completed=step + 1, total=total, counts=f"[green]{done[1]} computed[/] [cyan]{done[0]} skipped[/]"
-            )
+        def heed(event: Event) -> None:
+            nonlocal at
+            if isinstance(event, StepTaken) and event.state != "taken again":
+                if event.step < at:  # another batch, or the full run
+                    counts.clear()
+                at = event.step
+                counts[event.state] += 1
+                text = f"[green]{counts['computed']} computed[/] [cyan]{counts['skipped']} skipped[/]"
+                progress.update(task, completed=at + 1, total=event.num_steps, counts=text)
 
-        yield on_step
+        yield heed
 
 
 def colour_strip(computed: Sequence[bool]) -> str:

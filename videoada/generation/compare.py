@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from videoada.config.run import GenerationConfig, SkipConfig
+from videoada.generation.events import Event
 from videoada.generation.generate import generate, skip_of, timed_again
 from videoada.learned.step_policy import with_max_steps
 from videoada.media.video import Video
@@ -38,11 +39,13 @@ def compare(
     skip: SkipConfig | None = None,
     batch_size: int = 1,
     on_step: StepCallback | None = None,
+    on_event: Callable[[Event], None] | None = None,
     **fields: Any,
 ) -> list[Comparison]:
     """Each request generated twice in one process, skipping and in full, and the one measured against the other.
 
     `skip` is a SkipConfig, or its fields (and `quality`) are keywords: `compare(pipe, requests, tolerance=0.1)`.
+    `on_step` and `on_event` are called in both runs, as `generate` calls them.
 
     `record.fidelity["speedup"]` is the full run's time ÷ the skipped run's, from the prompt to the decoded frames, and
     `"speedup_denoising"` that of the denoising alone, both after a warm-up of two steps at the same size; where first
@@ -58,6 +61,7 @@ def compare(
         for request in requests[:batch_size]
     ]
     generate(pipe, warm_up, skip=SkipConfig(policy="none"), batch_size=batch_size)
+    heard: dict[str, Any] = {"batch_size": batch_size, "on_step": on_step, "on_event": on_event}
     comparisons = []
     for first in range(0, len(requests), batch_size):
         batch = requests[first : first + batch_size]
@@ -67,8 +71,8 @@ def compare(
         skipped, full = (
             timed_again(
                 pipe,
-                generate(pipe, each, skip=how, batch_size=batch_size, on_step=on_step, on_latents=_keeper(path)),
-                functools.partial(generate, pipe, each, skip=how, batch_size=batch_size, on_step=on_step),
+                generate(pipe, each, skip=how, on_latents=_keeper(path), **heard),
+                functools.partial(generate, pipe, each, skip=how, **heard),
             )
             for each, how, path in ((batch, skip, paths[0]), (in_full, SkipConfig(policy="none"), paths[1]))
         )

@@ -11,6 +11,7 @@ from videoada.config.goals import TARGETS, make_skip, split_fields
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.devices import reset_peak_memory
 from videoada.errors import ConfigError, counted
+from videoada.generation.events import Event, Reporter, VideoDone
 from videoada.generation.make_record import make_record, savings, with_measures
 from videoada.learned.early_exit import exits_of, find_heads
 from videoada.learned.step_policy import with_chosen_steps, with_max_steps
@@ -42,6 +43,7 @@ def generate(
     on_step: StepCallback | None = None,
     on_latents: LatentsCallback | None = None,
     on_video: Callable[[Video, RunRecord], None] | None = None,
+    on_event: Callable[[Event], None] | None = None,
     measure: bool = True,
     **fields: Any,
 ) -> list[tuple[Video, RunRecord]]:
@@ -52,20 +54,25 @@ def generate(
 
     Up to `batch_size` neighbours that differ only in prompts, image and seed run as one batch, still with one decision
     for each; a pipeline that takes one a call generates one by one. `on_step(step, num_steps, computed)` is called
-    after each step, `on_latents(step, latents)` with what it left, `on_video` after each video. Each video uses one CPU
+    after each step, `on_latents(step, latents)` with what it left, `on_video` after each video, and `on_event` with
+    each event of `generate_events` but previews. Each video uses one CPU
     generator with its own seed for everything random in it, so the batch size changes nothing but rounding. A record's
     seconds are its share of the batch's. With `measure` False a record lacks what is measured on the frames, until
     `with_measures` adds it. Raises ConfigError for a request that can't be met.
     """
+    reporter = Reporter(on_event) if on_event else None
     found = generate_each(
-        pipe, requests, skip=skip, batch_size=batch_size, listeners=Listeners(on_step, on_latents), measure=measure,
-        **fields,
+        pipe, requests, skip=skip, batch_size=batch_size, measure=measure,
+        listeners=Listeners(on_step, on_latents, reporter.on_report if reporter else None),
+        on_batch=reporter.on_batch if reporter else None, **fields,
     )  # fmt: skip
     results: dict[int, tuple[Video, RunRecord]] = {}
     for index, video, record in found:
         results[index] = video, record
         if on_video:
             on_video(video, record)
+        if on_event:
+            on_event(VideoDone(index, video, record))
     return [results[index] for index in sorted(results)]
 
 

@@ -29,6 +29,7 @@ def make_application(
     import gradio
     from fastapi import FastAPI
 
+    from videoada.ui.first_script import FirstScript
     from videoada.ui.guard import Guard
     from videoada.ui.page import make_page
     from videoada.ui.routes import OWN, make_router
@@ -40,11 +41,15 @@ def make_application(
     page = make_page(queue, videos, uploads, model=model, local=local, after=after)
     # The system's own: others would be fetched.
     fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    theme = gradio.themes.Default(**fonts).set(  # Gradio's own is too faint to be read with ease
+        block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300",
+        input_placeholder_color="*neutral_500", input_placeholder_color_dark="*neutral_400",
+    )  # fmt: skip
     gradio.mount_gradio_app(
         application, page, "", server_name=host, footer_links=[], run_history=False, show_error=True, ssr_mode=False,
-        pwa=False, mcp_server=False, enable_monitoring=False, max_file_size=1, theme=gradio.themes.Default(**fonts),
+        pwa=False, mcp_server=False, enable_monitoring=False, max_file_size=1, theme=theme,
         head=HEAD,
     )  # fmt: skip
     # No event of the page goes through Gradio's own queue, which looks for some a thousand times a second.
     page._queue.sleep_when_free = page._queue.progress_update_sleep_when_free = 1.0
-    return Guard(application, host, OWN), videos
+    return Guard(FirstScript(application), host, OWN), videos

@@ -21,6 +21,7 @@ EXACTLY, SPEED, AS_SET = "exactly N predictions", "a speed", "as set under Skipp
 AMOUNTS = (*QUALITIES, EXACTLY, SPEED, AS_SET)
 DEFAULT_AMOUNT = "balanced"  # what a run takes where nothing is said
 OWN = ("prompt", "model", "image", "seed", "quality", "num_predictions", "target_speedup")  # controls of their own
+CALIBRATED = {"target_speedup", "target_psnr"}  # are met by a calibration: the model's own, or that of a video
 LEFT_OUT = ("batch_size", "batch_decision")  # one video at a time
 FILES = ("video", "strength", "step_policy", "exit_heads", "mask", "lora")  # name files of the server's machine
 CHOICES = {
@@ -72,6 +73,7 @@ class Entered:
     seed: str = ""
     image: str | None = None  # an id of `Uploads`
     file: str | None = None  # likewise, of a prompt file, which is then taken for the prompts
+    calibration: Mapping[str, Any] | None = None  # of the video whose settings are used again
     more: Mapping[str, Any] | None = None
 
 
@@ -82,6 +84,8 @@ def runs_of(entered: Entered, uploads: Uploads) -> list[RunSettings]:
     values = {name: value for name, text in (entered.more or {}).items() if (value := _read(name, text)) is not None}
     values["model"] = entered.model or DEFAULT_MODEL
     values |= _amount(entered)
+    if entered.calibration and CALIBRATED & values.keys():
+        values["calibration"] = entered.calibration
     seed = entered.seed.strip() or "0"
     values["seed"] = RANDOM if seed == RANDOM else _read("seed", seed)
     if entered.image:
@@ -127,6 +131,7 @@ def entered_of(settings: Mapping[str, Any], uploads: Uploads, local: bool = True
         number=settings.get("num_predictions"), speed=settings.get("target_speedup"),
         seed=str(settings.get("seed", 0)), image=uploads.know(Path(image)) if isinstance(image, str) else None,
         more={field.name: _written(settings.get(field.name)) for field in fields(local)},
+        calibration=settings.get("calibration"),
     )  # fmt: skip
 
 
@@ -142,11 +147,11 @@ def as_labels(message: str) -> str:
 def _amount(entered: Entered) -> dict[str, Any]:
     """How much is computed, as settings; none for the default and for what is set under Skipping."""
     if entered.amount == EXACTLY:
-        if entered.number is None:
+        if not entered.number:
             raise ConfigError("say how many predictions, or choose another amount")
         return {"num_predictions": int(entered.number)}
     if entered.amount == SPEED:
-        if entered.speed is None:
+        if not entered.speed:
             raise ConfigError("say how many times as fast, or choose another amount")
         return {"target_speedup": float(entered.speed)}
     return {"quality": entered.amount} if entered.amount not in (DEFAULT_AMOUNT, AS_SET) else {}

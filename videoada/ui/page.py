@@ -7,15 +7,17 @@ the page's own script, which asks what changed and leaves alone what did not, so
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
 
 from videoada.config.run import DEFAULT_MODEL
+from videoada.config.settings import RunSettings
 from videoada.errors import VideoAdaError, counted
 from videoada.models.catalogue import KNOWN, is_cached, known_model
+from videoada.models.understanding import understand
 from videoada.rendering.queue.queue import RenderQueue
 from videoada.ui.form import (
     AMOUNTS,
@@ -31,17 +33,19 @@ from videoada.ui.form import (
 )
 from videoada.ui.uploads import Uploads
 from videoada.ui.videos import Videos
-from videoada.ui.words import prompt_with, words_html
+from videoada.ui.words import example_of, prompt_with, words_html
 
 # Gives the page's own script an HTML component's element, and what triggers its events here.
 LISTEN = """
 const begin = () => window.videoada ? window.videoada.PART(element, trigger) : setTimeout(begin, 20);
 begin();
 """
-NOTHING: dict[str, Any] = {"image": None, "file": None}  # ids of what was uploaded for the next video
+# Ids of what was uploaded for the next video, and the calibration of the video whose settings are used again.
+NOTHING: dict[str, Any] = {"image": None, "file": None, "calibration": None}
 NUMBERS = itertools.count()
 FORM = ("prompts", "model", "amount", "number", "speed", "seed", "image", "file")
 PROMPT_HINT = "What the video shows. Several prompts, one a line, become several videos."
+MOST_SAID = 3  # lines on what models do not know of prompts
 
 
 def make_page(
@@ -58,14 +62,17 @@ def make_page(
         gr.HTML(static("head.html").render(), padding=False, js_on_load=None, apply_default_css=False)
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320, elem_id="form"):
-                prompt = gr.Textbox(label="Prompt", info=PROMPT_HINT, lines=2, max_lines=12, elem_id="prompt")
+                prompt = gr.Textbox(
+                    label="Prompt", info=PROMPT_HINT, lines=2, max_lines=12, elem_id="prompt",
+                    placeholder=example_of(model),
+                )  # fmt: skip
                 generate = gr.Button("Generate", variant="primary", elem_id="generate")
                 notice = gr.HTML("", elem_id="notice", js_on_load=None, apply_default_css=False)
-                controls = [prompt, *_main_controls(model, local)]
                 tools = gr.HTML(
                     tools_html(model, NOTHING), elem_id="tools", js_on_load=LISTEN.replace("PART", "tools"),
                     apply_default_css=False,
                 )  # fmt: skip
+                controls = [prompt, *_main_controls(model, local)]
                 folded = [_panel(panel, [field for field in more if field.panel == panel]) for panel in PANELS]
             with gr.Column(scale=3, min_width=320):
                 shown = gr.HTML(
@@ -78,7 +85,7 @@ def make_page(
 
         def add(kept: dict[str, Any], *values: Any) -> str:
             entered = Entered(
-                **dict(zip(FORM, values[: len(controls)], strict=False)), image=kept["image"], file=kept["file"],
+                **dict(zip(FORM, values[: len(controls)], strict=False)), **kept,
                 more=dict(zip(names, values[len(controls) :], strict=True)),
             )  # fmt: skip
             try:
@@ -91,16 +98,16 @@ def make_page(
                 return _said("bad", videos.plain(error))
             videos.look(now=True)
             after()
-            return _said("good", f"added {counted(len(ids), 'video')}")
+            lines = [("good", _added(len(ids), queue.repeated(ids))), *(("warn", line) for line in _unknown(runs))]
+            return "".join(_said(kind, line) for kind, line in lines)
 
         def happened(kept: dict[str, Any], model: str, prompts: str, event: gr.EventData) -> Any:
             """Something in the tools was chosen: a word, an image, a prompt file, or none of the last two."""
             what = event._data or {}
             if what.get("do") == "word":
                 return kept, prompt_with(model, prompts, str(what.get("part")), str(what.get("word"))), gr.skip()
-            for name in ("image", "file"):
+            for name, known in (("image", uploads.pictures), ("file", uploads.lists), ("calibration", {})):
                 if name in what:
-                    known = uploads.pictures if name == "image" else uploads.lists
                     kept = {**kept, name: what[name] if what[name] in known else None}
             return kept, gr.skip(), tools_html(model, kept)
 
@@ -113,7 +120,7 @@ def make_page(
                     _said("bad", "there is no such video"),
                 )
             found = entered_of(entry.settings, uploads, local)
-            kept = {"image": found.image, "file": None}
+            kept = {"image": found.image, "file": None, "calibration": found.calibration}
             first = [getattr(found, field) for field in FORM[: len(controls)]]
             rest = [(found.more or {})[field] or None for field in names]
             note = _said("good", "its settings are in the form")
@@ -121,11 +128,13 @@ def make_page(
 
         private: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
         everything = [picked, *controls, *extra]
-        generate.click(add, everything, notice, **{**private, "show_progress": "minimal"})
+        for asked in (generate.click, prompt.submit):  # Shift and Enter in the prompt
+            asked(add, everything, notice, **{**private, "show_progress": "minimal"})
         chosen = controls[1]
         tools.click(happened, [picked, chosen, prompt], [picked, prompt, tools], **private)
         shown.click(use, None, [*controls, *extra, picked, tools, notice], **private)
         chosen.change(tools_html, [chosen, picked], tools, **private)
+        chosen.change(lambda model: gr.update(placeholder=example_of(model)), chosen, prompt, **private)
         controls[2].change(
             lambda amount: (gr.update(visible=amount == EXACTLY), gr.update(visible=amount == SPEED)), controls[2],
             [controls[3], controls[4]], **private,
@@ -137,7 +146,7 @@ def _main_controls(model: str, local: bool) -> list[Any]:
     """Model, how much is computed and the seed, in the order of `FORM`."""
     names = []
     for name, known in KNOWN.items():
-        kind = " (small embedded model)" if known.embedded else ", not downloaded" if not is_cached(known) else ""
+        kind = " (small, embedded)" if known.embedded else ", not downloaded" if not is_cached(known) else ""
         names.append((f"{name}: {known.task}{kind}", name))
     if model not in KNOWN:
         names.insert(0, (model, model))
@@ -152,9 +161,9 @@ def _main_controls(model: str, local: bool) -> list[Any]:
         elem_id="amount",
         info="How close to the full run; or how many noise predictions; or how many times as fast.",
     )
-    number = gr.Number(None, label="Noise predictions for each video", precision=0, visible=False, elem_id="number")
+    number = gr.Number(20, label="Noise predictions for each video", precision=0, visible=False, elem_id="number")
     speed = gr.Number(
-        2.0, label="Times as fast as the full run", visible=False, elem_id="speed",
+        2.5, label="Times as fast as the full run", visible=False, elem_id="speed",
         info="In network calls, from the model's calibration.",
     )  # fmt: skip
     seed = gr.Textbox(
@@ -187,9 +196,26 @@ def _tools(videos: Videos, uploads: Uploads, model: str, kept: dict[str, Any]) -
         model=known.name if known else model, takes_image=known is None or known.task.startswith("image"), image=image,
         image_name=uploads.pictures[image][1] if image else "", file=file is not None,
         file_name=file.name if file else "", count=counted(len(file.entries), "prompt") if file else "",
-        not_used=file.not_used if file else (), words=words_html(videos.environment, model, ""),
+        not_used=file.not_used if file else (), calibration=kept["calibration"] is not None,
+        words=words_html(videos.environment, model, ""),
     )  # fmt: skip
     return html
+
+
+def _added(count: int, repeated: Sequence[str]) -> str:
+    """That so many videos were added, and whether some will be the same as others."""
+    if not repeated:
+        return f"added {counted(count, 'video')}"
+    which = "" if count == 1 else "all " if len(repeated) == count else f"{len(repeated)} of them "
+    return f"added {counted(count, 'video')}, {which}the same as before: another seed gives another video"
+
+
+def _unknown(runs: Sequence[RunSettings]) -> list[str]:
+    """What the models do not know of the prompts, a line each, the first few."""
+    lines = dict.fromkeys(understand(run.model, run.prompt).warning for run in runs if run.prompt)
+    found = [line.replace("`", "") for line in lines if line]
+    more = [f"and {len(found) - MOST_SAID} more"] if len(found) > MOST_SAID else []
+    return [*found[:MOST_SAID], *more]
 
 
 def _said(kind: str, message: str) -> str:

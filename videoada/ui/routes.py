@@ -34,6 +34,7 @@ NO_PICTURE = base64.b64decode(
 NEW = {"Cache-Control": "no-cache"}
 # The page's scripts and styles: what it shares with the report, then its own.
 FILES = {
+    "frames.js": ([HERE / "static/frames.js"], "text/javascript"),
     "page.js": ([PLAYERS / "players.js", HERE / "static/page.js"], "text/javascript"),
     "page.css": ([PLAYERS / "players.css", HERE / "static/page.css"], "text/css"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import ipaddress
+import logging
 import socket
 import tempfile
 import threading
@@ -79,6 +80,11 @@ def _serve(
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             ready()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # A browser that is still open is cut off, which uvicorn reports as errors.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+            await super().shutdown(sockets)
 
     threading.Thread(target=look_after, daemon=True).start()
     config = uvicorn.Config(application, log_level="warning", access_log=False, server_header=False,

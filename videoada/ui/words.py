@@ -27,6 +27,12 @@ def words_html(environment: Any, model: str, search: str) -> str:
     return text
 
 
+def example_of(model: str) -> str:
+    """A prompt that an embedded model was trained on, for a prompt that is still empty; "" for other models."""
+    vocabulary = vocabulary_of(model)
+    return "" if vocabulary is None else f"for example: {vocabulary.example}"
+
+
 def prompt_with(model: str, prompt: str, part: str, entry: str) -> str:
     """The prompt with that entry of the model's vocabulary; as it is for what the model does not know."""
     vocabulary = vocabulary_of(model)

@@ -17,7 +17,8 @@ from videoada.config.run import LoadConfig
 from videoada.config.settings import RunSettings
 from videoada.devices import find_device
 from videoada.errors import OutputError, VideoAdaError
-from videoada.generation.events import Preview, RunStarted, StepTaken, VideoDone, generate_events
+from videoada.generation.events import Preview, RunStarted, StepTaken, VideoDone
+from videoada.generation.stream import generate_events
 from videoada.models.pipelines import load_pipeline
 from videoada.records.record import RunRecord
 from videoada.rendering.folder import SETTINGS, read_json
@@ -119,7 +120,6 @@ class _Worker:
         try:
             self._set(asked, begun=asked.begun + 1)
             if not live.stopped():  # nor deleted, since it was looked up
-                live.write(now=True)
                 self._generate(asked, live)
         except _StopAskedError:
             self.say(f"stopped: {asked.id}")
@@ -140,6 +140,8 @@ class _Worker:
 
     def _generate(self, asked: QueuedJob, live: Live) -> None:
         settings = RunSettings(**with_inputs(asked.settings, self.queue.path))
+        live.loading = self.loaded != (settings.model, settings.loading())
+        live.write(now=True)
         job = plan_job(settings, FORMAT)
         job = Job(asked.id, 0, 0, job.request, job.skip, job.group, asked.sha256)
         self._load(settings)

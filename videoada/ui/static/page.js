@@ -157,20 +157,29 @@ function videos(root, trigger) {
     }
   });
   document.addEventListener("click", event => {  // what was asked for is what is shown; below a phone's form too
-    if (!event.target.closest("#generate")) return;
+    if (event.target.closest("#generate")) asked_for();
+  });
+  document.addEventListener("keydown", event => {
+    if (event.key === "Enter" && event.shiftKey && event.target.closest("#prompt")) asked_for();
+  });
+  function asked_for() {
     chosen = "";
     history.replaceState(null, "", location.pathname);
     setTimeout(async () => {
       await turn();
       if (root.getBoundingClientRect().top > innerHeight * 0.8) root.scrollIntoView({ behavior: "smooth", block: "start" });
     }, 200);
-  });
+  }
   document.addEventListener("visibilitychange", () => { if (!document.hidden) turn(); });
   turn();
 }
 
 function tools(root, trigger) {
-  let wanted = 0;
+  let wanted = 0, open = false;  // whether the words are: another model's are then, too
+
+  root.addEventListener("toggle", event => { if (event.target.matches(".known")) open = event.target.open; }, true);
+  new MutationObserver(() => { const known = root.querySelector(".known"); if (known && open) known.open = true; })
+    .observe(root, { childList: true, subtree: true });
 
   async function send(pick, file) {
     if (!file) return;
