@@ -20,6 +20,7 @@ from videoada.errors import ConfigError
 
 VARIABLE = "VIDEOADA_DEVICE"  # of the environment: what `auto` means
 NAMES = "auto, cpu, cuda, cuda:N or mps"
+PROCESS = os.getpid()  # another one in a fork
 
 
 def find_device(name: str = "auto") -> torch.device:
@@ -116,9 +117,10 @@ def release_openmp_threads() -> None:
     """Let go of the threads that OpenMP keeps for this one; the next parallel work of this thread starts others.
 
     GNU's OpenMP counts those that only wait, too: with more of them than processors, all go to sleep between two
-    operations, and a second thread that computes takes up to twice the time. Does nothing where torch brings another.
+    operations, and a second thread that computes takes up to twice the time. Does nothing where torch brings another,
+    and in a forked process, where the library would wait for threads of its parent for ever.
     """
-    if (pause := _openmp_pause()) is not None:
+    if os.getpid() == PROCESS and (pause := _openmp_pause()) is not None:
         pause(1)  # omp_pause_soft
 
 

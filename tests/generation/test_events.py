@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -125,6 +128,30 @@ def test_generate_calls_with_the_same_events_and_without_previews(pipe):
     assert [e for e in called if not isinstance(e, VideoDone)] == [e for e in events if not isinstance(e, VideoDone)]
     assert [(type(e), e.index) for e in called] == [(type(e), e.index) for e in events]
     compared: list[videoada.StepTaken] = []
+    videoada.compare(pipe, requests, batch_size=1, on_event=compared.append)
+    assert [e.index for e in compared if isinstance(e, VideoDone)] == [0, 0, 1, 1]
+    assert [(e.index, e.prompt) for e in compared if isinstance(e, RunStarted)][1:3] == [
+        (0, PROMPTS[0]),
+        (1, PROMPTS[1]),
+    ]
+    compared.clear()
     videoada.compare(pipe, requests, batch_size=2, on_event=compared.append)
     assert sum(isinstance(e, VideoDone) for e in compared) == 4
     assert sum(isinstance(e, StepTaken) and e.state == "computed" for e in compared[-40:]) >= 32  # in full
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_has_its_events(tmp_path):
+    """OpenMP's threads of its parent are not there, and must not be waited for."""
+    script = f"""
+import os, torch, videoada
+torch.set_num_threads(2)
+pipe = videoada.load_pipeline("tiny-t2v", device="cpu")
+torch.rand(2000, 1000).sin().sum()
+if (child := os.fork()) == 0:
+    torch.set_num_threads(1)
+    events = videoada.generate_events(pipe, prompt={PROMPTS[0]!r}, num_inference_steps=4, num_frames=2, previews=0)
+    os._exit(0 if isinstance(list(events)[-1], videoada.VideoDone) else 1)
+raise SystemExit(os.waitpid(child, 0)[1])
+"""
+    assert subprocess.run([sys.executable, "-c", script], timeout=120, check=False).returncode == 0

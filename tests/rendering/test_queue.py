@@ -65,8 +65,10 @@ def test_what_repeats_another_video_is_known_before_it_is_made(queue, tmp_path):
     assert queue.repeated([first, other]) == []
     [again] = queue.add([asked()])
     assert queue.repeated([other, again]) == [again]
-    queue.delete(first)
+    queue.stop(first)
     assert queue.repeated([again]) == []
+    both = queue.add([asked(seed=2), asked(seed=2)])
+    assert queue.repeated(both) == both[1:]
 
 
 def test_each_job_has_its_own_model_settings_and_seed_and_can_be_used_again(queue, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 
 import pytest
@@ -76,6 +77,10 @@ def test_a_videos_own_calibration_comes_back_with_its_target(uploads):
     values = {name: value for name, value in run.model_dump().items() if value is not None}
     back = entered_of(values, uploads)
     assert runs_of(back, uploads) == [run]
+    other = replace(back, model="emoji-t2v")  # which has one of its own
+    assert runs_of(other, uploads) == [RunSettings(prompt=PROMPTS[0], model="emoji-t2v", target_psnr=45)]
+    file = uploads.add_prompts("p.jsonl", json.dumps({"prompt": PROMPTS[0], "target_psnr": 45}).encode())
+    assert runs_of(replace(back, file=file, more={}), uploads) == [run]
     assert runs_of(replace(back, amount="fast", more={}), uploads) == [RunSettings(prompt=PROMPTS[0], quality="fast")]
 
 

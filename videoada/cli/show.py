@@ -32,7 +32,7 @@ def step_bar(console: Console, num_steps: int) -> Iterator[Callable[[Event], Non
     """A bar of the events of a generation, with steps computed and skipped so far; nothing where nobody looks."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from videoada.generation.events import StepTaken
+    from videoada.generation.events import RunStarted, StepTaken
 
     if console.quiet or not console.is_terminal:
         yield None
@@ -47,17 +47,14 @@ def step_bar(console: Console, num_steps: int) -> Iterator[Callable[[Event], Non
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=num_steps, counts="")
         counts: Counter[str] = Counter()
-        at = -1  # the step of the latest event: of a batch each step has several
 
         def heed(event: Event) -> None:
-            nonlocal at
-            if isinstance(event, StepTaken) and event.state != "taken again":
-                if event.step < at:  # another batch, or the full run
-                    counts.clear()
-                at = event.step
+            if isinstance(event, RunStarted):  # of a batch all come before its first step
+                counts.clear()
+            elif isinstance(event, StepTaken) and event.state != "taken again":
                 counts[event.state] += 1
                 text = f"[green]{counts['computed']} computed[/] [cyan]{counts['skipped']} skipped[/]"
-                progress.update(task, completed=at + 1, total=event.num_steps, counts=text)
+                progress.update(task, completed=event.step + 1, total=event.num_steps, counts=text)
 
         yield heed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ def compare(
     """Each request generated twice in one process, skipping and in full, and the one measured against the other.
 
     `skip` is a SkipConfig, or its fields (and `quality`) are keywords: `compare(pipe, requests, tolerance=0.1)`.
-    `on_step` and `on_event` are called in both runs, as `generate` calls them.
+    `on_step` and `on_event` are called in every run, as `generate` calls them: skipping, then in full.
 
     `record.fidelity["speedup"]` is the full run's time ÷ the skipped run's, from the prompt to the decoded frames, and
     `"speedup_denoising"` that of the denoising alone, both after a warm-up of two steps at the same size; where first
@@ -61,10 +61,11 @@ def compare(
         for request in requests[:batch_size]
     ]
     generate(pipe, warm_up, skip=SkipConfig(policy="none"), batch_size=batch_size)
-    heard: dict[str, Any] = {"batch_size": batch_size, "on_step": on_step, "on_event": on_event}
     comparisons = []
     for first in range(0, len(requests), batch_size):
         batch = requests[first : first + batch_size]
+        hand = functools.partial(_hand, on_event, first) if on_event else None
+        heard: dict[str, Any] = {"batch_size": batch_size, "on_step": on_step, "on_event": hand}
         at_most = with_max_steps(pipe, with_recommended(pipe, batch))
         in_full = [request.model_copy(update={"step_policy": None}) for request in at_most]
         paths: tuple[list[list[Tensor]], list[list[Tensor]]] = ([], [])
@@ -88,6 +89,11 @@ def compare(
             record = record.model_copy(update={"fidelity": fidelity, "warnings": warnings})
             comparisons.append(Comparison(video, record, full_video, full_record))
     return comparisons
+
+
+def _hand(on_event: Callable[[Event], None], first: int, event: Event) -> None:
+    """An event of a batch with the index among all requests."""
+    on_event(replace(event, index=first + event.index))
 
 
 def _keeper(runs: list[list[Tensor]]) -> LatentsCallback:

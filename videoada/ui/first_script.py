@@ -31,7 +31,7 @@ class FirstScript:
             if message.get("more_body"):
                 return
             body = b"".join(parts).replace(b"<head>", b"<head>" + SCRIPT, 1)
-            headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
+            headers = [(name, value) for name, value in start.get("headers", ()) if name.lower() != b"content-length"]
             await send(start | {"headers": [*headers, (b"content-length", str(len(body)).encode())]})
             await send({"type": "http.response.body", "body": body})
 

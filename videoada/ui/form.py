@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from videoada.config.merging import merged
@@ -84,8 +85,6 @@ def runs_of(entered: Entered, uploads: Uploads) -> list[RunSettings]:
     values = {name: value for name, text in (entered.more or {}).items() if (value := _read(name, text)) is not None}
     values["model"] = entered.model or DEFAULT_MODEL
     values |= _amount(entered)
-    if entered.calibration and CALIBRATED & values.keys():
-        values["calibration"] = entered.calibration
     seed = entered.seed.strip() or "0"
     values["seed"] = RANDOM if seed == RANDOM else _read("seed", seed)
     if entered.image:
@@ -105,10 +104,19 @@ def runs_of(entered: Entered, uploads: Uploads) -> list[RunSettings]:
         raise ConfigError("there is no prompt: write what the video shows")
     first = RunSettings(**values).with_seed().first_seed
     several = RunSettings(**values).num_videos
-    return [
-        RunSettings(**merged({**values, "seed": seed_after(first, i * several)}, dict(entry)))
-        for i, entry in enumerate(entries)
-    ]
+    asked = [merged({**values, "seed": seed_after(first, i * several)}, dict(entry)) for i, entry in enumerate(entries)]
+    return [RunSettings(**_with_calibration(run, entered.calibration)) for run in asked]
+
+
+def is_of(calibration: Mapping[str, Any], model: str) -> bool:
+    """Whether a calibration is of that model, which may have been calibrated as a folder elsewhere."""
+    return Path(str(calibration.get("model"))).name == Path(model).name
+
+
+def _with_calibration(run: dict[str, Any], calibration: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The settings with the calibration where they have a target, and their model is that of the calibration."""
+    fits = calibration and CALIBRATED & run.keys() and is_of(calibration, str(run.get("model", DEFAULT_MODEL)))
+    return run | {"calibration": calibration} if fits else run
 
 
 def entered_of(settings: Mapping[str, Any], uploads: Uploads, local: bool = True) -> Entered:
@@ -123,8 +131,6 @@ def entered_of(settings: Mapping[str, Any], uploads: Uploads, local: bool = True
         amount = EXACTLY
     elif way:
         amount = AS_SET
-    from pathlib import Path
-
     image = settings.get("image")
     return Entered(
         prompts=settings.get("prompt") or "", model=settings.get("model") or DEFAULT_MODEL, amount=amount,

@@ -29,6 +29,7 @@ from videoada.ui.form import (
     Field,
     entered_of,
     fields,
+    is_of,
     runs_of,
 )
 from videoada.ui.uploads import Uploads
@@ -45,7 +46,7 @@ NOTHING: dict[str, Any] = {"image": None, "file": None, "calibration": None}
 NUMBERS = itertools.count()
 FORM = ("prompts", "model", "amount", "number", "speed", "seed", "image", "file")
 PROMPT_HINT = "What the video shows. Several prompts, one a line, become several videos."
-MOST_SAID = 3  # lines on what models do not know of prompts
+MOST_SAID, MOST_READ = 3, 50  # lines on what models do not know of prompts; prompts that are looked at for that
 
 
 def make_page(
@@ -192,11 +193,12 @@ def _tools(videos: Videos, uploads: Uploads, model: str, kept: dict[str, Any]) -
     known = known_model(model)
     image = kept["image"] if kept["image"] in uploads.pictures else None
     file = uploads.lists.get(kept["file"] or "")
+    own = kept["calibration"] is not None and is_of(kept["calibration"], model)
     html: str = videos.environment.get_template("tools.html").render(
         model=known.name if known else model, takes_image=known is None or known.task.startswith("image"), image=image,
         image_name=uploads.pictures[image][1] if image else "", file=file is not None,
         file_name=file.name if file else "", count=counted(len(file.entries), "prompt") if file else "",
-        not_used=file.not_used if file else (), calibration=kept["calibration"] is not None,
+        not_used=file.not_used if file else (), calibration=own,
         words=words_html(videos.environment, model, ""),
     )  # fmt: skip
     return html
@@ -212,10 +214,13 @@ def _added(count: int, repeated: Sequence[str]) -> str:
 
 def _unknown(runs: Sequence[RunSettings]) -> list[str]:
     """What the models do not know of the prompts, a line each, the first few."""
-    lines = dict.fromkeys(understand(run.model, run.prompt).warning for run in runs if run.prompt)
-    found = [line.replace("`", "") for line in lines if line]
-    more = [f"and {len(found) - MOST_SAID} more"] if len(found) > MOST_SAID else []
-    return [*found[:MOST_SAID], *more]
+    found: dict[str, None] = {}
+    for run in runs[:MOST_READ]:
+        if run.prompt and (line := understand(run.model, run.prompt).warning):
+            if len(found) == MOST_SAID:
+                return [*found, "and of others, too"]
+            found[line.replace("`", "")] = None
+    return list(found)
 
 
 def _said(kind: str, message: str) -> str:

@@ -11,7 +11,6 @@ import itertools
 import shutil
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -180,13 +179,20 @@ class RenderQueue:
         return entry_of_made(id, made, self.contents.settings_of(id, made), of_full)
 
     def repeated(self, ids: Sequence[str]) -> list[str]:
-        """Those of the ids whose video is the same, by all its settings, as one asked for or made under another id."""
+        """Those of the ids whose video is the same, by all its settings, as one that was made, that waits, or that has
+        an id before it among these."""
         with self._lock:
             jobs, made = self.contents.jobs(), self.contents.made()
-            known = {id: job.sha256 for id, job in jobs.items() if job.full_of is None and job.is_wanted}
-            known = {id: str(video.record["job_sha256"]) for id, video in made.items()} | known
-        count = Counter(known.values())
-        return [id for id in ids if count[known.get(id, "")] > 1]
+        seen = {str(video.record["job_sha256"]) for id, video in made.items() if id not in ids}
+        seen |= {
+            job.sha256 for id, job in jobs.items() if id not in ids and job.full_of is None and job.wish == "waiting"
+        }
+        found = []
+        for id in ids:
+            if jobs[id].sha256 in seen:
+                found.append(id)
+            seen.add(jobs[id].sha256)
+        return found
 
     def live(self) -> dict[str, Any]:
         """What the worker says of the job that it is at; {} where none is at work."""

@@ -179,7 +179,7 @@ function tools(root, trigger) {
 
   root.addEventListener("toggle", event => { if (event.target.matches(".known")) open = event.target.open; }, true);
   new MutationObserver(() => { const known = root.querySelector(".known"); if (known && open) known.open = true; })
-    .observe(root, { childList: true, subtree: true });
+    .observe(root, { childList: true, characterData: true, subtree: true, attributes: true, attributeFilter: ["data-model"] });
 
   async function send(pick, file) {
     if (!file) return;
@@ -204,9 +204,9 @@ function tools(root, trigger) {
     const html = await answer.text();
     if (mine === wanted && answer.ok) root.querySelector(".words").innerHTML = html;
   });
-  root.addEventListener("dragover", event => { if (event.target.closest(".pick")) event.preventDefault(); });
+  root.addEventListener("dragover", event => { if (event.target.closest(".pick[data-to]")) event.preventDefault(); });
   root.addEventListener("drop", event => {
-    const pick = event.target.closest(".pick");
+    const pick = event.target.closest(".pick[data-to]");
     if (pick && event.dataTransfer.files.length) { event.preventDefault(); send(pick, event.dataTransfer.files[0]); }
   });
 }
