@@ -3,6 +3,7 @@ of the same prompts, in blocks by turns. Needs Chromium, chromedriver, and an id
 
     python scripts/experiments/page_cost.py --model tiny-t2v --blocks 5 --videos 4
     python scripts/experiments/page_cost.py --model emoji-t2v --blocks 3 --videos 2
+    python scripts/experiments/page_cost.py --model emoji-t2v --close      # the browser is closed, or elsewhere
     python scripts/experiments/page_cost.py --model emoji-t2v --first      # seconds until the first video plays
 
 A run's time is `seconds.total` of its record, without loading; the first video of a block warms up and is left out.
@@ -116,7 +117,7 @@ def stop_worker(folder: Path) -> None:
     time.sleep(1)
 
 
-def shares(model: str, prompts: list[str], blocks: int) -> None:
+def shares(model: str, prompts: list[str], blocks: int, looked_at: bool) -> None:
     """Print the ratio of a run's time through the page and without it, block by block."""
     ratios = []
     for block in range(blocks):
@@ -130,9 +131,12 @@ def shares(model: str, prompts: list[str], blocks: int) -> None:
                     command = [sys.executable, "-m", "videoada", *command, "--seed", str(block)]
                     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
                 else:
-                    with browser() as driver, page(folder, model) as (address, _):
+                    with page(folder, model) as (address, _), browser() as driver:
                         driver.get(address)
                         ask(driver, prompts, block)
+                        until(lambda driver=driver: "added" in driver.find_element("css selector", "#notice").text)
+                        if not looked_at:
+                            driver.quit()
                         until(lambda folder=folder: len(list(folder.glob("*.mp4"))) == len(prompts), 0.5)
                         time.sleep(1)
                         stop_worker(folder)
@@ -150,6 +154,7 @@ def main() -> None:
     parser.add_argument("--model", default="tiny-t2v")
     parser.add_argument("--blocks", type=int, default=5)
     parser.add_argument("--videos", type=int, default=4, help="in a block, beside one that warms up")
+    parser.add_argument("--close", action="store_true", help="close the browser once it has asked")
     parser.add_argument("--first", action="store_true", help="time the first video instead")
     given = parser.parse_args()
     vocabulary = vocabulary_of(given.model)
@@ -158,7 +163,7 @@ def main() -> None:
     if given.first:
         first(given.model, prompt)
     else:
-        shares(given.model, [prompt] * (given.videos + 1), given.blocks)
+        shares(given.model, [prompt] * (given.videos + 1), given.blocks, not given.close)
 
 
 if __name__ == "__main__":
