@@ -106,7 +106,7 @@ class RunSettings(FrozenConfig):
     )  # fmt: skip
 
     quality: str | None = _setting(
-        None, "How close to the full run: near-lossless, high, balanced or fast.", SKIPPING, shown="balanced"
+        None, "How close to the full run: near-lossless, high, balanced or fast.", SKIPPING, shown="tolerance 0.05"
     )
     target_psnr: float | None = _setting(
         None, "Instead: the mean PSNR to the full run in dB, from the model's calibration.", SKIPPING, gt=0, le=100

@@ -19,8 +19,8 @@ from videoada.ui.uploads import Uploads
 
 PANELS = (VIDEO, SKIPPING, MODEL)
 EXACTLY, SPEED, AS_SET = "exactly N predictions", "a speed", "as set under Skipping"
-AMOUNTS = (*QUALITIES, EXACTLY, SPEED, AS_SET)
-DEFAULT_AMOUNT = "balanced"  # what a run takes where nothing is said
+DEFAULT_AMOUNT = "default"  # the tolerance of every model, which need not be one of its levels
+AMOUNTS = (DEFAULT_AMOUNT, *QUALITIES, EXACTLY, SPEED, AS_SET)
 OWN = ("prompt", "model", "image", "seed", "quality", "num_predictions", "target_speedup")  # controls of their own
 CALIBRATED = {"target_speedup", "target_psnr"}  # are met by a calibration: the model's own, or that of a video
 LEFT_OUT = ("batch_size", "batch_decision")  # one video at a time
@@ -160,7 +160,7 @@ def _amount(entered: Entered) -> dict[str, Any]:
         if not entered.speed:
             raise ConfigError("say how many times as fast, or choose another amount")
         return {"target_speedup": float(entered.speed)}
-    return {"quality": entered.amount} if entered.amount not in (DEFAULT_AMOUNT, AS_SET) else {}
+    return {"quality": entered.amount} if entered.amount in QUALITIES else {}
 
 
 def _read(name: str, value: Any) -> Any:
