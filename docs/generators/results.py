@@ -19,6 +19,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "error-signs.json": adapting.error_signs,
     "budgets": tables.curves,
     "frontier": tables.budgets,
+    "baselines": tables.budgets,
     "default": tables.curves,
     "batches": tables.batches,
     "efficiency": tables.efficiency,
