@@ -23,7 +23,8 @@ test-docs: $(READY)
 test-families: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow tests/pipelines tests/generation/test_families.py tests/generation/test_every_build.py
 
-# The experiments of `analyse` and `benchmark` from end to end, renders, pages and trainings that are killed, memory.
+# The experiments of `analyse` and `benchmark` from end to end, renders by many workers, renders, pages and trainings that
+# are killed, memory.
 test-experiments: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow -k "not ray" tests/benchmarks tests/rendering tests/ui \
 	    tests/training/test_emoji.py tests/media/test_memory.py::test_check_and_evaluate_hold_a_few_frames

@@ -120,6 +120,7 @@ def test_its_steps_have_the_orders_they_claim():
     assert math.log2(found[0][1] / found[1][1]) > 3.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["tiny-t2v", "tiny-i2v"])
 def test_the_solver_draws_what_the_full_run_draws(model):
     pipe = videoada.load_pipeline(model, device="cpu")

@@ -276,6 +276,7 @@ def test_chosen_step_counts_are_timed(pipe, tmp_path, capsys):
     assert (code, "equally many steps" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_what_ships_saves_work_and_keeps_the_video(pipe):
     for part, most in ((EXIT_HEADS, 2e6), (STEP_POLICY, 1e6)):
         assert part.file("tiny-t2v").stat().st_size < most

@@ -127,6 +127,7 @@ def test_bad_files_are_told_with_their_line(tmp_path, capsys, name, text, proble
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_rows_stay_small(tmp_path):
     path = write(
         tmp_path, "p.csv", "prompt,seed,steps\n" + "".join(f"prompt {i},{i},{20 + i % 9}\n" for i in range(10**5))

@@ -104,6 +104,7 @@ def test_batches_change_nothing_but_rounding(alone, prompt_file, tmp_path, capsy
         assert fidelity.psnr is None or fidelity.psnr >= 60
 
 
+@pytest.mark.slow
 def test_workers_and_shards_change_nothing(alone, prompt_file, tmp_path, capsys):
     out = tmp_path / "out"
     first = here(capsys, prompt_file, out, "--format", "mkv", "--shard", "2/3")[1]
@@ -124,6 +125,7 @@ def test_two_commands_share_the_work(alone, prompt_file, tmp_path):
     assert hashes(out) == hashes(alone)
 
 
+@pytest.mark.slow
 def test_accelerate_launch_shares_the_work(alone, prompt_file, tmp_path):
     out = tmp_path / "out"
     launch = [
