@@ -69,6 +69,8 @@ def test_what_repeats_another_video_is_known_before_it_is_made(queue, tmp_path):
     assert queue.repeated([again]) == []
     both = queue.add([asked(seed=2), asked(seed=2)])
     assert queue.repeated(both) == both[1:]
+    queue.delete(both[0])  # in another browser
+    assert queue.repeated(both) == []
 
 
 def test_each_job_has_its_own_model_settings_and_seed_and_can_be_used_again(queue, monkeypatch):

@@ -189,6 +189,8 @@ class RenderQueue:
         }
         found = []
         for id in ids:
+            if id not in jobs:  # deleted meanwhile
+                continue
             if jobs[id].sha256 in seen:
                 found.append(id)
             seen.add(jobs[id].sha256)
