@@ -237,7 +237,7 @@ def test_where_nothing_is_skipped_it_is_the_full_run(name, knob):
 
 def test_the_preset_sweeps_each_and_none_is_a_policy():
     methods = preset("baselines")
-    assert {m.family for m in methods} == {"full run", "videoada", *TITLES.values()}
+    assert {m.family for m in methods} == {"full run", "videoada", "budget", *TITLES.values()}
     assert set(BASELINES) == set(KNOBS) == set(TITLES)
     for name in BASELINES:
         assert 4 <= sum(m.baseline == name for m in methods) <= 6

@@ -154,20 +154,20 @@ def systems(exit_heads: str | None = None, step_policy: str | None = None) -> li
     return methods
 
 
+def budgets(counts: Iterable[int] = (10, 13, 17, 20, 25)) -> list[Method]:
+    """Exactly so many predictions for every prompt, beside what one tolerance makes of each."""
+    return [full(), *default(), *skipping("budget", counts, knob="num_predictions", policy="budget")]
+
+
 def baselines() -> list[Method]:
-    """The default against other people's accelerators of 2024 to 2026, each in its step-level form."""
-    methods = [full(), *default()]
+    """The default and exact budgets against other people's accelerators of 2024 to 2026, in their step-level forms."""
+    methods = budgets()
     for name, (knob, values) in KNOBS.items():
         methods += [
             Method(family=TITLES[name], knob=f"{knob} {value:g}", baseline=name, baseline_knob=value)
             for value in values
         ]
     return methods
-
-
-def budgets(counts: Iterable[int] = (10, 13, 17, 20, 25)) -> list[Method]:
-    """Exactly so many predictions for every prompt, beside what one tolerance makes of each."""
-    return [full(), *default(), *skipping("budget", counts, knob="num_predictions", policy="budget")]
 
 
 def paper_video() -> list[Method]:

@@ -57,7 +57,7 @@ def benchmark(
         str | None, typer.Option(help="Comma-separated: of the preset's methods only those whose name holds one.")
     ] = None,
     budgets: Annotated[
-        str | None, option("UNet rows, % of the full run, at which curves are read.", "50,40,32")
+        str | None, option("UNet rows, % of the full run, at which curves are read.", "50,40,32,25")
     ] = None,
     reference_steps: Annotated[
         int | None, option("Also measure against a run of so many steps; 0: do not.", "0", min=0)
@@ -127,7 +127,7 @@ def benchmark(
         return
     points = _compare(
         console, settings, requests, preset, parts, families, folder,
-        reference_steps or None, batch_size, _shares(budgets or "50,40,32"),
+        reference_steps or None, batch_size, _shares(budgets or "50,40,32,25"),
     )  # fmt: skip
     if json_output:
         print(json.dumps([p.as_dict() for p in points]))
@@ -139,7 +139,7 @@ def _shares(text: str) -> list[float]:
     except ValueError:
         shares = []
     if not shares or not all(0 < share <= 1 for share in shares):
-        raise ConfigError(f"budgets are percentages, such as 50,40,32; got '{text[:60]}'")
+        raise ConfigError(f"budgets are percentages, such as 50,40,32,25; got '{text[:60]}'")
     return shares
 
 
