@@ -65,3 +65,25 @@ def error_signs(path: Path) -> str:
 def _interval(value: list[float]) -> str:
     own, low, high = value
     return f"{own:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def variants(path: Path) -> str:
+    """Other predictors and correctors at the same calls: the difference in mean and in worst PSNR, model by model."""
+    found = read(path)["models"]
+    columns = [
+        (name, tolerance, each) for name, model in found.items() for tolerance, each in model["differences"].items()
+    ]
+    rows = [
+        " | ".join((variant, *(_beside_shipped(each["variants"][variant]) for _, _, each in columns)))
+        for variant in columns[0][2]["variants"]
+    ]
+    heads = []
+    for name, tolerance, each in columns:
+        mean, worst = each["shipped"]
+        heads.append(f"{name} at {tolerance} ({each['predictions']:.1f} predictions, {mean:.1f} · {worst:.1f})")
+    return table(" | ".join(("in place of the shipped", *heads)), rows)
+
+
+def _beside_shipped(value: list[float]) -> str:
+    difference, error, worst = value
+    return f"{difference:+.2f} ± {error:.2f} · {worst:+.1f}"

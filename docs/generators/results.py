@@ -17,6 +17,7 @@ SLOT = re.compile(r"\{\{ *([\w-]+)(?: *: *([^}]*?))? *\}\}")
 TABLES: dict[str, Callable[[Path], str]] = {
     "adaptivity": adapting.adaptivity,
     "error-signs.json": adapting.error_signs,
+    "variants.json": adapting.variants,
     "budgets": tables.curves,
     "frontier": tables.budgets,
     "baselines": tables.budgets,
