@@ -42,15 +42,14 @@ class SkipConfig(FrozenConfig):
 
     Without a policy, the field that is given names it: `threshold` is `third-order`'s, `tolerance` is
     `error-controlled`'s, `num_predictions`, exactly so many for each video, is `budget`'s, `every` is `every-n`'s,
-    `mask` is `mask`'s; with none of them it is `error-controlled`. Fields
-    left at None take the policy's own default, as `POLICY_DEFAULTS` lists them. The `damping` of an extrapolating
-    predictor's slope, in [0, 1], is measured along the run where it is None. With `corrector`, skipped steps are taken
-    again by interpolation once the next prediction is known. Instead of `warmup_steps` and `final_steps`, `skip_from`
-    and `skip_to` are shares of the steps that run, 0.1 or "10%": of n steps, step i = 0, 1, … may be skipped where
-    skip_from ≤ i/n < skip_to; a rule computes its first three or four in any case. `guidance_tolerance` lets a
-    prediction go without its unconditional half (None: never). `early_exit` lets the network leave at the first exit
-    whose uncertainty is below `exit_threshold` (None: what the heads were tuned to; 0: nowhere), with the heads of a
-    file, or those shipped.
+    `mask` is `mask`'s; with none of them it is `error-controlled`. Fields left at None take the policy's own default,
+    as `POLICY_DEFAULTS` lists them. The `damping` of an extrapolating predictor's slope, in [0, 1], is measured along
+    the run where it is None. With `corrector`, skipped steps are taken again by interpolation once the next prediction
+    is known. Instead of `warmup_steps` and `final_steps`, `skip_from` and `skip_to` are shares of the steps that run,
+    0.1 or "10%": of n steps, step i = 0, 1, … may be skipped where skip_from ≤ i/n < skip_to; a rule computes three or
+    four first in any case. `guidance_tolerance` lets a prediction go without its unconditional half (None: never).
+    `early_exit` lets the network leave at the first exit whose uncertainty is below `exit_threshold` (None: what the
+    heads were tuned to; 0: nowhere), with the heads of a file, or those shipped.
     """
 
     policy: str = "error-controlled"
@@ -185,7 +184,8 @@ POLICY_DEFAULTS: dict[str, dict[str, Any]] = {
         "tolerance": DEFAULT_TOLERANCE, "max_skip_steps": 8, "warmup_steps": 3, "final_steps": 1,
         "predictor": "linear", "corrector": True,
     },
-    "budget": {"num_predictions": None, "warmup_steps": 3, "final_steps": 1, "predictor": "linear", "corrector": True},
+    "budget": {"num_predictions": None, "warmup_steps": None, "final_steps": 1,
+               "predictor": "linear", "corrector": True},
 }  # fmt: skip
 OF_POLICIES = {name for fields in POLICY_DEFAULTS.values() for name in fields} - {"predictor", "corrector"}
 

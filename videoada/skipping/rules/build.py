@@ -30,7 +30,7 @@ def build_policy(config: SkipConfig) -> Policy:
         case "error-controlled":
             return ErrorControlled(config.tolerance or 0, *limits)
         case "budget":
-            return Budget(config.num_predictions or 1, *limits[1:])
+            return Budget(config.num_predictions or 1, config.warmup_steps, *limits[2:])
         case "every-n":
             return EveryN(config.every or 1)
         case "mask":
