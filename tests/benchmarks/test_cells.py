@@ -125,6 +125,7 @@ TABLES = [
     ("budgets", "tiny-t2v"),
     ("budgets", "tiny-i2v"),
     ("budgets", "tiny-wan"),
+    ("baselines", "tiny-t2v"),
     ("baselines", "tiny-wan"),
 ]
 
