@@ -1,6 +1,6 @@
 """What else was tried at the same calls: other predictors and correctors, each at every video's own shipped decisions.
 
-    python scripts/experiments/variants.py                          # ten videos of three models; ten minutes of a core a model
+    python scripts/experiments/variants.py                          # ten videos of each model: ten minutes each
     python scripts/experiments/variants.py --models tiny-wan --limit 4
 
 Prompts are calibration prompts, so that what is chosen by this table has not seen a test prompt. Each video is made in
