@@ -111,7 +111,7 @@ def waits(state: SkipState) -> bool:
     one hold less than FAINT of x₀.
 
     Flow matching begins at pure noise, in steps far smaller than those of diffusions: its first three show a network
-    the same. On the embedded model calls at steps 0, 2 and 4 of 50 in place of 0, 1 and 2 are worth 1 to 3 dB.
+    the same. On the embedded model calls at steps 0, 2 and 4 of 50 in place of 0, 1 and 2 are worth 1 to 2 dB.
     """
     if not state.past or not all(state.past) or any(state.skipped_in_a_row):
         return False
