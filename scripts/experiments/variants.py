@@ -20,17 +20,16 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from error_signs import write
 from extrapolations import VARIANTS, Extrapolation, Layout, Variant
 from torch import Tensor
 
 import videoada
 from videoada.config.prompts import read_requests
 from videoada.config.run import SkipConfig
-from videoada.files import written_aside
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
 from videoada.models.call import call_pipeline
 from videoada.models.recommended import with_recommended
-from videoada.records.record import package_versions
 from videoada.skipping import correction
 from videoada.skipping.correction import Correction
 from videoada.skipping.rewind import Rewind, TakenStep
@@ -164,12 +163,6 @@ def main() -> None:
                 results[name] = {"each": videos, "differences": differences(videos)}
                 write(results, args.output)
         print(json.dumps(results[name]["differences"], indent=1, ensure_ascii=False))
-
-
-def write(results: dict[str, Any], path: Path) -> None:
-    with written_aside(path) as aside:
-        text = json.dumps({"models": results, "versions": package_versions()}, indent=1, ensure_ascii=False)
-        aside.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
