@@ -34,8 +34,8 @@ def test_quality_levels_are_ordered_and_balanced_is_the_default():
 
 def test_a_model_that_comes_less_near_has_levels_of_its_own():
     for name in QUALITIES:
-        for model in ("emoji-t2v", "tiny-wan"):
-            assert quality_fields(name, model)["tolerance"] < quality_fields(name)["tolerance"]
+        assert quality_fields(name, "emoji-t2v")["tolerance"] < quality_fields(name)["tolerance"]
+        assert quality_fields(name, "tiny-wan")["tolerance"] <= quality_fields(name)["tolerance"]
         assert quality_fields(name, "a/folder/of/my-model") == quality_fields(name, "tiny-t2v") == quality_fields(name)
     own = quality_fields("high", "emoji-t2v")["tolerance"]
     assert RunSettings(model="emoji-t2v", quality="high").skip().tolerance == own

@@ -54,6 +54,16 @@ def test_near_pure_noise_every_second_of_the_first_steps_waits():
     assert first_calls(ClosedForm("ddim", Mixture(1)), 50, num_predictions=12).startswith("xxx")
 
 
+def test_they_wait_under_a_tolerance_too_unless_it_is_small():
+    """They may while α is below eight tolerances: a smaller one must come nearer to the full run, down to 0."""
+    flow = ClosedForm("flow-3", Mixture(1))
+    assert first_calls(flow, 50, tolerance=0.05) == "x.x.x"
+    assert first_calls(flow, 50, tolerance=0.0025) == "x.xxx"
+    assert first_calls(flow, 50, tolerance=0.001) == "xxxxx"
+    assert first_calls(flow, 50, tolerance=0.05, warmup_steps=3).startswith("xxx")
+    assert first_calls(ClosedForm("ddim", Mixture(1)), 50, tolerance=0.05).startswith("xxx")
+
+
 @pytest.mark.parametrize("scheduler", ["flow-3", "flow-7", "unipc-flow-3"])
 @pytest.mark.parametrize("data", [Gaussian, Mixture])
 def test_calls_that_waited_are_worth_more_later(scheduler, data):

@@ -82,7 +82,10 @@ def test_the_default_skips_and_stays_finite(build):
         latents = call(pipe, steps=16, **values)
     assert latents.isfinite().all()
     assert sum(trace.computed[0]) < trace.num_steps
-    assert trace.computed[0][:3] == [True] * 3
+    first = trace.computed[0][:5]  # three calls; near pure noise those after the first wait a step each
+    assert first[0]
+    assert first[2]
+    assert first.count(True) >= 3
     assert trace.computed[0][-1]
 
 

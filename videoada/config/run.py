@@ -181,7 +181,7 @@ POLICY_DEFAULTS: dict[str, dict[str, Any]] = {
         "predictor": "hold-output",
     },
     "error-controlled": {
-        "tolerance": DEFAULT_TOLERANCE, "max_skip_steps": 8, "warmup_steps": 3, "final_steps": 1,
+        "tolerance": DEFAULT_TOLERANCE, "max_skip_steps": 8, "warmup_steps": None, "final_steps": 1,
         "predictor": "linear", "corrector": True,
     },
     "budget": {"num_predictions": None, "warmup_steps": None, "final_steps": 1,

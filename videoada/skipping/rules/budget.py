@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from videoada.skipping.rules.decision import BatchDecision, Decision, SkipState
-from videoada.skipping.rules.error_controlled import LEAST_LEFT, lowest_angle, turning, weight
+from videoada.skipping.rules.error_controlled import LEAST_LEFT, lowest_angle, turning, waits, weight
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import Prediction
 from videoada.skipping.rules.window import end_step, first_step
@@ -29,7 +29,6 @@ LARGEST = 5.0  # of that logarithm
 WIDER = 1.2  # how much all gaps widen at once where calls are few
 BOUND = 0.7  # the share of the calls left that gaps at their widest may take: the others go where the error is
 ROUNDS = 12  # of bisection
-FAINT = 0.03  # of x₀ in the latents: with less, two steps in a row show a network the same
 
 
 @dataclass(frozen=True)
@@ -106,19 +105,6 @@ class Budget:
         return Decision(tuple(compute), signal, (None,) * state.num_prompts)
 
 
-def waits(state: SkipState) -> bool:
-    """Whether one of the first three calls can wait a step: the step before was computed, and the latents after this
-    one hold less than FAINT of x₀.
-
-    Flow matching begins at pure noise, in steps far smaller than those of diffusions: its first three show a network
-    the same. On the embedded model calls at steps 0, 2 and 4 of 50 in place of 0, 1 and 2 are worth 1 to 2 dB.
-    """
-    if not state.past or not all(state.past) or any(state.skipped_in_a_row):
-        return False
-    after = state.schedule[state.step + 1] if state.step + 1 < len(state.schedule) else state.end
-    return after.alpha < FAINT
-
-
 @functools.lru_cache(maxsize=256)  # it is asked for at each step of a gap
 def next_call(before: int, last: int, excess: float, count: int, end: int, levels: tuple[Level, ...]) -> int:
     """The step of the first of `count` calls that are to be made after step `last` and before step `end`.
@@ -130,6 +116,7 @@ def next_call(before: int, last: int, excess: float, count: int, end: int, level
     nodes, angles = [level.log_snr for level in levels[:-1]], [level.angle for level in levels]
     growth = [1 - math.exp(a - b) for a, b in zip(nodes, nodes[1:], strict=False)] + [1.0]
     usual = [usual_turning(level) for level in levels[:-1]]
+    ends = (angles[0], angles[-2], angles[-1])
 
     def calls(tolerance: float, wider: float) -> list[int]:
         cap, found = int(MOST_SKIPS * wider), [before, last]
@@ -141,7 +128,7 @@ def next_call(before: int, last: int, excess: float, count: int, end: int, level
                 total = 0.0
             if j == found[-1]:
                 share = (cap + 1) / len(nodes)
-                lowest = lowest_angle(angles[j], share, angles[0], angles[-1], LEAST_LEFT / wider)
+                lowest = lowest_angle(angles[j], share, ends, LEAST_LEFT / wider)
                 rate = usual[j] * math.exp(excess * (STAYS + (1 - STAYS) * FADES ** (len(found) - 2)))
         return found[2:]
 

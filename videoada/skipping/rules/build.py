@@ -26,11 +26,12 @@ def build_policy(config: SkipConfig) -> Policy:
         return Never()
     numbers = config.max_skip_steps or 1, config.warmup_steps or 1, config.final_steps or 0
     limits = *numbers, config.batch_decision, config.skip_from, config.skip_to
+    own = config.warmup_steps, *limits[2:]  # None: these two rules have a way of their own to begin
     match config.policy:
         case "error-controlled":
-            return ErrorControlled(config.tolerance or 0, *limits)
+            return ErrorControlled(config.tolerance or 0, limits[0], *own)
         case "budget":
-            return Budget(config.num_predictions or 1, config.warmup_steps, *limits[2:])
+            return Budget(config.num_predictions or 1, *own)
         case "every-n":
             return EveryN(config.every or 1)
         case "mask":

@@ -7,7 +7,8 @@ compared with a tolerance.
 
 Far from the last call the estimate means nothing, however small it is: three calls at almost pure noise say nothing of
 the picture. So a gap is bounded by the noise levels that it passes, too (`widest_gap`), not by its steps alone, which
-on a shifted flow-matching schedule can hold most of the trajectory.
+on a shifted flow-matching schedule can hold most of the trajectory. And there the estimate has a floor
+(`least_turning`).
 """
 
 from __future__ import annotations
@@ -29,13 +30,14 @@ from videoada.skipping.rules.window import end_step, first_step
 class ErrorControlled:
     """Compute when the estimated error since the last call exceeds `tolerance`, in units of the noise (variance 1).
 
-    The first `warmup_steps` (three at least, which the estimate needs) and the last `final_steps` always compute, and
-    so does a step after `max_skip_steps` skips in a row, or at the end of the `widest_gap`.
+    The first `warmup_steps` (three at least, which the estimate needs; None: three calls, which near pure noise leave
+    out every second step) and the last `final_steps` always compute, and so does a step after `max_skip_steps` skips in
+    a row, or at the end of the `widest_gap`.
     """
 
     tolerance: float
     max_skip_steps: int = 8
-    warmup_steps: int = 3
+    warmup_steps: int | None = None
     final_steps: int = 1
     batch_decision: BatchDecision = "prompt"
     skip_from: float | None = None  # shares of the steps, in place of the two numbers
@@ -44,11 +46,17 @@ class ErrorControlled:
     num_predictions = 3
 
     def decide(self, state: SkipState) -> Decision:
-        if state.step < self.first_step(state.num_steps) or any(len(past) < 3 for past in state.past):
+        if not state.past or any(len(past) < 3 for past in state.past):
+            own = self.warmup_steps is None and self.skip_from is None
+            return Decision.all(state, not (own and waits(state, SEEN * self.tolerance)))
+        if state.step < self.first_step(state.num_steps):
             return Decision.all(state)
         last = state.step >= end_step(self.final_steps, self.skip_to, state.num_steps)
-        error = torch.stack([turning(past) * weight(past, state.step, state.schedule) for past in state.past])
-        error = error * understated(state.schedule[state.step])
+        least = [least_turning(past[-3].level, state.schedule[0]) for past in state.past]
+        error = torch.stack([
+            turning(past, share) * weight(past, state.step, state.schedule)
+            for past, share in zip(state.past, least, strict=True)
+        ])  # fmt: skip
         return by_rule(
             error,
             torch.ones_like(error),
@@ -63,26 +71,51 @@ class ErrorControlled:
 
     def first_step(self, num_steps: int) -> int:
         """The first step that may be skipped."""
-        return first_step(self.warmup_steps, self.skip_from, num_steps, 3)
+        return first_step(self.warmup_steps or 1, self.skip_from, num_steps, 3)
 
     def ends_gap(self, last: Prediction, state: SkipState) -> bool:
         """Whether the step after `state.step` is too far from the `last` call, so that this one has to compute."""
         after = state.schedule[state.step + 1] if state.step + 1 < len(state.schedule) else state.end
         share = (self.max_skip_steps + 1) / state.num_steps
-        return after.angle < lowest_angle(last.level.angle, share, state.schedule[0].angle, state.end.angle)
+        ends = (state.schedule[0].angle, state.schedule[-1].angle, state.end.angle)
+        return after.angle < lowest_angle(last.level.angle, share, ends)
 
 
+FAINT = 0.03  # of x₀ in the latents: with less, two steps in a row show a network the same
+SEEN = 8.0  # tolerances: with more than that of x₀, a smaller tolerance must still come nearer to the full run
+
+
+def waits(state: SkipState, most: float = math.inf) -> bool:
+    """Whether one of the first three calls can wait a step: the step before was computed, and the latents after this
+    one hold less than FAINT and less than `most` of x₀ (a share, α).
+
+    Flow matching begins at pure noise, in steps far smaller than those of diffusions: its first three show a network
+    the same. On the embedded model calls at steps 0, 2 and 4 of 50 in place of 0, 1 and 2 are worth 1 to 2 dB.
+    """
+    if not state.past or not all(state.past) or any(state.skipped_in_a_row):
+        return False
+    after = state.schedule[state.step + 1] if state.step + 1 < len(state.schedule) else state.end
+    return after.alpha < min(FAINT, most)
+
+
+BLIND = 0.02  # of x₀: a schedule whose first step holds less begins at pure noise
 LEAST_SIGNAL = 0.11  # of x₀ in the latents: where Stable Diffusion's steps begin to be skipped; a flow begins at 0
+LEAST_TURNING = 4.0  # times the slope
 LEAST_LEFT = 0.25  # of the noise at a call, at the next: the finest detail comes last, and only calls there see it
+SHARP = 0.01  # the angle of a diffusion's last step that sees all detail that counts
+KEPT = 0.03  # of Stable Diffusion's result: what is finer than its noise does not count
 WAY = 1.466  # how far φ falls from the first step of Stable Diffusion's DDIM to the noise that its result keeps
 
 
-def lowest_angle(angle: float, share: float, first: float, end: float, least_left: float = LEAST_LEFT) -> float:
+def lowest_angle(angle: float, share: float, ends: tuple[float, float, float], least_left: float = LEAST_LEFT) -> float:
     """Below which a call has to lie before the next step does: the angle φ after a call at `angle`, with gaps of up to
-    a `share` of the steps. `first` is the run's first angle and `end` that of its result: the way is longer than WAY
-    where it starts at pure noise and where it leaves none."""
+    a `share` of the steps. `ends` are the angles of the run's first step, its last one and its result: the way is
+    longer than WAY where it starts at pure noise and where it leaves none. The last step of a cosine schedule is so
+    near to its result that the one call sees the detail."""
+    first, last, end = ends
     share *= min(1.0, WAY / (first - end))
-    return max(least_left * (angle + end) - end, angle - widest_gap(angle, share))
+    kept = KEPT if last < SHARP and first < math.pi / 2 - BLIND else end
+    return max(least_left * (angle + kept) - kept, angle - widest_gap(angle, share))
 
 
 def widest_gap(angle: float, share: float) -> float:
@@ -91,18 +124,23 @@ def widest_gap(angle: float, share: float) -> float:
     It is about as far as a `share` of the steps goes on the schedule of Stable Diffusion and ModelScope, where it
     changes nothing: the more of the way the calls have seen, the farther they carry. A longer way has more gaps, whose
     errors add up: each is shorter by as much. Found on closed-form denoisers: mixtures, single Gaussians and low-rank
-    data, at shifts of 1, 3 and 7.
+    data, at shifts of 1, 3 and 7. After a call that saw less than FAINT of x₀ that share may triple.
     """
-    return min(0.1 + 0.5 * (math.pi / 2 - angle), 0.37) * share / 0.18
+    seen = math.pi / 2 - angle
+    return min(0.1 + 0.5 * seen if seen >= FAINT else 2 * seen, 0.37) * share / 0.18
 
 
-def turning(past: Sequence[Prediction]) -> Tensor:
-    """The second divided difference in λ of the last three x̂₀: its root mean square, a number on their device."""
+def turning(past: Sequence[Prediction], least: float = 0.0) -> Tensor:
+    """The second divided difference in λ of the last three x̂₀, but no less than `least` times the first one of the last
+    two: its root mean square, a number on their device."""
     (a, b, c), (z1, z2, z3) = (p.x0 for p in past[-3:]), (p.level.log_snr for p in past[-3:])
     if not z1 < z2 < z3:  # a timestep twice: nothing is known, and a NaN computes
         return c.norm() * math.nan
-    difference = ((c - b) / (z3 - z2) - (b - a) / (z2 - z1)) / (z3 - z1)
-    return difference.norm() / math.sqrt(difference.numel())
+    slope = (c - b) / (z3 - z2)
+    turns = ((slope - (b - a) / (z2 - z1)) / (z3 - z1)).norm()
+    if least:
+        turns = torch.maximum(turns, least * slope.norm())
+    return turns / math.sqrt(c.numel())
 
 
 def weight(past: Sequence[Prediction], step: int, schedule: Sequence[Level]) -> float:
@@ -116,11 +154,12 @@ def weight(past: Sequence[Prediction], step: int, schedule: Sequence[Level]) -> 
     return total
 
 
-def understated(level: Level) -> float:
-    """How many times too small a turning is taken to be near pure noise: 1 where α is LEAST_SIGNAL or more, at most 20.
+def least_turning(level: Level, first: Level) -> float:
+    """How many times the slope of x̂₀ its turning is at least taken to be, with the first of three calls at `level`, in
+    a run that begins at the level `first`.
 
-    Towards pure noise λ goes to −∞ while x̂₀ moves with α, so that three calls there, far apart in λ, turn but a little.
-    On the embedded flow-matching model this is worth 3 to 8 dB at 25 to 32 % of the calls and nothing from 36 % on.
-    Diffusions hardly begin so near.
+    Towards pure noise λ goes to −∞ while x̂₀ = m + α·A is a straight line in α: it turns by half of its slope, and three
+    calls there, far apart in λ, turn but a little. A network turns more than that. On the embedded flow-matching model
+    this is worth 2 to 8 dB at 25 to 36 % of the calls. Diffusions do not begin so near, and turn by more anyway.
     """
-    return max(1.0, LEAST_SIGNAL / max(level.alpha, LEAST_SIGNAL / 20))
+    return LEAST_TURNING if first.alpha < BLIND and level.alpha < LEAST_SIGNAL else 0.0
