@@ -24,10 +24,11 @@ test-families: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow tests/pipelines tests/generation/test_families.py tests/generation/test_every_build.py
 
 # The experiments of `analyse` and `benchmark` from end to end, renders by many workers, renders, pages and trainings that
-# are killed, memory.
+# are killed, memory, files that are damaged everywhere.
 test-experiments: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow -k "not ray" tests/benchmarks tests/rendering tests/ui \
-	    tests/training/test_emoji.py tests/media/test_memory.py::test_check_and_evaluate_hold_a_few_frames
+	    tests/training/test_emoji.py tests/media/test_memory.py::test_check_and_evaluate_hold_a_few_frames \
+	    tests/evaluation/test_evaluation_fuzz.py tests/models/test_embedded_model.py::test_half_of_the_predictions_draw_the_same_video
 
 # The core of the tests on the lowest versions that pyproject.toml allows.
 test-oldest:

@@ -82,6 +82,7 @@ def finite(value):
     return not isinstance(value, float) or np.isfinite(value)
 
 
+@pytest.mark.slow
 def test_damaged_videos(originals, tmp_path):
     """Lossless files either give the very numbers of the whole ones or are refused by name."""
     rng = np.random.default_rng(1)
@@ -143,6 +144,7 @@ def reshaped(value, rng):
     return json.dumps(value).encode()
 
 
+@pytest.mark.slow
 def test_records_and_results_of_another_shape(originals, tmp_path):
     rng = np.random.default_rng(5)
     whole = (originals / "result.json").read_text()

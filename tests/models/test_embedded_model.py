@@ -27,6 +27,7 @@ def test_the_sample_prompts_are_32_with_a_quarter_of_two_objects():
     assert sum(len(s.objects) == 2 for s in scenes) == 8
 
 
+@pytest.mark.slow
 def test_half_of_the_predictions_draw_the_same_video(pipe):
     counts = set()
     for seed, prompt in list(enumerate(SAMPLES.read_text().splitlines()))[:3]:

@@ -97,8 +97,8 @@ def test_the_default_comes_near_its_full_run(wan):
     """An estimate that is too small near pure noise made it 32 dB, with most steps computed after a call said so."""
     prompt = "a yellow triangle standing still on a navy background"
     [(full, _)], [(video, record)] = (videoada.generate(wan, prompt=prompt, seed=5, skip=s) for s in (FULL, None))
-    assert record.num_predictions <= 18
-    assert videoada.metrics.paired_fidelity(video.frames, full.frames).psnr > 36
+    assert record.num_predictions <= 20
+    assert videoada.metrics.paired_fidelity(video.frames, full.frames).psnr > 50
 
 
 @pytest.mark.slow

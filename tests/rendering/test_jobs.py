@@ -277,6 +277,7 @@ def test_shards_and_batches(tmp_path):
         ({}, "bd35dacd2f6ea521b243a76090fbabbf6c8d91fa601e0197c0d932580c1514a6", True),
         ({"quality": "fast", "seed": 7}, "03ee52fd8cc59c2aa118ec37f6a395a6a0f5b8e010cfdbfe42c339e29c9b89ac", True),
         ({"codec": "vp9"}, "bd35dacd2f6ea521b243a76090fbabbf6c8d91fa601e0197c0d932580c1514a6", False),
+        ({"warmup_steps": 3}, "bd35dacd2f6ea521b243a76090fbabbf6c8d91fa601e0197c0d932580c1514a6", False),
     ],
 )
 def test_hashes_of_folders_that_were_rendered_before_stay(fields, sha256, same, tmp_path):

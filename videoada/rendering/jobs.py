@@ -205,7 +205,11 @@ def _common(settings: RunSettings, own: dict[str, Any], format: str, lora: list[
     parts += [f"{name}={value}" for name, value in Encoding.of(entry).named.items()]
     parts += [f"lora={identity}" for identity in lora]
     later = {name for name in (*SHARES, "num_predictions") if getattr(skip, name) is None}  # hashes of before stay
-    group = _digest(json.dumps(shaping, sort_keys=True), skip.model_dump_json(exclude=later), format, *parts)
+    hashed = skip
+    if skip.policy == "error-controlled" and skip.warmup_steps in (None, 3):  # 3 was the default
+        hashed = skip.model_copy(update={"warmup_steps": 3})
+        parts += [] if skip.warmup_steps is None else ["warmup_steps=3"]
+    group = _digest(json.dumps(shaping, sort_keys=True), hashed.model_dump_json(exclude=later), format, *parts)
     return _Common(own_fields, skip, group)
 
 
