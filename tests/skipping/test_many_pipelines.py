@@ -87,6 +87,9 @@ def test_the_default_skips_and_stays_finite(build):
     assert first[2]
     assert first.count(True) >= 3
     assert trace.computed[0][-1]
+    with skip_steps(pipe, tolerance=1e3, warmup_steps=3) as trace:
+        call(pipe, steps=16, **values)
+    assert trace.computed[0][:3] == [True] * 3
 
 
 def test_prompts_that_decide_apart_come_out_as_they_do_alone(build):
