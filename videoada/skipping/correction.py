@@ -2,12 +2,13 @@
 
 Both happen at the scheduler's step, where the guided output and the latents are known. Of each prompt the last few
 computed outputs are kept; a predictor makes the approximation from them. With the corrector, the first output that is
-computed after a gap says what lay between: the scheduler takes the steps of the gap again with x̂₀ interpolated.
+computed after a gap says where the gap began and what lay between: its steps are taken again with x̂₀ interpolated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -19,7 +20,7 @@ from videoada.skipping.rewind import Rewind, TakenStep
 from videoada.skipping.rules.decision import Policy
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import Prediction, noise_in, output_of, read_prediction
-from videoada.skipping.rules.predictors import HoldOutput, Predictor, interpolate
+from videoada.skipping.rules.predictors import HoldOutput, Predictor, interpolate, settled
 from videoada.skipping.schedule import RunSchedule
 
 
@@ -34,7 +35,7 @@ class Correction:
         self.again = config.corrector
         self.predictor = predictor
         looks = getattr(policy, "num_predictions", 0)
-        self.num_past = max(self.predictor.num_predictions, looks, 1)
+        self.num_past = max(self.predictor.num_predictions, looks, 3 if config.corrector else 1)
         self.needs_latents = not isinstance(predictor, HoldOutput) or config.corrector or bool(looks)
         self.forget()
 
@@ -130,7 +131,7 @@ class Correction:
 
     def _corrected(self, scheduler: Any, present: Tensor, after: dict[int, Prediction]) -> Tensor:
         """The sample of this step as it would be if the skipped steps had been taken with the interpolated x̂₀."""
-        before = {i: self.past[i][-1] for i in after}
+        before = {i: replace(self.past[i][-1], x0=settled(self.past[i], call)) for i, call in after.items()}
 
         def outputs_of(taken: TakenStep, sample: Tensor) -> Tensor:
             latents, outputs = self.schedule.rescaled(self._flat(sample), taken.step), taken.outputs

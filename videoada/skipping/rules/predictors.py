@@ -10,6 +10,7 @@ increment, regressed on the one that the previous slope predicted (`measured_dam
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,6 +21,8 @@ from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import LEAST, Prediction, PredictionType, noise_in, output_of
 
 UNKNOWN_DAMPING = 0.5  # before the first two increments
+SETTLING = 0.6
+FAINTEST = math.atan(20)  # latents of a higher level hold less than a twentieth of x₀ for each part of noise
 
 
 class Predictor(Protocol):
@@ -126,6 +129,24 @@ def extrapolate(values: Sequence[Tensor], nodes: Sequence[float], at: float, dam
         width = width * damping * (at - nodes[-order])
         result = result + width * differences[-1]
     return result
+
+
+def settled(past: Sequence[Prediction], after: Prediction) -> Tensor:
+    """x̂₀ (N,) at the last call of `past`, oldest first, once the next call is known: where the line to it shall start.
+
+    At a call after a gap the network sees latents that were drawn with extrapolated x̂₀; from the corrected ones, a step
+    later, it answers otherwise, and the next call shows how. With d what that call has beyond the extrapolation to it and
+    D what it has beyond the last one, the answer lies SETTLING·cos(d, D)·d further on (scripts/experiments/gaps.py measures
+    that on trained networks). Near pure noise an extrapolation says nothing, and the last x̂₀ is kept.
+    """
+    last = past[-1]
+    if after.level.angle > FAINTEST:
+        return last.x0
+    values, nodes = [p.x0 for p in past[-3:]], [p.level.angle for p in past[-3:]]
+    beyond = after.x0 - extrapolate(values[-2:], nodes[-2:], after.level.angle, measured_damping(values, nodes))
+    change = after.x0 - last.x0
+    cosine = beyond.dot(change) / (beyond.norm() * change.norm()).clamp_min(1e-12)
+    return last.x0 + SETTLING * cosine.clamp(0.0, 1.0) * beyond
 
 
 def interpolate(before: Prediction, after: Prediction, level: Level) -> Tensor:
