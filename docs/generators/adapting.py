@@ -74,16 +74,16 @@ def variants(path: Path) -> str:
         (name, tolerance, each) for name, model in found.items() for tolerance, each in model["differences"].items()
     ]
     rows = [
-        " | ".join((variant, *(_beside_shipped(each["variants"][variant]) for _, _, each in columns)))
+        " | ".join((variant, *(_beside_line(each["variants"][variant]) for _, _, each in columns)))
         for variant in columns[0][2]["variants"]
     ]
     heads = []
     for name, tolerance, each in columns:
-        mean, worst = each["shipped"]
+        mean, worst = each["line"]
         heads.append(f"{name} at {tolerance} ({each['predictions']:.1f} predictions, {mean:.1f} · {worst:.1f})")
-    return table(" | ".join(("in place of the shipped", *heads)), rows)
+    return table(" | ".join(("in place of the line", *heads)), rows)
 
 
-def _beside_shipped(value: list[float]) -> str:
+def _beside_line(value: list[float]) -> str:
     difference, error, worst = value
     return f"{difference:+.2f} ± {error:.2f} · {worst:+.1f}"

@@ -95,11 +95,22 @@ def fitted(past: Sequence[Prediction], level: Level, layout: Layout, order: int)
     return last + sum(float(s) * (p.x0 - last) for s, p in zip(shares, past[-6:-1], strict=True))
 
 
+def as_shipped(
+    before: Prediction, after: Prediction, level: Level, past: Sequence[Prediction], layout: Layout
+) -> Tensor:
+    """From x̂₀ where it settled, which `before` holds."""
+    return interpolate(before, after, level)
+
+
 def on_the_line(
     before: Prediction, after: Prediction, level: Level, past: Sequence[Prediction], layout: Layout
 ) -> Tensor:
-    """The shipped corrector."""
-    return interpolate(before, after, level)
+    """From x̂₀ as the call before the gap gave it."""
+    return interpolate(_as_called(before, past), after, level)
+
+
+def _as_called(before: Prediction, past: Sequence[Prediction]) -> Prediction:
+    return next((p for p in past if p.step == before.step), before)
 
 
 def through_three(
@@ -107,6 +118,7 @@ def through_three(
     share: float, highest: float | None = None,
 ) -> Tensor:  # fmt: skip
     """A share of the curvature of the calls before and at both ends of the gap besides, or of its low band."""
+    before = _as_called(before, past)
     line = interpolate(before, after, level)
     earlier = [p for p in past if p.step < before.step]
     if not earlier:
@@ -126,6 +138,7 @@ def by_share(
     node: Callable[[Level], float], power: float = 1.0,
 ) -> Tensor:  # fmt: skip
     """On the line in another measure of the noise level, or nearer to one end of it."""
+    before = _as_called(before, past)
     start, at, end = (node(each) for each in (before.level, level, after.level))
     return before.x0 + ((at - start) / (end - start)) ** power * (after.x0 - before.x0)
 
@@ -140,7 +153,9 @@ class Variant:
 half_bend = partial(through_three, share=0.5)
 three_bands = partial(in_parts, split=partial(bands, edges=(0.07, 0.26)))
 some_curve = partial(curved, share=0.3)
+LINE = Variant()
 VARIANTS = {
+    "corrector: as shipped, a settled start": Variant(interpolate=as_shipped),
     "corrector: a quarter of the curvature": Variant(interpolate=partial(through_three, share=0.25)),
     "corrector: half of the curvature": Variant(interpolate=half_bend),
     "corrector: all of the curvature": Variant(interpolate=partial(through_three, share=1.0)),

@@ -4,8 +4,9 @@
     python scripts/experiments/variants.py --models tiny-wan --limit 4
 
 Prompts are calibration prompts, so that what is chosen by this table has not seen a test prompt. Each video is made in
-full and with the shipped settings at two tolerances, and then with each variant, computing the same steps. Shown: the
-difference in PSNR to the shipped settings, prompt by prompt, with its standard error, and that of the worst video.
+full and with the shipped settings at two tolerances, and then, computing the same steps, with a corrector on the plain
+line between two calls and with each variant. Shown: the difference in PSNR to the plain line, prompt by prompt, with its
+standard error, and that of the worst video.
 Writes samples/results/variants.json; what it holds is not measured again.
 """
 
@@ -21,7 +22,7 @@ from unittest import mock
 
 import numpy as np
 from error_signs import write
-from extrapolations import VARIANTS, Extrapolation, Layout, Variant
+from extrapolations import LINE, VARIANTS, Extrapolation, Layout, Variant
 from torch import Tensor
 
 import videoada
@@ -105,11 +106,11 @@ def measure(pipe: Any, request: Any, tolerances: Sequence[float]) -> dict[str, A
     found: dict[str, Any] = {"prompt": request.prompt, "seed": request.seed, "psnr": {}, "predictions": {}}
     for tolerance in tolerances:
         with mock.patch.object(Rewind, "keep", autospec=True, side_effect=Rewind.keep) as keep:
-            shipped, trace = generate(pipe, request, SkipConfig(tolerance=tolerance))
+            _, trace = generate(pipe, request, SkipConfig(tolerance=tolerance))
         sample = keep.call_args.args[4]
         layout = Layout(tuple(sample.shape[-4:]), by_frame=sample.ndim == 4)
-        mask, values = Mask(tuple(trace.computed[0])), {"shipped": psnr(shipped, full)}
-        for name, variant in VARIANTS.items():
+        mask, values = Mask(tuple(trace.computed[0])), dict[str, float]()
+        for name, variant in {"line": LINE, **VARIANTS}.items():
             predictor = Predicting(variant.predict, layout)
             with corrected_by(variant, predictor):
                 frames, _ = generate(pipe, request, mask, predictor=predictor, corrector=True)
@@ -124,20 +125,20 @@ def psnr(frames: Any, full: Any) -> float:
 
 
 def differences(videos: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Of each variant and tolerance: the mean difference to the shipped settings, its standard error, and that of the
+    """Of each variant and tolerance: the mean difference to the plain line, its standard error, and that of the
     worst videos.
     """
     result: dict[str, Any] = {}
     for tolerance in videos[0]["psnr"]:
-        values = {name: np.array([v["psnr"][tolerance][name] for v in videos]) for name in ("shipped", *VARIANTS)}
-        shipped = values.pop("shipped")
+        values = {name: np.array([v["psnr"][tolerance][name] for v in videos]) for name in ("line", *VARIANTS)}
+        line = values.pop("line")
         result[tolerance] = {
             "predictions": float(np.mean([v["predictions"][tolerance] for v in videos])),
-            "shipped": [float(shipped.mean()), float(shipped.min())],
+            "line": [float(line.mean()), float(line.min())],
             "variants": {
                 name: [
-                    float((own - shipped).mean()), float((own - shipped).std(ddof=1) / len(own) ** 0.5),
-                    float(own.min() - shipped.min()),
+                    float((own - line).mean()), float((own - line).std(ddof=1) / len(own) ** 0.5),
+                    float(own.min() - line.min()),
                 ]
                 for name, own in values.items()
             },

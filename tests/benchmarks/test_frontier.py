@@ -7,6 +7,7 @@ import json
 import sys
 
 import numpy as np
+import diffusers
 import pytest
 from commandline import run
 
@@ -161,6 +162,22 @@ def test_a_method_that_fails_in_diffusers_is_told_and_left_out(pipe, tmp_path, m
     assert [c.family for c in cells] == ["full run"]
     with pytest.raises(IndexError):
         benchmark(pipe, small_requests()[:1], methods, tmp_path, reference_steps=None)
+
+
+def test_a_solver_that_breaks_within_diffusers_is_left_out_where_generating_names_it_anew(pipe, tmp_path, monkeypatch):
+    """As Karras spacings do on some of its schedules: `generate` raises a ConfigError from the solver's."""
+
+    def broken(self, *args, **kwargs):
+        code = compile("raise IndexError('index 26 is out of bounds')", diffusers.schedulers.__file__, "exec")
+        exec(code, vars(diffusers.schedulers) | {"__name__": "diffusers.schedulers.a"})
+
+    monkeypatch.setattr(diffusers.UniPCMultistepScheduler, "step", broken)
+    failed = []
+    methods = [full(), Method(family="broken", knob="", scheduler="unipc", num_inference_steps=4)]
+    cells = benchmark(pipe, small_requests()[:1], methods, tmp_path, reference_steps=None,
+                      on_failure=lambda method, error: failed.append(str(error)))  # fmt: skip
+    assert [text.partition(": ")[2] for text in failed] == ["IndexError: index 26 is out of bounds"]
+    assert [c.family for c in cells] == ["full run"]
 
 
 @pytest.mark.parametrize(

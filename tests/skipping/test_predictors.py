@@ -25,7 +25,7 @@ from videoada.skipping.rules.error_controlled import (
 from videoada.skipping.rules.guidance import Difference, GuidanceRule, clean_share, find_guidance_scale, next_term
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import Prediction, noise_in, output_of, read_prediction
-from videoada.skipping.rules.predictors import extrapolate, interpolate, measured_damping
+from videoada.skipping.rules.predictors import extrapolate, interpolate, measured_damping, settled
 
 KINDS = ("epsilon", "v_prediction", "sample", "flow_prediction")
 angles = st.floats(0.05, math.pi / 2 - 0.05)
@@ -139,6 +139,28 @@ def test_pure_noise_at_infinite_snr_is_a_node_like_any_other(name):
     assert abs(predicted).max() < 20
     assert Level(0.0, 1.0).log_snr == -10.0
     assert Level(1.0, 0.0).log_snr == 10.0
+
+
+def test_a_gap_begins_further_on_where_the_next_call_lies_beyond_the_extrapolation_to_it():
+    x0, eps = pair(5)
+    other = pair(6)[0]
+    other -= other.dot(x0) / x0.dot(x0) * x0  # at a right angle
+    levels = [level(at) for at in (1.2, 1.1, 1.0, 0.8)]
+    past = [node(i, levels[i], x, eps, "epsilon") for i, x in enumerate((x0, 2 * x0, 3 * x0))]
+
+    def start(after, at=levels[3], known=past):
+        return settled(known, node(6, at, after, eps, "epsilon"))
+
+    def close(value, expected):
+        torch.testing.assert_close(value, expected, rtol=1e-3, atol=1e-3)
+
+    close(start(5 * x0), 3 * x0)  # as extrapolated
+    close(start(6 * x0), 3 * x0 + 0.6 * x0)  # one x₀ beyond it
+    close(start(4.5 * x0), 3 * x0)  # it moved on, but less: no answer lies behind
+    other *= 2 * x0.norm() / other.norm()
+    close(start(5 * x0 + other), 3 * x0 + 0.6 * 0.5**0.5 * other)  # as far to the side as it moved
+    close(start(4 * x0, known=past[-1:]), 3.6 * x0)  # with one call, held
+    assert torch.equal(start(6 * x0, level(1.53)), past[-1].x0)  # near pure noise
 
 
 def test_interpolation_meets_both_ends_and_lies_on_the_line():

@@ -186,7 +186,8 @@ def digest(method: Method, pipe: Any, batch: Sequence[GenerationConfig] = ()) ->
 
 
 def _inside_diffusers(error: Exception) -> bool:
-    frames = traceback.extract_tb(error.__traceback__)
+    """Also where generating named it anew, in a line."""
+    frames = traceback.extract_tb((error.__cause__ or error).__traceback__)
     return bool(frames) and "diffusers" in Path(frames[-1].filename).parts
 
 
