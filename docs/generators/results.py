@@ -29,6 +29,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "step-count": tables.written,
     "systems": tables.written,
     "estimators.md": tables.written,
+    "gaps.md": tables.written,
     "tiny-t2v.json": tables.agreement,
     "tiny-i2v.json": tables.agreement,
     "tiny-wan.json": tables.agreement,

@@ -186,7 +186,7 @@ def digest(method: Method, pipe: Any, batch: Sequence[GenerationConfig] = ()) ->
 
 
 def _inside_diffusers(error: Exception) -> bool:
-    """Also where generating named it anew, in a line."""
+    """Also where `generate` raised one of ours from it."""
     frames = traceback.extract_tb((error.__cause__ or error).__traceback__)
     return bool(frames) and "diffusers" in Path(frames[-1].filename).parts
 
