@@ -5,8 +5,8 @@
 
 Prompts are calibration prompts, so that what is chosen by this table has not seen a test prompt. Each video is made in
 full and with the shipped settings at two tolerances, and then, computing the same steps, with a corrector on the plain
-line between two calls and with each variant. Shown: the difference in PSNR to the plain line, prompt by prompt, with its
-standard error, and that of the worst video.
+line between two calls and with each variant. Shown: the difference in PSNR to the plain line, prompt by prompt, with
+its standard error, and that of the worst video.
 Writes samples/results/variants.json; what it holds is not measured again.
 """
 

@@ -6,8 +6,8 @@ import dataclasses
 import json
 import sys
 
-import numpy as np
 import diffusers
+import numpy as np
 import pytest
 from commandline import run
 

@@ -134,10 +134,10 @@ def extrapolate(values: Sequence[Tensor], nodes: Sequence[float], at: float, dam
 def settled(past: Sequence[Prediction], after: Prediction) -> Tensor:
     """x̂₀ (N,) at the last call of `past`, oldest first, once the next call is known: where the line to it shall start.
 
-    At a call after a gap the network sees latents that come from extrapolated x̂₀; from the corrected ones, a step later,
-    it answers otherwise, and the next call shows how. With d what that call has beyond the extrapolation to it and D what
-    it has beyond the last one, the answer lies about SETTLING·cos(d, D)·d further on, on trained networks a little more
-    (scripts/experiments/gaps.py). Near pure noise an extrapolation says nothing, and the last x̂₀ is kept.
+    At a call after a gap the network sees latents that come from extrapolated x̂₀; at the corrected ones, a step on,
+    it answers otherwise, and the next call shows how. With d what that call has beyond the extrapolation to it and D
+    what it has beyond the last one, the answer lies about SETTLING·cos(d, D)·d further on, on trained networks a little
+    more (scripts/experiments/gaps.py). Near pure noise an extrapolation says nothing, and the last x̂₀ is kept.
     """
     last = past[-1]
     if after.level.angle > FAINTEST:
