@@ -167,7 +167,7 @@ def test_a_method_that_fails_in_diffusers_is_told_and_left_out(pipe, tmp_path, m
 def test_a_solver_that_breaks_within_diffusers_is_left_out_where_generating_names_it_anew(pipe, tmp_path, monkeypatch):
     """As Karras spacings do on some of its schedules: `generate` raises a ConfigError from the solver's."""
 
-    def broken(self, *args, **kwargs):
+    def broken(self, model_output, timestep, sample, return_dict=True):
         code = compile("raise IndexError('index 26 is out of bounds')", diffusers.schedulers.__file__, "exec")
         exec(code, vars(diffusers.schedulers) | {"__name__": "diffusers.schedulers.a"})
 

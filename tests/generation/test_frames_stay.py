@@ -1,4 +1,5 @@
-"""Frames of ten runs, held to those that were drawn before the package moved into its rooms.
+"""Frames of ten runs, held to those that were drawn before the package moved into its rooms, and since the corrector begins
+gaps where the network settled, those that it corrects.
 
 `python tests/generation/test_frames_stay.py` draws them again; do so only where frames are meant to change, and say
 why. The hashes are of one kind of processor: where torch takes other kernels, frames are compared instead, and may

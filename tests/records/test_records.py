@@ -154,7 +154,8 @@ def test_records_of_schema_1_repeat_their_runs(pipe, one_thread, name):
     assert again.computed == record.computed
     if name == "default":
         before = Video.read(OLD / "default.mkv").frames
-        assert abs(video.frames.astype(int) - before).max() <= 2
+        # the corrector begins gaps elsewhere since, so that the frames are no longer the same to two levels
+        assert videoada.metrics.paired_fidelity(video.frames, before, flow=False).psnr > 55
 
 
 @pytest.mark.parametrize("name", ["default.mkv", "paper.gif"])
