@@ -15,14 +15,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 from error_signs import PROMPTS, write
-from torch import Tensor
 
 import videoada
 from videoada.config.prompts import read_requests
@@ -32,7 +30,7 @@ from videoada.models.recommended import with_recommended
 from videoada.skipping import correction
 from videoada.skipping.rules.decision import Mask
 from videoada.skipping.rules.prediction import Prediction, read_prediction
-from videoada.skipping.rules.predictors import FAINTEST, extrapolate, measured_damping
+from videoada.skipping.rules.predictors import FAINTEST, beyond_extrapolation
 from videoada.skipping.skip_steps import skip_steps
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -59,14 +57,6 @@ def predictions(pipe: Any, request: Any, skip: Any, last: int | None = None, **s
     with contextlib.suppress(EnoughError), reading, skip_steps(pipe, skip, **settings):
         call_pipeline(pipe, [request])
     return found
-
-
-def beyond_extrapolation(past: Sequence[Prediction], after: Prediction) -> Tensor:
-    """cos(d, D)·d"""
-    values, nodes = [p.x0 for p in past[-3:]], [p.level.angle for p in past[-3:]]
-    d = after.x0 - extrapolate(values[-2:], nodes[-2:], after.level.angle, measured_damping(values, nodes))
-    change = after.x0 - past[-1].x0
-    return (d.dot(change) / (d.norm() * change.norm()).clamp_min(1e-12)).clamp(0.0, 1.0) * d
 
 
 def measure(name: str, limit: int) -> list[dict[str, float]]:

@@ -156,7 +156,8 @@ def main() -> None:
     for name in args.models:
         pipe = videoada.load_pipeline(name)
         requests = with_recommended(pipe, read_requests(SAMPLES / PROMPTS[name])[: args.limit])
-        videos = results.get(name, {}).get("each", [])
+        known = results.get(name, {}).get("each", [])
+        videos = [v for v in known if all(psnr.keys() >= VARIANTS.keys() for psnr in v["psnr"].values())]
         for request in requests[len(videos) :]:
             videos.append(measure(pipe, request, TOLERANCES[name]))
             print(f"{name}: {len(videos)} of {len(requests)} videos", flush=True)

@@ -148,14 +148,15 @@ def test_records_of_schema_1_are_read_as_schema_2(name):
 
 
 @pytest.mark.parametrize("name", ["default", "paper", "learned"])
-def test_records_of_schema_1_repeat_their_runs(pipe, one_thread, name):
+def test_records_of_schema_1_repeat_their_runs(pipe, one_thread, name, monkeypatch):
+    # the corrector begins gaps further on since: with its former start a record still repeats its run
+    monkeypatch.setattr("videoada.skipping.correction.settled", lambda past, after: past[-1].x0)
     record = find_record(OLD / f"{name}.json")
     video, again = repeated(record, pipe)
     assert again.computed == record.computed
     if name == "default":
         before = Video.read(OLD / "default.mkv").frames
-        # the corrector begins gaps elsewhere since, so that the frames are no longer the same to two levels
-        assert videoada.metrics.paired_fidelity(video.frames, before, flow=False).psnr > 55
+        assert abs(video.frames.astype(int) - before).max() <= 2
 
 
 @pytest.mark.parametrize("name", ["default.mkv", "paper.gif"])

@@ -139,14 +139,17 @@ def settled(past: Sequence[Prediction], after: Prediction) -> Tensor:
     what it has beyond the last one, the answer lies about SETTLING·cos(d, D)·d further on, on trained networks a little
     more (scripts/experiments/gaps.py). Near pure noise an extrapolation says nothing, and the last x̂₀ is kept.
     """
-    last = past[-1]
-    if after.level.angle > FAINTEST:
-        return last.x0
+    last = past[-1].x0
+    return last if after.level.angle > FAINTEST else last + SETTLING * beyond_extrapolation(past, after)
+
+
+def beyond_extrapolation(past: Sequence[Prediction], after: Prediction) -> Tensor:
+    """cos(d, D)·d of `settled`, (N,); zeros where the cosine is negative."""
     values, nodes = [p.x0 for p in past[-3:]], [p.level.angle for p in past[-3:]]
     beyond = after.x0 - extrapolate(values[-2:], nodes[-2:], after.level.angle, measured_damping(values, nodes))
-    change = after.x0 - last.x0
+    change = after.x0 - past[-1].x0
     cosine = beyond.dot(change) / (beyond.norm() * change.norm()).clamp_min(1e-12)
-    return last.x0 + SETTLING * cosine.clamp(0.0, 1.0) * beyond
+    return cosine.clamp(0.0, 1.0) * beyond
 
 
 def interpolate(before: Prediction, after: Prediction, level: Level) -> Tensor:
