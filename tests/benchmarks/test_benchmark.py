@@ -13,6 +13,7 @@ from videoada import GenerationConfig, SkipConfig
 from videoada.benchmarks.benchmark import digest
 from videoada.benchmarks.methods import Method
 from videoada.benchmarks.timing import in_turn, time_pairs
+from videoada.skipping.correction import REVISION
 
 
 def test_runs_take_turns_and_only_their_own_time_counts():
@@ -86,3 +87,15 @@ def test_a_cells_hash_is_also_of_how_the_model_was_loaded(pipe):
     before = digest(Method(family="full", knob=""), pipe)
     other = videoada.load_pipeline("tiny-t2v", device="cpu", vae_tiling=True)
     assert digest(Method(family="full", knob=""), other) != before
+
+
+def test_cells_of_another_corrector_are_generated_again(pipe, monkeypatch):
+    methods = [
+        Method(family=str(corrector), knob="", skip=SkipConfig(policy="every-n", every=2, corrector=corrector))
+        for corrector in (False, True)
+    ]
+    before = [digest(method, pipe) for method in methods]
+    monkeypatch.setattr("videoada.benchmarks.benchmark.REVISION", REVISION + 1)
+    plain, corrected = (digest(method, pipe) for method in methods)
+    assert plain == before[0]
+    assert corrected != before[1]

@@ -30,6 +30,7 @@ from videoada.models.denoisers import device_of, dtype_of
 from videoada.models.pipelines import load_config, model_info
 from videoada.models.recommended import with_recommended
 from videoada.shapes import agreement, is_scene, measure, parse
+from videoada.skipping.correction import REVISION
 
 REFERENCE_STEPS = 500
 
@@ -175,6 +176,8 @@ def digest(method: Method, pipe: Any, batch: Sequence[GenerationConfig] = ()) ->
         about["load"] = load
     if info.lora:
         about["lora"] = [(weights.sha256, weights.scale) for weights in info.lora]
+    if method.skip.corrector:
+        about["corrector"] = REVISION
     if method.skip.batch_decision != "prompt":
         size = method.batch_size or len(batch)
         about["batch"] = [(request.prompt, request.seed) for request in batch] + [size]

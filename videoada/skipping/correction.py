@@ -23,6 +23,8 @@ from videoada.skipping.rules.prediction import Prediction, noise_in, output_of, 
 from videoada.skipping.rules.predictors import HoldOutput, Predictor, interpolate, settled
 from videoada.skipping.schedule import RunSchedule
 
+REVISION = 2  # of what corrected runs come to, to be raised when that changes: figures of another are measured again
+
 
 class Correction:
     """Of one history: `past` holds each prompt's last computed outputs, oldest first. Outputs are those of a network of
