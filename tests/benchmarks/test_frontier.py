@@ -222,6 +222,14 @@ def test_the_command_writes_tables_figures_and_a_plot(tmp_path, capsys):
     assert [p["method"] for p in json.loads(out.splitlines()[-1])] == ["full run", "quality fast"]
 
 
+def test_methods_whose_names_hold_commas_are_separated_by_semicolons():
+    names = [method.name for method in preset("frontier", "dpm++, fewer steps 20 leading; DeepCache interval 3")]
+    assert names == ["dpm++, fewer steps 20 leading", "DeepCache interval 3"]
+    assert [method.name for method in preset("frontier", "interval 2, interval 3")] == [
+        "DeepCache interval 2", "DeepCache interval 3",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [

@@ -215,8 +215,8 @@ ADAPTIVITY = "adaptivity"  # whose methods depend on what the first of them meas
 def preset(name: str, families: str | None = None, model: str | None = None, **parts: str | None) -> list[Method]:
     """The methods of a preset; `model` may have levels of its own, and `parts`, of `systems`, are files.
 
-    `families`, comma-separated, keeps those methods whose name holds one. Raises ConfigError for an unknown preset, or
-    where no method is left.
+    `families`, separated by commas, or by semicolons for names that hold commas, keeps those methods whose name holds
+    one. Raises ConfigError for an unknown preset, or where no method is left.
     """
     try:
         name = one_of("preset", name, (*PRESETS, ADAPTIVITY))
@@ -227,7 +227,7 @@ def preset(name: str, families: str | None = None, model: str | None = None, **p
     chosen = PRESETS[name]
     own: dict[str, Any] = parts if chosen is systems else {"model": model} if chosen is qualities else {}
     methods = chosen(**own)
-    wanted = [part.strip() for part in families.split(",")] if families else [""]
+    wanted = [part.strip() for part in families.split(";" if ";" in families else ",")] if families else [""]
     methods = [method for method in methods if any(part in method.name for part in wanted)]
     if not methods:
         raise ConfigError(f"no method of preset '{name}' has {' or '.join(wanted)[:80]} in its name")

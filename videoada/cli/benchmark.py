@@ -54,7 +54,11 @@ def benchmark(
         ),
     ] = None,
     families: Annotated[
-        str | None, typer.Option(help="Comma-separated: of the preset's methods only those whose name holds one.")
+        str | None,
+        typer.Option(
+            help="Of the preset's methods only those whose name holds one of these parts, separated by commas or, where "
+            "a part holds a comma, by semicolons."
+        ),
     ] = None,
     budgets: Annotated[
         str | None, option("UNet rows, % of the full run, at which curves are read.", "50,40,32,25")
