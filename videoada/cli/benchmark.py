@@ -56,8 +56,8 @@ def benchmark(
     families: Annotated[
         str | None,
         typer.Option(
-            help="Of the preset's methods only those whose name holds one of these parts, separated by commas or, where "
-            "a part holds a comma, by semicolons."
+            help="Comma-separated (by semicolons where a part holds a comma): of the preset's methods only those whose "
+            "name holds one."
         ),
     ] = None,
     budgets: Annotated[
