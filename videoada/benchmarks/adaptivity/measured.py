@@ -54,9 +54,9 @@ def measure_segments(pipe: Any, requests: Sequence[GenerationConfig], folder: Pa
     The steps between two calls are skipped, and all others are computed, as LeMiCa does; `l1` is the mean absolute
     difference, which LeMiCa takes, `l2` the relative one in the Euclidean norm. The runs of most segments are broken
     off after their last call, and the error there is weighed by how far it carries to the end. That is measured at
-    every third of 50 steps (every one of 16), for a short, a middle and the longest segment that ends there, on a full
-    run each, and interpolated (its logarithm) by length and by step: errors of long segments began earlier and carry
-    further. A prompt takes some 35 calls for each of its steps, instead of some 150.
+    every third of 50 steps, every second of 30, for a short, a middle and the longest segment that ends there, on a
+    full run each, and interpolated (its logarithm) by length and by step: errors of long segments began earlier and
+    carry further. A prompt of 50 steps takes some 28 calls for each of them, instead of some 150.
     """
     path = folder / f"segments-{model_folder(model_info(pipe).name)}.jsonl"
     kept = {(row["of"], row["i"], row["j"]): row for row in read_appended(path)}
@@ -82,12 +82,12 @@ def measure_segments(pipe: Any, requests: Sequence[GenerationConfig], folder: Pa
 
 
 def _carried(segments: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The segments that are measured to the end: a long, a middle and a short one to every third step of 50."""
+    """The segments that are measured to the end: a short, a middle and the longest to every third step of 50."""
     by_last: dict[int, list[tuple[int, int]]] = {}
     for segment in segments:
         by_last.setdefault(segment[1], []).append(segment)
     lasts = sorted(by_last)
-    chosen = {*lasts[:: max(int(CARRIED_EVERY * lasts[-1]), 1)], lasts[-1]}
+    chosen = {*lasts[:: max(round(CARRIED_EVERY * lasts[-1]), 1)], lasts[-1]}
     return sorted({sorted(by_last[j])[at * (len(by_last[j]) - 1) // 2] for j in chosen for at in range(3)})
 
 
