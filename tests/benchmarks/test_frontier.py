@@ -230,9 +230,40 @@ def test_methods_whose_names_hold_commas_are_separated_by_semicolons():
     ]  # fmt: skip
 
 
+def test_a_preset_under_another_scheduler(pipe, tmp_path, capsys):
+    """All methods and the full run that they are measured against; a few-step solver is a scheduler by itself."""
+    methods = preset("frontier", scheduler="euler")
+    assert {method.full_scheduler for method in methods} == {"euler"}
+    solvers = {method.scheduler for method in methods if method.family.endswith("fewer steps")}
+    assert solvers == {"ddim", "dpm++", "unipc", "euler"}
+    assert {method.scheduler for method in methods if not method.family.endswith("fewer steps")} == {"euler"}
+    prompts = tmp_path / "p.txt"
+    prompts.write_text("a red circle\n")
+    few = ["--prompts", str(prompts), "--steps", "8", "--num-frames", "1", "--output", str(tmp_path / "b"), "--json"]
+    found = {}
+    for scheduler in ("dpm++", "euler"):  # one after the other in one folder: none takes the other's rows
+        code, out, err = run(capsys, "benchmark", "--preset", "baselines", "--families",
+                             "full run,tolerance 0.6,TaylorSeer", "--scheduler", scheduler, *few)  # fmt: skip
+        assert code == 0, err
+        assert f"1 prompt, {scheduler}" in (tmp_path / "b" / "tiny-t2v.md").read_text()
+        points = json.loads(out.splitlines()[-1])
+        assert points[0]["psnr"] is None or points[0]["psnr"] > 90
+        found[scheduler] = [point["psnr"] for point in points[1:]]
+    assert found["dpm++"] != found["euler"]
+    asked = {"prompt": "a red circle", "num_inference_steps": 8, "num_frames": 1, "scheduler": "euler"}
+    [(skipped, _)], [(full_run, _)] = (
+        videoada.generate(pipe, **asked, **skip) for skip in ({"tolerance": 0.6}, {"policy": "none"})
+    )
+    psnr = paired_fidelity(skipped.frames, full_run.frames).psnr
+    assert psnr == pytest.approx(found["euler"][0], abs=0.05)
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
+        (["--preset", "schedulers", "--scheduler", "ddim"], "compares schedulers of its own"),
+        (["--preset", "quality", "--scheduler", "nothing"], "scheduler"),
+        (["--preset", "adaptivity", "--prompts", "x.txt", "--scheduler", "ddim"], "--scheduler is for timing"),
         (["--preset", "nothing"], "unknown preset"),
         (["--preset", "quality", "--families", "xyz"], "no method of preset"),
         (["--preset", "quality", "--budgets", "many"], "percentages"),

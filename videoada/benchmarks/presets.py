@@ -209,14 +209,19 @@ PRESETS = {
     "schedulers": schedulers, "batches": batches, "systems": systems, "budgets": budgets, "paper-video": paper_video,
     "paper-steps": paper_steps, "paper-ablation": paper_ablation, "paper-schedulers": paper_schedulers,
 }  # fmt: skip
+OWN_SCHEDULERS = ("schedulers", "paper-schedulers")  # presets that compare them
 ADAPTIVITY = "adaptivity"  # whose methods depend on what the first of them measure: benchmarks/adaptivity/
 
 
-def preset(name: str, families: str | None = None, model: str | None = None, **parts: str | None) -> list[Method]:
+def preset(
+    name: str, families: str | None = None, model: str | None = None, scheduler: str | None = None, **parts: str | None
+) -> list[Method]:
     """The methods of a preset; `model` may have levels of its own, and `parts`, of `systems`, are files.
 
     `families`, separated by commas, or by semicolons for names that hold commas, keeps those methods whose name holds
-    one. Raises ConfigError for an unknown preset, or where no method is left.
+    one. Under `scheduler` are the full run and all methods but solvers with fewer steps, which are schedulers of their
+    own. Raises ConfigError for an unknown preset, for a scheduler of a preset that compares them, or where no method is
+    left.
     """
     try:
         name = one_of("preset", name, (*PRESETS, ADAPTIVITY))
@@ -227,6 +232,11 @@ def preset(name: str, families: str | None = None, model: str | None = None, **p
     chosen = PRESETS[name]
     own: dict[str, Any] = parts if chosen is systems else {"model": model} if chosen is qualities else {}
     methods = chosen(**own)
+    if scheduler:
+        if name in OWN_SCHEDULERS:
+            raise ConfigError(f"preset '{name}' compares schedulers of its own: leave `scheduler` out")
+        under = {"full_scheduler": scheduler}
+        methods = [m.model_copy(update=under | {"scheduler": m.scheduler or scheduler}) for m in methods]
     wanted = [part.strip() for part in families.split(";" if ";" in families else ",")] if families else [""]
     methods = [method for method in methods if any(part in method.name for part in wanted)]
     if not methods:
@@ -241,6 +251,6 @@ def check_settings(name: str, given: Mapping[str, Any]) -> None:
     parts = {"exit_heads", "step_policy"}
     if name != "systems" and parts & set(given):
         raise ConfigError("`exit_heads` and `step_policy` are for timing and `preset=systems`")
-    methods_own = {"scheduler", "quality", *TARGETS, *SKIP_FIELDS} - parts
+    methods_own = {"quality", *TARGETS, *SKIP_FIELDS, *({"scheduler"} if name == ADAPTIVITY else ())} - parts
     if used := [each for each in given if each in methods_own]:
         raise ConfigError(f"`{used[0]}` is for timing; a preset names its own methods")

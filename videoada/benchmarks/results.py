@@ -21,16 +21,17 @@ if TYPE_CHECKING:
 
 def write_results(
     folder: Path, model: str, embedded: bool, points: Sequence[Point], budgets: Sequence[float], prompts: int,
-    cells: Sequence[Cell],
+    cells: Sequence[Cell], scheduler: str | None = None,
 ) -> str:  # fmt: skip
     """The Markdown text of a benchmark's points; NAME.json, NAME.md and NAME.svg of one model are in `folder`.
 
-    `budgets` are shares of the full run's UNet rows, in (0, 1]; `cells` are what the points are means of. Raises
-    OutputError where they can't be written.
+    `budgets` are shares of the full run's UNet rows, in (0, 1]; `cells` are what the points are means of; `scheduler`
+    is named where it is not the model's own. Raises OutputError where they can't be written.
     """
     every = [Need(**need.as_dict()) for need in needs(cells)]
     points = [Point(**point.as_dict()) for point in points]  # so that whoever reads the JSON comes to the same tables
     what = f"{model}{' (small embedded model)' if embedded else ''}, {counted(prompts, 'prompt')}"
+    what += f", {scheduler}" if scheduler else ""
     families = dict.fromkeys(p.family for p in points if not p.family.startswith("full run"))
     text = f"{what}\n\n{points_table(points)}\n\n{budgets_table(points, budgets)}\n\n{psnr_table(points)}\n"
     text += f"\n{needs_table(every)}\n" if every else ""

@@ -116,7 +116,7 @@ def benchmark(
         common = request.model_dump(exclude={"prompt", "image", "seed"})
         asked = {"on_message": say_with(console), "leave_out": ("fps",), **common}
         requests = read_requests(prompts, first_seed=settings.first_seed, **asked)
-    folder = output or Path("runs") / f"benchmark-{preset}"
+    folder = output or Path("runs") / "-".join(filter(None, ("benchmark", preset, settings.scheduler)))
     if preset == ADAPTIVITY:
         others = None
         if calibration_prompts:
@@ -160,7 +160,7 @@ def _compare(
     from videoada.models.pipelines import load_pipeline, model_info
 
     check_folder(folder)
-    methods = methods_of(preset_name, families, settings.model, **parts)
+    methods = methods_of(preset_name, families, settings.model, settings.scheduler, **parts)
     pipe = load_pipeline(settings.model, settings.loading())
     total, done = len(methods) * len(requests), 0
 
@@ -184,7 +184,9 @@ def _compare(
         console.print(f"left out: {'; '.join(dict.fromkeys(names))}: {why}", markup=False)
     points = summarize(cells)
     info = model_info(pipe)
-    text = write_results(folder, info.name, info.embedded, points, budgets, len(requests), cells)
+    text = write_results(
+        folder, info.name, info.embedded, points, budgets, len(requests), cells, settings.scheduler
+    )  # fmt: skip
     console.print(f"wrote {folder}")
     print(text, end="")
     return points
