@@ -216,14 +216,14 @@ def test_an_image_for_text_to_video_and_none_for_image_to_video(folders, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("model", "extra", "parts"),
+    ("model", "extra", "parts", "offline"),
     [
-        ("i2vgen-xl", [], ["model_index.json of 'ali-vilab/i2vgen-xl'", "HF_HOME", "--model"]),
-        ("someone/something", ["--revision", "v2"], ["at revision 'v2'"]),
-        ("ali-vilab/text-to-video-ms-1.7b", [], ["no weights", "HF_HOME"]),
+        ("i2vgen-xl", [], ["model_index.json of 'ali-vilab/i2vgen-xl'", "HF_HOME", "--model"], "1"),
+        ("i2vgen-xl", [], ["model_index.json of 'ali-vilab/i2vgen-xl'", "HF_HOME", "--model"], "0"),
+        ("someone/something", ["--revision", "v2"], ["at revision 'v2'"], "0"),
+        ("ali-vilab/text-to-video-ms-1.7b", [], ["no weights", "HF_HOME"], "0"),
     ],
 )
-@pytest.mark.parametrize("offline", ["1", "0"])
 def test_without_a_network(tmp_path, model, extra, parts, offline):
     """Also where nothing says so: an address that answers nothing."""
     home = tmp_path / "hf"

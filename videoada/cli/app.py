@@ -5,6 +5,7 @@ People's output goes to stderr; with --json, stdout holds one JSON object a line
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -43,6 +44,12 @@ def _common(
 ) -> None: ...
 
 
+@functools.cache
+def command_tree() -> Any:
+    """All commands as they are parsed: to build them takes a tenth of a second, and an error asks for them again."""
+    return typer.main.get_command(app)
+
+
 # Where a flag is not its parameter's name with hyphens.
 FLAGS = {"num_inference_steps": "--steps", "save_statistics": "--save-stats"}
 
@@ -66,7 +73,7 @@ def as_flags(message: str) -> str:
 
 def _parameters() -> set[str]:
     """Names of the options of all commands, and of the parameters that have another name there."""
-    names, groups = set(FLAGS), [typer.main.get_command(app)]
+    names, groups = set(FLAGS), [command_tree()]
     while groups:
         command: Any = groups.pop()
         names |= {str(parameter.name) for parameter in command.params}
@@ -95,7 +102,7 @@ def main(args: list[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):  # a redirected stream may know fewer characters than prompts have
             stream.reconfigure(encoding="utf-8", errors="replace")
     try:
-        code = app(args=args, prog_name="videoada", standalone_mode=False) or 0
+        code = command_tree()(args=args, prog_name="videoada", standalone_mode=False) or 0
         if code == 130:  # Typer may answer Ctrl-C itself
             raise KeyboardInterrupt
     except VideoAdaError as error:
