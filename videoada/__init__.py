@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from videoada.config.loading import LoadConfig as LoadConfig
     from videoada.config.run import GenerationConfig as GenerationConfig
-    from videoada.config.run import LoadConfig as LoadConfig
     from videoada.config.run import SkipConfig as SkipConfig
     from videoada.errors import ConfigError as ConfigError
     from videoada.errors import ImageError as ImageError
@@ -64,7 +64,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "GenerationConfig": "config.run",
-    "LoadConfig": "config.run",
+    "LoadConfig": "config.loading",
     "SkipConfig": "config.run",
     "ConfigError": "errors",
     "ImageError": "errors",

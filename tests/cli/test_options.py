@@ -9,15 +9,16 @@ from conftest import PROMPTS
 
 from videoada.cli import app
 from videoada.cli.app import as_flags
+from videoada.config.loading import LoadConfig
 from videoada.config.merging import merged
 from videoada.config.prompts import COLUMNS, read_entries
-from videoada.config.run import GenerationConfig, LoadConfig, SkipConfig
+from videoada.config.run import TARGETS, GenerationConfig, SkipConfig
 from videoada.config.settings import RunSettings, said_of
 
 SETTINGS = {name for name in RunSettings.model_fields if said_of(name)}
 OF_A_VIDEO = {"prompt", "image", "num_videos"}
 OF_THE_FILE = {"codec", "crf"}
-SKIPPING = {*SkipConfig.model_fields, "quality"}
+SKIPPING = {*SkipConfig.model_fields, "quality"} - {*TARGETS}
 TAKEN = {
     "generate": SETTINGS,
     "render": SETTINGS - OF_A_VIDEO - {"batch_decision"},

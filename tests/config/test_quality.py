@@ -89,22 +89,24 @@ def test_two_goals_or_unknown_ones_are_refused(fields, part):
 
 
 CURVE = [
-    {"tolerance": 0.01, "psnr": 50.0, "psnr_worst": 40.0, "rows": 0.5},
-    {"tolerance": 0.04, "psnr": 40.0, "psnr_worst": 30.0, "rows": 0.3},
-    {"tolerance": 0.16, "psnr": 30.0, "psnr_worst": 25.0, "rows": 0.2},
+    {"tolerance": 0.01, "psnr": 50.0, "psnr_of_95": 46.0, "psnr_worst": 40.0, "rows": 0.5},
+    {"tolerance": 0.04, "psnr": 40.0, "psnr_of_95": 36.0, "psnr_worst": 30.0, "rows": 0.3},
+    {"tolerance": 0.16, "psnr": 30.0, "psnr_of_95": 26.0, "psnr_worst": 25.0, "rows": 0.2},
 ]
 FOUND = {"model": "tiny-t2v", "scheduler": "ddim", "num_inference_steps": 50, "prompts": 8, "curve": CURVE}
 
 
 def test_a_target_is_read_off_the_curve():
     calibration = read_calibration(FOUND)
-    assert calibration.tolerance_for_psnr(40) == pytest.approx(0.04)
-    assert calibration.tolerance_for_psnr(45) == pytest.approx(0.02)  # halfway in the logarithm
+    assert calibration.tolerance_for_psnr(36) == pytest.approx(0.04)  # what 95 % of the prompts have, not the mean
+    assert calibration.tolerance_for_psnr(41) == pytest.approx(0.02)  # halfway in the logarithm
     assert calibration.tolerance_for_rows(0.25) == pytest.approx(0.08)
-    assert RunSettings(target_psnr=45, calibration=FOUND).skip().tolerance == pytest.approx(0.02)
+    assert RunSettings(target_psnr=41, calibration=FOUND).skip().tolerance == pytest.approx(0.02)
+    older = FOUND | {"curve": [{k: v for k, v in point.items() if k != "psnr_of_95"} for point in CURVE]}
+    assert read_calibration(older).tolerance_for_psnr(30) == pytest.approx(0.04)  # of the worst, the next that it has
     assert RunSettings(target_speedup=4, calibration=FOUND).skip().tolerance == pytest.approx(0.08)
     assert RunSettings(target_speedup=4, calibration=FOUND).skip().policy == "error-controlled"
-    with pytest.raises(ConfigError, match=r"reaches from 30\.0 to 50\.0 dB; 60 dB is outside"):
+    with pytest.raises(ConfigError, match=r"reaches from 26\.0 to 46\.0 dB for 95 % of its prompts; 60 dB is outside"):
         calibration.tolerance_for_psnr(60)
     with pytest.raises(ConfigError, match=r"from 2\.00 to 5\.00 times as fast; 8\.00 is outside"):
         calibration.tolerance_for_rows(1 / 8)
@@ -121,6 +123,29 @@ def test_a_curve_that_rises_somewhere_is_smoothed_and_can_be_read(points):
     assert between(curve, middle) <= max(t for t, _ in points) * (1 + 1e-9)
 
 
+def test_a_record_holds_what_was_promised(pipe, tmp_path, capsys):
+    """And beside it, with a full run, what came; its repetition takes the tolerance that it was read as."""
+    curve = [point | {"tolerance": point["tolerance"] * 2} for point in CURVE]
+    config = tmp_path / "c.yaml"
+    config.write_text(yaml.safe_dump({"steps": 8, "num_frames": 1, "calibration": FOUND | {
+        "num_inference_steps": 8, "curve": curve}}))  # fmt: skip
+    code, out, err = run(capsys, "generate", "--config", str(config), "--prompt", PROMPT, "--target-psnr", "36",
+                         "--compare", "--json", "--output", str(tmp_path / "a.mkv"))  # fmt: skip
+    assert code == 0, err
+    record = json.loads(out.splitlines()[-1])
+    assert (record["skip"]["target_psnr"], record["skip"]["tolerance"]) == (36, pytest.approx(0.08))
+    assert record["fidelity"]["psnr"] is None or record["fidelity"]["psnr"] > 0
+    code, out, err = run(capsys, "generate", "--from-record", str(tmp_path / "a.json"), "--print-config")
+    assert code == 0, err
+    again = yaml.safe_load(out)
+    assert again["tolerance"] == pytest.approx(0.08)
+    assert "target_psnr" not in again
+    code, out, _ = run(capsys, "inspect", str(tmp_path / "a.json"))
+    assert "target_psnr 36" in out
+    with pytest.raises(ConfigError, match="read off a model's calibration"):
+        videoada.SkipConfig(target_psnr=36)
+
+
 def small(count):
     return [
         videoada.GenerationConfig(prompt=PROMPT, seed=i, num_inference_steps=14, num_frames=2) for i in range(count)
@@ -135,6 +160,7 @@ def test_calibration_measures_and_holds_out(pipe):
     assert 0.005 <= tolerance <= 0.5
     assert (found.prompts, found.held_out_prompts) == (2, 2)
     assert len(found.curve) == 5  # refined twice
+    assert all(point.psnr_worst <= point.psnr_of_95 <= point.psnr for point in found.curve)
     assert found.curve[0].psnr > found.curve[-1].psnr
     assert found.curve[0].rows > found.curve[-1].rows
     assert 0.4 < found.held_out.rows < 0.9
@@ -175,7 +201,7 @@ def test_the_command_writes_a_configuration_that_generate_takes(tmp_path, capsys
     record = json.loads(out)
     assert record["skip"]["tolerance"] == settings["tolerance"]
     assert record["num_inference_steps"] == 14
-    best = max(point["psnr"] for point in settings["calibration"]["curve"])
+    best = max(point["psnr_of_95"] for point in settings["calibration"]["curve"])
     code, out, err = run(capsys, "generate", "--config", str(config), "--prompt", PROMPT, "--target-psnr",
                          f"{best - 1:.2f}", "--print-config")  # fmt: skip
     assert code == 0, err

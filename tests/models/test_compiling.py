@@ -11,7 +11,8 @@ import torch
 
 from videoada import Decision, skip_steps
 from videoada.benchmarks.timing import twin
-from videoada.config.run import LoadConfig, SkipConfig
+from videoada.config.loading import LoadConfig
+from videoada.config.run import SkipConfig
 from videoada.models.denoisers import is_compiled
 from videoada.models.placement import place
 from videoada.skipping.rows import Rows

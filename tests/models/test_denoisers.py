@@ -16,7 +16,7 @@ from videoada.benchmarks.benchmark import digest
 from videoada.benchmarks.methods import Method
 from videoada.benchmarks.oracle.analyse import MaskError
 from videoada.benchmarks.timing import time_pairs, twin
-from videoada.config.run import LoadConfig
+from videoada.config.loading import LoadConfig
 from videoada.errors import ConfigError, ModelError
 from videoada.models.catalogue import ASSETS
 from videoada.models.denoisers import denoiser_of, denoisers_of, device_of, dtype_of, names_in_folder

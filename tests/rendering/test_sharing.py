@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import videoada
-from videoada.config.run import LoadConfig
+from videoada.config.loading import LoadConfig
 from videoada.config.settings import RunSettings
 from videoada.devices import VARIABLE
 from videoada.errors import ConfigError, ResourceError

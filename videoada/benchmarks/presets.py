@@ -9,9 +9,9 @@ from typing import Any
 from videoada.benchmarks.baselines.baseline import KNOBS, TITLES
 from videoada.benchmarks.methods import Method, Spacing
 from videoada.config.frozen import one_of
-from videoada.config.goals import SKIP_FIELDS, TARGETS
+from videoada.config.goals import SKIP_FIELDS
 from videoada.config.quality import QUALITIES, quality_fields
-from videoada.config.run import SkipConfig
+from videoada.config.run import TARGETS, SkipConfig
 from videoada.config.settings import SHIPPED
 from videoada.errors import ConfigError
 

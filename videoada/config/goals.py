@@ -7,12 +7,11 @@ from typing import Any
 
 from videoada.config.frozen import unknown_key
 from videoada.config.quality import quality_fields, target_fields
-from videoada.config.run import EXIT_FIELDS, GenerationConfig, SkipConfig
+from videoada.config.run import EXIT_FIELDS, TARGETS, GenerationConfig, SkipConfig
 from videoada.errors import ConfigError
 
-TARGETS = ("target_psnr", "target_speedup")  # read off a calibration
 GOALS = ("quality", *TARGETS, "threshold", "tolerance", "num_predictions")
-SKIP_FIELDS = tuple(SkipConfig.model_fields)
+SKIP_FIELDS = tuple(name for name in SkipConfig.model_fields if name not in TARGETS)
 WAY_FIELDS = tuple(name for name in SKIP_FIELDS if name not in EXIT_FIELDS)  # of one way to skip steps
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from videoada.config.frozen import FrozenConfig, one_of
 from videoada.config.seeds import Seed
-from videoada.config.values import CodecName, LoraNames, Rate, Share
+from videoada.config.values import CodecName, Rate, Share
 
 POLICIES = ("none", "every-n", "mask", "third-order", "third-order-release", "error-controlled", "budget")
 PREDICTORS = ("hold", "hold-output", "linear", "linear-eps", "taylor2")
@@ -71,6 +70,8 @@ class SkipConfig(FrozenConfig):
     early_exit: bool | None = None
     exit_threshold: float | None = Field(default=None, ge=0, le=1)
     exit_heads: str | None = None
+    target_psnr: float | None = Field(default=None, gt=0, le=100)  # what the tolerance was read off a calibration for
+    target_speedup: float | None = Field(default=None, ge=1, le=1000)
 
     @field_validator("policy")
     @classmethod
@@ -87,6 +88,9 @@ class SkipConfig(FrozenConfig):
     def _fill(cls, values: Any) -> Any:
         """Refuse fields of other policies, then fill in the policy's own defaults."""
         values = {k: v for k, v in dict(values).items() if v is not None}
+        for name in TARGETS:
+            if name in values and "tolerance" not in values:
+                raise ValueError(f"`{name}` is read off a model's calibration: give it to `generate`")
         policy = values.setdefault("policy", next((p for f, p in NAMED_BY.items() if f in values), "error-controlled"))
         own = POLICY_DEFAULTS.get(policy, {}) if isinstance(policy, str) else {}
         if own or policy == "none":
@@ -166,6 +170,7 @@ def is_hash(image: Any) -> bool:
     return isinstance(image, str) and image.startswith("sha256:")
 
 
+TARGETS = ("target_psnr", "target_speedup")  # read off a calibration
 EXIT_FIELDS = ("early_exit", "exit_threshold", "exit_heads")
 SHARES = {"skip_from": "warmup_steps", "skip_to": "final_steps"}  # of the steps, and the numbers that they replace
 EXTRAPOLATING = ("linear", "linear-eps", "taylor2")
@@ -188,51 +193,6 @@ POLICY_DEFAULTS: dict[str, dict[str, Any]] = {
                "predictor": "linear", "corrector": True},
 }  # fmt: skip
 OF_POLICIES = {name for fields in POLICY_DEFAULTS.values() for name in fields} - {"predictor", "corrector"}
-
-
-class LoadConfig(FrozenConfig):
-    """Where a model comes from, where its parts live, and how it computes.
-
-    `device` is `auto` (CUDA or Apple's MPS where there is one), `cpu`, `cuda`, `cuda:N` or `mps`; `dtype` is `auto`
-    (float32, but on CUDA the catalogue's for the model, bfloat16 for weights stored in it, else float16). `offload`
-    keeps in the device's memory one part of the pipeline (`model`) or one layer (`sequential`) at a time. `quantize`
-    holds the denoiser's linear layers in 8 bits; its convolutions stay as they are. `lora` names .safetensors files of
-    LoRA weights that are added, each as FILE or FILE:SCALE.
-    """
-
-    revision: str | None = None
-    variant: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    offload: str = "none"
-    vae_slicing: bool = False
-    vae_tiling: bool = False
-    compile: bool = False
-    channels_last: bool = False
-    quantize: str = "none"
-    lora: LoraNames = ()
-
-    @field_validator("dtype")
-    @classmethod
-    def _known_dtype(cls, value: str) -> str:
-        return one_of("dtype", value, ("auto", "float32", "float16", "bfloat16"))
-
-    @field_validator("offload")
-    @classmethod
-    def _known_offload(cls, value: str) -> str:
-        return one_of("offload", value, ("none", "model", "sequential"))
-
-    @field_validator("quantize")
-    @classmethod
-    def _known_quantization(cls, value: str) -> str:
-        return one_of("quantization", value, ("none", "int8"))
-
-    @field_validator("variant", "revision")
-    @classmethod
-    def _plain_name(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[\w][\w./-]*", value):
-            raise ValueError(f"'{value[:60]}' is no name of a branch, tag, commit or variant")
-        return value
 
 
 class GenerationConfig(FrozenConfig):

@@ -14,16 +14,10 @@ import yaml
 from pydantic import Field, field_validator
 
 from videoada.config.frozen import FrozenConfig
-from videoada.config.goals import SKIP_FIELDS, TARGETS, make_skip
+from videoada.config.goals import SKIP_FIELDS, make_skip
+from videoada.config.loading import LoadConfig
 from videoada.config.mask import read_mask
-from videoada.config.run import (
-    DEFAULT_MODEL,
-    MOST,
-    GenerationConfig,
-    LoadConfig,
-    SchedulerName,
-    SkipConfig,
-)
+from videoada.config.run import DEFAULT_MODEL, MOST, TARGETS, GenerationConfig, SchedulerName, SkipConfig
 from videoada.config.seeds import RANDOM, SeedOrRandom, pick_seed, seed_after
 from videoada.config.shipped import RUNS, read_configuration
 from videoada.config.values import FRACTION, PERCENT, CodecName, LoraNames, Rate, Share
@@ -109,8 +103,9 @@ class RunSettings(FrozenConfig):
         None, "How close to the full run: near-lossless, high, balanced or fast.", SKIPPING, shown="tolerance 0.05"
     )
     target_psnr: float | None = _setting(
-        None, "Instead: the mean PSNR to the full run in dB, from the model's calibration.", SKIPPING, gt=0, le=100
-    )
+        None, "Instead: the PSNR to the full run that 95 % of the videos have or exceed, in dB, from the model's "
+        "calibration.", SKIPPING, gt=0, le=100,
+    )  # fmt: skip
     target_speedup: float | None = _setting(
         None, "Instead: the full run's UNet rows ÷ the mean of those taken, from the model's calibration.", SKIPPING,
         ge=1, le=1000,

@@ -10,6 +10,8 @@ def describe(record: RunRecord) -> list[str]:
     """Sentences on a run: what was computed and why, how long it took, how close it came to the full run, whether its
     frames hang together, and what somebody who looks at the video would want to know."""
     lines = [*_steps(record), _seconds(record)]
+    if (promised := record.skip.target_psnr) is not None:
+        lines.append(f"Its tolerance was calibrated so that 95 % of such videos have {promised:g} dB to the full run.")
     if (fidelity := record.fidelity) is not None:
         if fidelity["identical"]:
             lines.append("Its frames are those of the full run, bit for bit.")

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from videoada.config.goals import TARGETS, make_skip, split_fields
-from videoada.config.run import GenerationConfig, SkipConfig
+from videoada.config.goals import make_skip, split_fields
+from videoada.config.run import TARGETS, GenerationConfig, SkipConfig
 from videoada.devices import reset_peak_memory
 from videoada.errors import ConfigError, counted
 from videoada.generation.events import Event, Reporter, VideoDone

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from videoada.config.run import DEFAULT_MODEL, LoadConfig
+from videoada.config.loading import LoadConfig
+from videoada.config.run import DEFAULT_MODEL
 from videoada.devices import find_device
 from videoada.errors import ConfigError, ModelError, ResourceError, VideoAdaError
 from videoada.models.catalogue import known_model

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from videoada.config.run import LoadConfig
+from videoada.config.loading import LoadConfig
 from videoada.devices import is_gpu
 from videoada.errors import ConfigError
 from videoada.failures import NO_MEMORY

@@ -12,7 +12,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from videoada.config.run import GenerationConfig, LoadConfig, SkipConfig
+from videoada.config.loading import LoadConfig
+from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.errors import ConfigError
 from videoada.records.schema1 import upgraded
 

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from pathlib import Path
 
-from videoada.config.run import LoadConfig
+from videoada.config.loading import LoadConfig
 from videoada.devices import find_device
 from videoada.errors import ResourceError
 from videoada.models.denoisers import DENOISERS

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from videoada.config.run import GenerationConfig, LoadConfig
+from videoada.config.loading import LoadConfig
+from videoada.config.run import GenerationConfig
 from videoada.errors import ModelError, OutputError, VideoAdaError
 from videoada.generation.generate import generate
 from videoada.generation.make_record import with_measures

@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from videoada.config.goals import SKIP_FIELDS, TARGETS
+from videoada.config.goals import SKIP_FIELDS
+from videoada.config.run import TARGETS
 from videoada.config.settings import MAX_STEPS, SHIPPED, RunSettings
 from videoada.models.catalogue import known_model
 from videoada.rendering.folder import QUEUE

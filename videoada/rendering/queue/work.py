@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from videoada.config.run import LoadConfig
+from videoada.config.loading import LoadConfig
 from videoada.config.settings import RunSettings
 from videoada.devices import find_device
 from videoada.errors import OutputError, VideoAdaError

@@ -13,8 +13,7 @@ from diffusers.hooks import HookRegistry, ModelHook
 from diffusers.hooks.hooks import StateManager
 from torch import Tensor, nn
 
-from videoada.config.goals import TARGETS
-from videoada.config.run import SkipConfig
+from videoada.config.run import TARGETS, SkipConfig
 from videoada.errors import ConfigError, ModelError, counted
 from videoada.skipping import outputs
 from videoada.skipping.module.runs import ContextRun, HeldOutputs
