@@ -13,6 +13,26 @@ def adaptivity(folder: Path) -> str:
     return "\n".join(_at_equal_predictions(path) for path in models_of(folder))
 
 
+def adaptivity_needs(name: Path) -> str:
+    """For each family of masks, what share of the rows 95 % of each model's prompts take to be within 40 or 45 dB."""
+    figures = {path.stem: read(path) for path in models_of(name.parent / "adaptivity")}
+    found = {model: values["needs"] for model, values in figures.items() if "needs" in values}
+    levels = list(dict.fromkeys(need["level"] for every in found.values() for need in every))
+    shares = {
+        (need["family"], model, need["level"]): need["one_setting"] for model, every in found.items() for need in every
+    }
+    heads = [f"{model}, {level:g} dB" for model in found for level in levels]
+    rows = [
+        " | ".join((family, *(_share(shares.get((family, model, level))) for model in found for level in levels)))
+        for family in dict.fromkeys(family for family, _, _ in shares)
+    ]
+    return table(" | ".join(("masks", *heads)), rows)
+
+
+def _share(value: float | None) -> str:
+    return "—" if value is None else f"{value:.1%}"
+
+
 def _at_equal_predictions(path: Path) -> str:
     figures = read(path)
     by_tolerance: dict[float, dict[str, dict[str, Any]]] = {}

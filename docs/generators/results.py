@@ -16,6 +16,7 @@ SLOT = re.compile(r"\{\{ *([\w-]+)(?: *: *([^}]*?))? *\}\}")
 # Of what stands in samples/results, who makes the table.
 TABLES: dict[str, Callable[[Path], str]] = {
     "adaptivity": adapting.adaptivity,
+    "adaptivity-needs": adapting.adaptivity_needs,
     "error-signs.json": adapting.error_signs,
     "variants.json": adapting.variants,
     "budgets": tables.curves,

@@ -42,6 +42,7 @@ from videoada.benchmarks.adaptivity.experiment import adaptivity, split_prompts
 from videoada.benchmarks.adaptivity.masks import another_of, by_density, by_frequency
 from videoada.benchmarks.adaptivity.measured import WITH_WHAT, masked, measure_segments, segments_of
 from videoada.benchmarks.adaptivity.paths import cheapest_path, minimax_path
+from videoada.benchmarks.adaptivity.table import needs_of
 from videoada.benchmarks.benchmark import Cell, benchmark, digest
 from videoada.benchmarks.methods import Method
 from videoada.benchmarks.oracle.analyse import MaskError, forced_steps
@@ -150,7 +151,7 @@ def test_another_prompts_mask_is_never_ones_own_and_keeps_the_count_where_it_can
 
 
 def test_counts_and_masks_that_there_are_none_of_are_left_out():
-    assert counts_around([9.6, 4.2, 50], 50) == [5, 9, 10, 11, 49, 50]
+    assert counts_around([9.6, 4.2, 50], 50) == [5, 9, 10, 11, 25, 49, 50]
     own = [[mask_of("1110100111"), mask_of("1110010111")], [mask_of("1110010001")] * 2]
     costs = {segment: float(segment[1] - segment[0]) for segment in segments_of(10)}
     oracle = [{6: mask_of("1111010001")}, {6: mask_of("1110110001"), 5: mask_of("1110010001")}]
@@ -212,6 +213,14 @@ def test_families_are_read_at_equal_predictions_and_compared_prompt_by_prompt(ce
     assert found[BATCH].difference == 0
     assert low < -2
     assert high > 2
+
+
+def test_what_95_percent_of_the_prompts_take_by_family(cells):
+    """Masks of other prompts are one setting for each tolerance: each prompt has one of them."""
+    found = {need.family: need.one_setting for need in needs_of(cells) if need.level == 40}
+    assert found[OWN] is None  # a prompt of four has 38 dB
+    assert found[OTHER] == pytest.approx(11 / 50)  # 40.3 dB, the quantile between 40 and 42
+    assert MINIMAX not in found
 
 
 def test_differences_by_kind_of_prompt(cells):

@@ -46,8 +46,8 @@ def others_masks(tolerance: float, masks: Sequence[Mask]) -> list[Method]:
 
 
 def counts_around(means: Iterable[float], num_steps: int) -> list[int]:
-    """The rounded means, one call less and one more: between 1 and the number of steps."""
-    counts = {round(mean) + more for mean in means for more in (-1, 0, 1)}
+    """The rounded means, one call less and one more, and half of the steps: between 1 and the number of steps."""
+    counts = {round(mean) + more for mean in means for more in (-1, 0, 1)} | {num_steps // 2}
     return sorted(count for count in counts if len(forced_steps(num_steps)) < count <= num_steps)
 
 

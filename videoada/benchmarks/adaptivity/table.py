@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from videoada.benchmarks.adaptivity.compare import (
 )
 from videoada.benchmarks.adaptivity.compared import BATCH, OTHER, OWN, STATIC
 from videoada.benchmarks.adaptivity.experiment import Experiment
+from videoada.benchmarks.benchmark import Cell
+from videoada.benchmarks.every_prompt import Need, needs, needs_table
 from videoada.benchmarks.frontier import summarize
 from videoada.errors import counted
 from videoada.files import model_folder, written_aside
@@ -33,11 +35,12 @@ def write_experiment(found: Experiment, folder: Path) -> str:
     compared = comparisons(found.cells, count, found.tolerances)
     kinds = by_kind(found.cells, found.prompts, texts := kinds_of(found.prompts), found.tolerances)
     ranks = correlations(found.cells, count, found.tolerances)
-    text = experiment_text(found, compared, {kind: len(texts[kind]) for kind in kinds}, kinds, ranks)
+    every = needs_of(found.cells)
+    text = experiment_text(found, compared, every, {kind: len(texts[kind]) for kind in kinds}, kinds, ranks)
     figures = {
         "model": _what(found), "prompts": count, "num_inference_steps": found.num_steps,
         "calibration_prompts": list(found.calibration), "searched": found.searched,
-        "comparisons": [asdict(c) for c in compared],
+        "comparisons": [asdict(c) for c in compared], "needs": [need.as_dict() for need in every],
         "kinds": {
             kind: {"prompts": len(texts[kind]), "comparisons": [asdict(c) for c in each]}
             for kind, each in kinds.items()
@@ -65,8 +68,13 @@ def _what(found: Experiment) -> str:
     )
 
 
+def needs_of(cells: Sequence[Cell]) -> list[Need]:
+    """What each family takes until nearly every prompt is near enough; another prompt's masks count by tolerance."""
+    return needs([replace(cell, method=cell.method.split(", of prompt ")[0]) for cell in cells])
+
+
 def experiment_text(
-    found: Experiment, compared: Sequence[Comparison], sizes: dict[str, int],
+    found: Experiment, compared: Sequence[Comparison], every: Sequence[Need], sizes: dict[str, int],
     kinds: dict[str, list[Comparison]], ranks: Sequence[Correlation],
 ) -> str:  # fmt: skip
     """Markdown: the families at equal predictions, their differences by kind of prompt, rank correlations."""
@@ -74,6 +82,8 @@ def experiment_text(
         _what(found),
         "At the mean predictions of own decisions; differences to own decisions, prompt by prompt (95 %).",
         comparisons_table(compared),
+        "Rows until nearly every prompt is near enough to its full run; a dash where no setting measured here is.",
+        needs_table(every),
     ]
     if kinds:
         parts += ["Mean differences by kind of prompt.", kinds_table(kinds, sizes)]
