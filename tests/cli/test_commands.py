@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -265,7 +266,7 @@ def test_doctor_says_what_is_missing(monkeypatch, capsys):
 def test_benchmark_pairs_runs(capsys, tmp_path):
     (tmp_path / "p.txt").write_text(f"{PROMPT}\n\na red circle growing on a navy background\n")
     arguments = ["benchmark", "--prompts", str(tmp_path / "p.txt"), "--steps", "6", "--num-frames", "2"]
-    code, out, err = run(capsys, *arguments, "--threshold", "0.5", "--pairs", "2", "--json")
+    code, out, err = run(capsys, *arguments, "--every", "2", "--pairs", "2", "--json")
     assert code == 0, err
     result = json.loads(out)
     assert err.count("pair ") == 2
@@ -273,9 +274,11 @@ def test_benchmark_pairs_runs(capsys, tmp_path):
     assert 1 <= result["predictions"] <= 6
     assert result["ideal_speedup"] > 0  # of a few milliseconds: noise
     assert result["embedded"]
+    assert result["psnr_of_95"] < result["psnr"]  # of two videos that differ
     code, out, _ = run(capsys, *arguments, "--pairs", "1", "--batch-size", "2")
     assert code == 0
     assert "small embedded model" in out
+    assert re.search(r"mean over the videos; 95 % have \d+\.\d or more|identical to the full run", out)
     assert run(capsys, *arguments, "--batch-size", "3")[0] == 2
     assert run(capsys, "benchmark", "--prompts", str(tmp_path / "none.txt"))[0] == 2
 

@@ -234,7 +234,9 @@ def _time(
     if json_output:
         print(json.dumps(result.as_dict()))
         return
-    psnr = "identical" if result.psnr is None else f"{result.psnr:.1f} dB"
+    psnr = "identical to the full run"
+    if result.psnr is not None:
+        psnr = f"{result.psnr:.1f} dB to the full run, mean over the videos; 95 % have {result.psnr_of_95:.1f} or more"
     scheduler = with_recommended(pipe, requests)[0].scheduler or "its own scheduler"
     name = f"{result.model}{' (small embedded model)' if result.embedded else ''}"
     for label, value in (
@@ -254,6 +256,6 @@ def _time(
             f"{result.row_efficiency:.3f} assuming that time per row does not depend on the batch size",
         ),
         ("policy's cost", f"{100 * result.policy_share:.2f} % of a UNet call a step"),
-        ("fidelity", f"{psnr} to the full run, mean over the pairs"),
+        ("fidelity", psnr),
     ):
         print(f"{label:<14} {value}")
