@@ -236,20 +236,29 @@ def test_a_preset_under_another_scheduler(pipe, tmp_path, capsys):
     assert {method.full_scheduler for method in methods} == {"euler"}
     solvers = {method.scheduler for method in methods if method.family.endswith("fewer steps")}
     assert solvers == {"ddim", "dpm++", "unipc", "euler"}
-    assert {method.scheduler for method in methods if not method.family.endswith("fewer steps")} == {"euler"}
+    others = [method for method in methods if not method.family.endswith("fewer steps")]
+    assert {m.scheduler for m in others if not m.solver_tolerance} == {"euler"}
+    assert {m.scheduler for m in others if m.solver_tolerance} == {None}
+    with pytest.raises(ConfigError, match="scheduler"):
+        preset("frontier", scheduler="nothing")
     prompts = tmp_path / "p.txt"
     prompts.write_text("a red circle\n")
-    few = ["--prompts", str(prompts), "--steps", "8", "--num-frames", "1", "--output", str(tmp_path / "b"), "--json"]
+    few = ["--prompts", str(prompts), "--steps", "8", "--num-frames", "1", "--json", "--output"]
     found = {}
-    for scheduler in ("dpm++", "euler"):  # one after the other in one folder: none takes the other's rows
-        code, out, err = run(capsys, "benchmark", "--preset", "baselines", "--families",
-                             "full run,tolerance 0.6,TaylorSeer", "--scheduler", scheduler, *few)  # fmt: skip
+    for scheduler in ("dpm++", "euler"):
+        folder = tmp_path / scheduler
+        few_methods = ["--families", "full run,tolerance 0.6,TaylorSeer"]
+        code, out, err = run(capsys, "benchmark", "--preset", "baselines", *few_methods, "--scheduler", scheduler, *few,
+                             str(folder))  # fmt: skip
         assert code == 0, err
-        assert f"1 prompt, {scheduler}" in (tmp_path / "b" / "tiny-t2v.md").read_text()
+        assert f"1 prompt, {scheduler}" in (folder / "tiny-t2v.md").read_text()
         points = json.loads(out.splitlines()[-1])
         assert points[0]["psnr"] is None or points[0]["psnr"] > 90
         found[scheduler] = [point["psnr"] for point in points[1:]]
     assert found["dpm++"] != found["euler"]
+    code, _, err = run(capsys, "benchmark", "--preset", "baselines", *few, str(tmp_path / "euler"))
+    assert code == 2
+    assert "holds figures under euler" in err
     asked = {"prompt": "a red circle", "num_inference_steps": 8, "num_frames": 1, "scheduler": "euler"}
     [(skipped, _)], [(full_run, _)] = (
         videoada.generate(pipe, **asked, **skip) for skip in ({"tolerance": 0.6}, {"policy": "none"})
@@ -263,7 +272,7 @@ def test_a_preset_under_another_scheduler(pipe, tmp_path, capsys):
     [
         (["--preset", "schedulers", "--scheduler", "ddim"], "compares schedulers of its own"),
         (["--preset", "quality", "--scheduler", "nothing"], "scheduler"),
-        (["--preset", "adaptivity", "--prompts", "x.txt", "--scheduler", "ddim"], "--scheduler is for timing"),
+        (["--preset", "adaptivity", "--prompts", "x.txt", "--scheduler", "ddim"], "under the model's own scheduler"),
         (["--preset", "nothing"], "unknown preset"),
         (["--preset", "quality", "--families", "xyz"], "no method of preset"),
         (["--preset", "quality", "--budgets", "many"], "percentages"),

@@ -274,11 +274,11 @@ def test_benchmark_pairs_runs(capsys, tmp_path):
     assert 1 <= result["predictions"] <= 6
     assert result["ideal_speedup"] > 0  # of a few milliseconds: noise
     assert result["embedded"]
-    assert result["psnr_of_95"] < result["psnr"]  # of two videos that differ
+    assert (result["videos"], result["psnr_of_95"]) == (2, None)  # of two, 95 % are both
     code, out, _ = run(capsys, *arguments, "--pairs", "1", "--batch-size", "2")
     assert code == 0
     assert "small embedded model" in out
-    assert re.search(r"mean over the videos; 95 % have \d+\.\d or more|identical to the full run", out)
+    assert re.search(r"mean over 2 videos\n|identical to the full run", out)
     assert run(capsys, *arguments, "--batch-size", "3")[0] == 2
     assert run(capsys, "benchmark", "--prompts", str(tmp_path / "none.txt"))[0] == 2
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import yaml
 from commandline import run
@@ -13,12 +14,13 @@ from hypothesis import strategies as st
 
 import videoada
 from videoada import SkipConfig
-from videoada.benchmarks.calibrate import calibrate
+from videoada.benchmarks.calibrate import calibrate, promised
 from videoada.benchmarks.presets import preset
 from videoada.config.prompts import read_requests
 from videoada.config.quality import QUALITIES, Calibration, between, falling, quality_fields, read_calibration
 from videoada.config.settings import RunSettings
 from videoada.errors import ConfigError, PromptError
+from videoada.rendering.jobs import batches, plan_job
 
 PROMPT = "a red circle moving right on a black background"
 
@@ -144,6 +146,32 @@ def test_a_record_holds_what_was_promised(pipe, tmp_path, capsys):
     assert "target_psnr 36" in out
     with pytest.raises(ConfigError, match="read off a model's calibration"):
         videoada.SkipConfig(target_psnr=36)
+
+
+def test_a_promise_is_of_what_was_calibrated():
+    """With another predictor the tolerance is what it is, and promises nothing; a hash knows the tolerance alone."""
+    asked = RunSettings(prompt=PROMPT, target_psnr=36, calibration=FOUND)
+    assert asked.skip().target_psnr == 36
+    for field, value in {"predictor": "hold", "max_skip_steps": 2, "final_steps": 3}.items():
+        skip = asked.model_copy(update={field: value}).skip()
+        assert (skip.target_psnr, skip.tolerance) == (None, asked.skip().tolerance)
+    plain = RunSettings(prompt=PROMPT, tolerance=asked.skip().tolerance)
+    one, other = plan_job(asked), plan_job(plain)
+    assert one.sha256 == other.sha256
+    assert batches([one, other], 8) == [[one], [other]]  # each with its own record
+    own = FOUND | {"scheduler": None, "model": "tiny-wan"}
+    with pytest.raises(ConfigError, match="is of scheduler the model's own, and the run has euler"):
+        RunSettings(model="tiny-wan", target_psnr=36, calibration=own, scheduler="euler").skip()
+
+
+def test_a_promise_holds_for_videos_that_were_not_seen():
+    """After 32 that were, 95 % of them are above it on average; above the 32's own quantile less are."""
+    rng = np.random.default_rng(5)
+    seen, unseen = rng.normal(45, 5, (2000, 32)), rng.normal(45, 5, (2000, 100))
+    limits = np.array([[promised(row)] for row in seen])
+    assert np.mean(unseen >= limits) == pytest.approx(0.95, abs=0.005)
+    assert np.mean(unseen >= np.quantile(seen, 0.05, axis=1, keepdims=True)) < 0.935
+    assert promised([41.0, 40.0, 55.0]) == 40.0
 
 
 def small(count):

@@ -119,9 +119,17 @@ def _measure(
     rows = [record.unet_rows / record.unet_rows_full for _, record in generated]
     return CurvePoint(
         tolerance=tolerance, psnr=round(sum(psnr) / len(psnr), 3),
-        psnr_of_95=round(float(np.quantile(psnr, 1 - SHARE)), 3), psnr_worst=round(min(psnr), 3),
+        psnr_of_95=round(promised(psnr), 3), psnr_worst=round(min(psnr), 3),
         rows=round(sum(rows) / len(rows), 4),
     )  # fmt: skip
+
+
+def promised(psnr: Sequence[float]) -> float:
+    """The PSNR that a video not seen here has or exceeds with a probability of 95 %: of fewer than 19, the worst.
+
+    The quantile at (n + 1)·p, definition 6 of Hyndman and Fan (1996), for the sample's own promises too much.
+    """
+    return float(np.quantile(psnr, 1 - SHARE, method="weibull"))
 
 
 def check_configuration(path: Path) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from videoada.benchmarks.benchmark import Cell
 
 SHARE = 0.95  # of the prompts, which have to be as near as the level
+FEW = round(1 / (1 - SHARE))  # of fewer prompts the rest is less than one
 LEVELS = (40.0, 45.0)  # PSNR to the full run, dB
 
 

@@ -11,7 +11,7 @@ from videoada.benchmarks.methods import Method, Spacing
 from videoada.config.frozen import one_of
 from videoada.config.goals import SKIP_FIELDS
 from videoada.config.quality import QUALITIES, quality_fields
-from videoada.config.run import TARGETS, SkipConfig
+from videoada.config.run import TARGETS, GenerationConfig, SkipConfig
 from videoada.config.settings import SHIPPED
 from videoada.errors import ConfigError
 
@@ -219,9 +219,9 @@ def preset(
     """The methods of a preset; `model` may have levels of its own, and `parts`, of `systems`, are files.
 
     `families`, separated by commas, or by semicolons for names that hold commas, keeps those methods whose name holds
-    one. Under `scheduler` are the full run and all methods but solvers with fewer steps, which are schedulers of their
-    own. Raises ConfigError for an unknown preset, for a scheduler of a preset that compares them, or where no method is
-    left.
+    one. Under `scheduler` are the full run and all methods but solvers with fewer steps and the adaptive one, which are
+    schedulers of their own. Raises ConfigError for an unknown preset or scheduler, for one of a preset that compares
+    them, or where no method is left.
     """
     try:
         name = one_of("preset", name, (*PRESETS, ADAPTIVITY))
@@ -235,8 +235,13 @@ def preset(
     if scheduler:
         if name in OWN_SCHEDULERS:
             raise ConfigError(f"preset '{name}' compares schedulers of its own: leave `scheduler` out")
-        under = {"full_scheduler": scheduler}
-        methods = [m.model_copy(update=under | {"scheduler": m.scheduler or scheduler}) for m in methods]
+        scheduler = GenerationConfig(scheduler=scheduler).scheduler
+        methods = [
+            m.model_copy(update={
+                "full_scheduler": scheduler, "scheduler": None if m.solver_tolerance else m.scheduler or scheduler,
+            })
+            for m in methods
+        ]  # fmt: skip
     wanted = [part.strip() for part in families.split(";" if ";" in families else ",")] if families else [""]
     methods = [method for method in methods if any(part in method.name for part in wanted)]
     if not methods:
@@ -251,6 +256,8 @@ def check_settings(name: str, given: Mapping[str, Any]) -> None:
     parts = {"exit_heads", "step_policy"}
     if name != "systems" and parts & set(given):
         raise ConfigError("`exit_heads` and `step_policy` are for timing and `preset=systems`")
-    methods_own = {"quality", *TARGETS, *SKIP_FIELDS, *({"scheduler"} if name == ADAPTIVITY else ())} - parts
+    if name == ADAPTIVITY and "scheduler" in given:
+        raise ConfigError("`preset=adaptivity` is measured under the model's own scheduler: leave `scheduler` out")
+    methods_own = {"quality", *TARGETS, *SKIP_FIELDS} - parts
     if used := [each for each in given if each in methods_own]:
         raise ConfigError(f"`{used[0]}` is for timing; a preset names its own methods")

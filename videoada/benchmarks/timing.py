@@ -18,7 +18,7 @@ import greenlet
 import numpy as np
 import torch
 
-from videoada.benchmarks.every_prompt import SHARE
+from videoada.benchmarks.every_prompt import FEW, SHARE
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.devices import synchronize
 from videoada.errors import ConfigError
@@ -93,8 +93,9 @@ class Timing:
     efficiency: float
     row_efficiency: float
     policy_share: float
-    psnr: float | None  # mean over the videos; None where all are the full runs' own
-    psnr_of_95: float | None  # that 95 % of the videos have or exceed
+    videos: int  # of which the fidelity is: each once, however often it was timed
+    psnr: float | None  # mean; None where all are the full runs' own
+    psnr_of_95: float | None  # that 95 % of them have or exceed; None of so few that it would be the worst
     versions: dict[str, str]
 
     def as_dict(self) -> dict[str, Any]:
@@ -143,7 +144,7 @@ def time_pairs(
             on_pair(i, measured[-1])
     info = model_info(pipe)
     median = statistics.median
-    psnrs = [psnr for p in measured for psnr in p.psnr]
+    psnrs = [psnr for p in measured[: len(batches)] for psnr in p.psnr]
     same = min(psnrs) == IDENTICAL
     return Timing(
         model=info.name,
@@ -162,7 +163,8 @@ def time_pairs(
         row_efficiency=median(p.ideal_by_rows / p.skipped for p in measured),
         policy_share=median(p.own / p.num_steps / p.call for p in measured),
         psnr=None if same else statistics.fmean(psnrs),
-        psnr_of_95=None if same else float(np.quantile(psnrs, 1 - SHARE)),
+        videos=len(psnrs),
+        psnr_of_95=None if same or len(psnrs) < FEW else float(np.quantile(psnrs, 1 - SHARE)),
         versions=package_versions(),
     )
 

@@ -155,11 +155,12 @@ def _compare(
     from videoada.benchmarks.benchmark import benchmark as measure
     from videoada.benchmarks.frontier import summarize
     from videoada.benchmarks.presets import preset as methods_of
-    from videoada.benchmarks.results import write_results
+    from videoada.benchmarks.results import check_scheduler, write_results
     from videoada.files import check_folder
     from videoada.models.pipelines import load_pipeline, model_info
 
     check_folder(folder)
+    check_scheduler(folder, settings.model, settings.scheduler)
     methods = methods_of(preset_name, families, settings.model, settings.scheduler, **parts)
     pipe = load_pipeline(settings.model, settings.loading())
     total, done = len(methods) * len(requests), 0
@@ -236,7 +237,8 @@ def _time(
         return
     psnr = "identical to the full run"
     if result.psnr is not None:
-        psnr = f"{result.psnr:.1f} dB to the full run, mean over the videos; 95 % have {result.psnr_of_95:.1f} or more"
+        psnr = f"{result.psnr:.1f} dB to the full run, mean over {counted(result.videos, 'video')}"
+        psnr += "" if result.psnr_of_95 is None else f"; 95 % have {result.psnr_of_95:.1f} or more"
     scheduler = with_recommended(pipe, requests)[0].scheduler or "its own scheduler"
     name = f"{result.model}{' (small embedded model)' if result.embedded else ''}"
     for label, value in (

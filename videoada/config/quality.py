@@ -19,8 +19,8 @@ QUALITIES = ("near-lossless", "high", "balanced", "fast")
 
 
 class CurvePoint(FrozenConfig):
-    """What one tolerance gave on the prompts of a calibration: the mean PSNR over them, that which 95 % of them have or
-    exceed, and the worst, in dB; `rows` is the mean share of the full run."""
+    """What one tolerance gave on the prompts of a calibration: the mean PSNR over them, that which 95 % of all such
+    videos have or exceed, and the worst, in dB; `rows` is the mean share of the full run."""
 
     tolerance: float = Field(gt=0, allow_inf_nan=False)
     psnr: float = Field(allow_inf_nan=False)
@@ -54,8 +54,9 @@ class Calibration(FrozenConfig):
         """
         points = falling([(p.tolerance, p.promised) for p in self.curve])
         if not points[-1][1] <= target <= points[0][1]:
+            who = "the worst" if self.curve[0].psnr_of_95 is None else "95 %"
             raise ConfigError(
-                f"the calibration of {self.model} reaches from {points[-1][1]:.1f} to {points[0][1]:.1f} dB for 95 % "
+                f"the calibration of {self.model} reaches from {points[-1][1]:.1f} to {points[0][1]:.1f} dB for {who} "
                 f"of its prompts; {target:g} dB is outside"
             )
         return between(points, target)
@@ -139,10 +140,11 @@ def target_fields(
         ("steps", found.num_inference_steps, num_inference_steps),
         ("guidance", found.guidance_scale, guidance_scale),
     ):  # fmt: skip
-        if measured != wanted and None not in (measured, wanted):
+        unknown = measured is None and what != "scheduler"  # no name of a scheduler: the model's own
+        if wanted is not None and measured != wanted and not unknown:
+            shown = measured or "the model's own"
             raise ConfigError(
-                f"the calibration is of {what} {measured}, and the run has {wanted}; calibrate for it, or give "
-                "`tolerance`"
+                f"the calibration is of {what} {shown}, and the run has {wanted}; calibrate for it, or give `tolerance`"
             )
     tolerance = found.tolerance_for_psnr(value) if name == "target_psnr" else found.tolerance_for_rows(1 / value)
     return {"policy": "error-controlled", "predictor": "linear", "tolerance": round(tolerance, 6), name: value}

@@ -12,6 +12,8 @@ def describe(record: RunRecord) -> list[str]:
     lines = [*_steps(record), _seconds(record)]
     if (promised := record.skip.target_psnr) is not None:
         lines.append(f"Its tolerance was calibrated so that 95 % of such videos have {promised:g} dB to the full run.")
+    if (promised := record.skip.target_speedup) is not None:
+        lines.append(f"Its tolerance was calibrated for {promised:g} times fewer network rows, on average.")
     if (fidelity := record.fidelity) is not None:
         if fidelity["identical"]:
             lines.append("Its frames are those of the full run, bit for bit.")

@@ -14,7 +14,7 @@ from typing import Any
 
 from videoada.config.merging import merged, problems_of
 from videoada.config.prompts import PromptEntry
-from videoada.config.run import SHARES, GenerationConfig, SkipConfig
+from videoada.config.run import SHARES, TARGETS, GenerationConfig, SkipConfig
 from videoada.config.seeds import RANDOM, seed_after
 from videoada.config.settings import SHIPPED, RunSettings
 from videoada.errors import ConfigError, ImageError, PromptError, counted
@@ -158,12 +158,12 @@ def shard(jobs: Sequence[Job], index: int, count: int) -> list[Job]:
 
 def batches(jobs: Iterable[Job], batch_size: int) -> list[list[Job]]:
     """Jobs that can be generated at once, up to `batch_size` each: alike in all but prompts, image and seed."""
-    unfilled: dict[str, list[Job]] = {}
+    unfilled: dict[tuple[str, SkipConfig], list[Job]] = {}
     found: list[list[Job]] = []
     for job in jobs:
-        batch = unfilled.get(job.group)
+        batch = unfilled.get(key := (job.group, job.skip))  # of which a target is no part of the first
         if batch is None or len(batch) == batch_size:
-            batch = unfilled[job.group] = []
+            batch = unfilled[key] = []
             found.append(batch)
         batch.append(job)
     return found
@@ -205,6 +205,7 @@ def _common(settings: RunSettings, own: dict[str, Any], format: str, lora: list[
     parts += [f"{name}={value}" for name, value in Encoding.of(entry).named.items()]
     parts += [f"lora={identity}" for identity in lora]
     later = {name for name in (*SHARES, "num_predictions") if getattr(skip, name) is None}  # hashes of before stay
+    later |= {*TARGETS}  # the tolerance that was read for it says all
     hashed = skip
     if skip.policy == "error-controlled" and skip.warmup_steps in (None, 3):  # 3 was the default
         hashed = skip.model_copy(update={"warmup_steps": 3})
