@@ -28,9 +28,7 @@ def check_scheduler(folder: Path, model: str, scheduler: str | None) -> None:
         return  # none, or none of ours
     if before != scheduler:
         shown = before or "the model's own scheduler"
-        raise ConfigError(
-            f"{folder} holds figures under {shown}, and these would be in their place; name another folder"
-        )
+        raise ConfigError(f"{folder} holds figures under {shown}, which these would replace; name another folder")
 
 
 def write_results(
