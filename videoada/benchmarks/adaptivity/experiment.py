@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from videoada.benchmarks.adaptivity.compared import (
+    NEARER,
     TOLERANCES,
     batch_decisions,
     counts_around,
@@ -125,7 +126,8 @@ def adaptivity(
         counts_around((sum(map(sum, masks)) / len(masks) for masks in tested), num_steps), own, costs, oracle
     )
     others = [m for tolerance, masks in zip(tolerances, tested, strict=True) for m in others_masks(tolerance, masks)]
-    cells = measure([*methods, *others, *static_methods(static), *batch_decisions(tolerances)])
+    own_more = own_decisions(NEARER)
+    cells = measure([*methods, *own_more, *others, *static_methods(static), *batch_decisions(tolerances)])
     info = model_info(pipe)
     return Experiment(
         model=info.name, embedded=info.embedded, num_steps=num_steps, prompts=tuple(r.prompt for r in requests),
