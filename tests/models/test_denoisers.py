@@ -107,6 +107,15 @@ def test_a_twin_has_its_own_transformer_and_the_same_weights(ltx):
     assert timing.predictions == 3
 
 
+def test_a_twin_of_an_embedded_model_is_shown_the_same_text():
+    """Which is as long as that model's, in words that it knows."""
+    pipe = videoada.load_pipeline("tiny-wan", device="cpu")
+    request = videoada.GenerationConfig(prompt="A Red Circle moving right", num_inference_steps=4, num_frames=1)
+    timing = time_pairs(pipe, [request], skip=videoada.SkipConfig(policy="none"), pairs=1)
+    assert timing.psnr is None  # equal frames
+    assert timing.embedded
+
+
 def test_cells_of_a_benchmark_know_the_transformers_precision(ltx):
     method = Method(family="full run", knob="")
     halved = copy.copy(ltx)

@@ -29,7 +29,7 @@ from videoada.learned.step_policy import with_chosen_steps, with_max_steps
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
 from videoada.models.call import call_pipeline
 from videoada.models.denoisers import device_of, dtype_of, names_of_denoisers
-from videoada.models.pipelines import model_info
+from videoada.models.pipelines import copied, model_info
 from videoada.models.placement import compile_denoiser, has_first_costs
 from videoada.models.recommended import with_recommended
 from videoada.models.schedulers import scheduler_of
@@ -226,7 +226,7 @@ def _timed(
 
 def twin(pipe: Any) -> Any:
     """The same weights behind a second pipeline, scheduler and denoiser objects, which skip_steps can wrap apart."""
-    twin = copy.copy(pipe)
+    twin = copied(pipe)
     twin.scheduler = copy.deepcopy(pipe.scheduler)  # a run with the pipeline's own makes no other
     for name in names_of_denoisers(pipe):  # a unet, its lists of blocks, the blocks: early exit wraps those as well
         denoiser = getattr(pipe, name)

@@ -5,6 +5,7 @@ The only module that imports diffusers' pipelines.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -90,3 +91,11 @@ def model_info(pipe: Any) -> ModelInfo:
 def load_config(pipe: Any) -> LoadConfig | None:
     """How `load_pipeline` loaded it; None for a pipeline that was loaded elsewhere."""
     return _LOADED.get(pipe)
+
+
+def copied(pipe: Any) -> Any:
+    """A shallow copy that is known as the same model: what its texts are depends on it."""
+    other = copy.copy(pipe)
+    if pipe in _INFO:
+        _INFO[other], _LOADED[other] = _INFO[pipe], _LOADED[pipe]
+    return other
