@@ -59,7 +59,8 @@ def test_a_comparison_leaves_first_calls_out(pipe, cold):
     found = videoada.compare(pipe, REQUESTS, batch_size=4, policy="every-n", every=2)
     for each in found:
         assert each.record.first_call_seconds == each.full_record.first_call_seconds == 0
-        assert each.record.fidelity["speedup_denoising"] > 1.3
+        ours, theirs = (r.seconds["denoise"] * len(REQUESTS) for r in (each.record, each.full_record))
+        assert ours < theirs + SLOW / 2  # a first call in it would be SLOW more; how much faster it was, load decides
     with_masks = videoada.compare(pipe, REQUESTS, skip=SKIP, batch_size=4)
     assert len(set(cold)) > 1
     assert all(each.record.first_call_seconds == 0 for each in with_masks)
