@@ -2,7 +2,7 @@
 
     python scripts/embedded/draw_samples.py
 
-`prompts_i2v.jsonl`: 32 prompts with their first frames. `prompts_calibration*`: 48 prompts for calibrating the embedded
+`prompts_i2v.jsonl`: 32 prompts with their first frames. `prompts_calibration*`: 144 prompts for calibrating the embedded
 models. `prompts_stress*`: three and four objects, 24 frames, sizes that are not square; the models were trained on one
 and two objects, 16 frames, 64×64. All scenes and positions are held out: no training script uses these seeds.
 """
@@ -42,7 +42,7 @@ def main() -> None:
 
     rng = np.random.default_rng(4100)
     rows = []
-    for i in range(48):
+    for i in range(144):  # enough that some of the hardest twentieth are among them
         scene = random_scene(rng, 2 if i % 4 == 3 else 1)
         image = first_frame(scene, 4_100_000 + i, f"calibration-{i:02d}")
         rows.append({"prompt": str(scene), "image": image, "seed": 4100 + i})
