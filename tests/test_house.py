@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 import videoada
 from videoada.models.catalogue import ASSETS, EMBEDDED
@@ -133,6 +135,19 @@ def test_no_text_names_a_file_that_a_wheel_does_not_hold(path):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
             found = re.search(r"\b(configs|samples|scripts|tests)/", node.value)
             assert not found, f"{inside(path)}:{node.lineno} names a file of {found.group()}"
+
+
+SCRIPTS = [path for folder in ("scripts", "docs") for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_scripts_import_names_that_are_there(path):
+    """No test runs those that take hours, and a name that moved would be missed when one is."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "videoada":
+            module = importlib.import_module(str(node.module))
+            for name in node.names:
+                assert hasattr(module, name.name) or importlib.util.find_spec(f"{node.module}.{name.name}"), name.name
 
 
 def test_public_names_are_all_there():

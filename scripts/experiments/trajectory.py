@@ -20,11 +20,11 @@ from torch import Tensor
 import videoada
 from videoada.models.denoisers import denoiser_of
 from videoada.plots import BLUE, GREEN, GREY, OTHERS, write_svg
+from videoada.skipping.owners import run_of
 from videoada.skipping.rules.build import build_policy, build_predictor
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import Prediction, PredictionType, read_prediction
 from videoada.skipping.rules.predictors import interpolate
-from videoada.skipping.skip_steps import run_of
 
 RED = OTHERS[0]
 FIRST_SHOWN = 14  # before it x̂₀ moves thirty times as far, and would press the rest into a line

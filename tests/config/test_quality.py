@@ -16,9 +16,10 @@ import videoada
 from videoada import SkipConfig
 from videoada.benchmarks.calibrate import calibrate, promised
 from videoada.benchmarks.presets import preset
+from videoada.config.merging import merged
 from videoada.config.prompts import read_requests
 from videoada.config.quality import QUALITIES, Calibration, between, falling, quality_fields, read_calibration
-from videoada.config.settings import RunSettings
+from videoada.config.settings import RunSettings, read_settings
 from videoada.errors import ConfigError, PromptError
 from videoada.rendering.jobs import batches, plan_job
 
@@ -155,6 +156,8 @@ def test_a_promise_is_of_what_was_calibrated():
     for field, value in {"predictor": "hold", "max_skip_steps": 2, "final_steps": 3}.items():
         skip = asked.model_copy(update={field: value}).skip()
         assert (skip.target_psnr, skip.tolerance) == (None, asked.skip().tolerance)
+    for field, value in {"policy": "error-controlled", "predictor": "linear", "max_skip_steps": 8}.items():
+        assert asked.model_copy(update={field: value}).skip() == asked.skip()  # said, and no other
     plain = RunSettings(prompt=PROMPT, tolerance=asked.skip().tolerance)
     one, other = plan_job(asked), plan_job(plain)
     assert one.sha256 == other.sha256
@@ -162,6 +165,17 @@ def test_a_promise_is_of_what_was_calibrated():
     own = FOUND | {"scheduler": None, "model": "tiny-wan"}
     with pytest.raises(ConfigError, match="is of scheduler the model's own, and the run has euler"):
         RunSettings(model="tiny-wan", target_psnr=36, calibration=own, scheduler="euler").skip()
+
+
+@pytest.mark.parametrize("goal", [{"target_psnr": 44}, {"target_speedup": 3}], ids=str)
+@pytest.mark.parametrize("model", ["tiny-t2v", "tiny-i2v", "tiny-wan", "emoji-t2v"])
+def test_a_target_beside_a_calibrated_file_is_promised(model, goal, tmp_path):
+    """`calibrate` writes the policy and the predictor, too: those that it calibrated."""
+    goal = {"target_psnr": 40} if model == "tiny-wan" and "target_psnr" in goal else goal
+    config = read_settings(f"calibrated-{model}")
+    skip = RunSettings(**merged(config, {"prompt": PROMPT, **goal})).skip()
+    assert {name: getattr(skip, name) for name in goal} == goal
+    assert skip.tolerance != config["tolerance"] or goal == {"target_psnr": 40}
 
 
 def test_a_promise_holds_for_videos_that_were_not_seen():

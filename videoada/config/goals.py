@@ -50,7 +50,8 @@ def make_skip(
             model, {name: target}, calibration, scheduler=scheduler, num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
         )  # fmt: skip
-        if values.keys() - EXIT_FIELDS:  # not what was calibrated: the tolerance is as good as any, the promise is not
+        calibrated, others = SkipConfig(**of_goal), {k: v for k, v in values.items() if k not in EXIT_FIELDS}
+        if SkipConfig(**(of_goal | others)) != calibrated:  # the tolerance is as good as any, the promise is not
             del of_goal[name]
     return SkipConfig(**(of_goal | values))
 
