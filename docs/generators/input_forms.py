@@ -57,13 +57,15 @@ These files are read as they are; the benchmark's other files of prompts have on
 VBENCH = """
 `videoada render VBench_full_info.json --out vbench/ --naming vbench` names videos as VBench looks for them,
 `{prompt}-{index}.mp4`; of a prompt that is too long for a file's name, its first 180 characters, as VBench-2.0 does.
-Which names are different, and which a file can have, the file system of the folder is asked, before anything is
-generated: prompts that differ by case alone need one that tells case apart.
+Before anything is generated, the folder's file system is asked which names it can hold and which it tells apart:
+prompts that differ by case alone need one that tells case apart.
 """
 COLUMNS_TOP = """
 ### Columns
 
-Beside these, a row may have an `id`, which names its video, and a `size`, as `64x64`: width and height at once.
+Beside these, a row may have an `id`, which names its video, and a `size`, as `64x64`: width and height at once. The
+columns from `quality` on, which say how much to skip, are for `render`; other commands refuse a file
+that has them.
 
 """
 NAMES = """
@@ -109,8 +111,8 @@ seed: 7
 SHIPPED = """
 ## Configurations that ship
 
-`--config NAME` also takes these names. `coherence` is for `videoada check`, the others are settings of a run, which
-`--print-config` prints.
+`--config NAME` also takes these names. `coherence` is for `videoada check`, `verdict` for `videoada verdict`; the
+others are settings of a run, which `--print-config` prints.
 
 """
 KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}

@@ -2,9 +2,10 @@
 
     python scripts/embedded/draw_samples.py
 
-`prompts_i2v.jsonl`: 32 prompts with their first frames. `prompts_calibration*`: 144 prompts for calibrating the embedded
-models. `prompts_stress*`: three and four objects, 24 frames, sizes that are not square; the models were trained on one
-and two objects, 16 frames, 64×64. All scenes and positions are held out: no training script uses these seeds.
+`prompts_i2v.jsonl`: 32 prompts with their first frames. `prompts_calibration*`: 144 prompts for calibrating the
+embedded models. `prompts_stress*`: three and four objects, 24 frames, sizes that are not square; the models were
+trained on one and two objects, 16 frames, 64×64. All scenes and positions are held out: no training script uses
+these seeds.
 """
 
 from __future__ import annotations

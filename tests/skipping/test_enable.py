@@ -82,6 +82,16 @@ def test_enabled_is_the_block_bit_for_bit_and_disabled_is_plain(case, fields):
     assert run_of(case.denoiser) is None
 
 
+def test_enable_takes_every_listener_of_a_block(case):
+    heard = {"block": [], "enabled": []}
+    with videoada.skip_steps(case.pipe, quality="fast", on_report=heard["block"].append):
+        case.call()
+    videoada.enable(case.pipe, quality="fast", on_report=heard["enabled"].append)
+    case.call()
+    block, enabled = ([(r.step, r.computed, r.again) for r in reports] for reports in heard.values())
+    assert enabled == block != []
+
+
 def test_the_summary_is_of_the_last_call(case):
     videoada.enable(case.pipe, quality="fast")
     assert videoada.summary(case.pipe) == "No generation has run yet."

@@ -99,7 +99,7 @@ def read_requests(
         for name in fields:
             if name not in GenerationConfig.model_fields:
                 raise PromptError(
-                    f"{path}, line {entry.line}: the column '{name}' is for rendering; here it is not used"
+                    f"{path}, line {entry.line}: the column '{name}' is for `videoada render` alone: leave it out here"
                 )
         if common.get("step_policy") and "num_inference_steps" in fields:
             raise PromptError(

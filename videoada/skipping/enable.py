@@ -10,7 +10,7 @@ from videoada.skipping.module.apply_skipping import hook_of
 from videoada.skipping.rules.decision import Policy
 from videoada.skipping.rules.predictors import Predictor
 from videoada.skipping.skip_steps import make_run
-from videoada.skipping.step_call import LatentsCallback, Listeners, StepCallback
+from videoada.skipping.step_call import LatentsCallback, Listeners, ReportCallback, StepCallback
 from videoada.skipping.trace import StepTrace
 from videoada.skipping.watching import Watch
 
@@ -32,7 +32,8 @@ class _Enabled:
 
 def enable(
     pipe: Any, policy: str | SkipConfig | Policy | None = None, predictor: str | Predictor | None = None, *,
-    on_step: StepCallback | None = None, on_latents: LatentsCallback | None = None, **fields: Any,
+    on_step: StepCallback | None = None, on_latents: LatentsCallback | None = None,
+    on_report: ReportCallback | None = None, **fields: Any,
 ) -> StepTrace:  # fmt: skip
     """Skip denoiser calls of every later call of the pipeline, until `disable(pipe)`: `skip_steps` without a block.
 
@@ -47,7 +48,7 @@ def enable(
     Raises what `skip_steps` raises, and ConfigError inside a `skip_steps` block of the pipeline or where another
     pipeline with its denoiser or scheduler is enabled.
     """
-    run = make_run(pipe, policy, predictor, Listeners(on_step, on_latents), fields)
+    run = make_run(pipe, policy, predictor, Listeners(on_step, on_latents, on_report), fields)
     before = _watch_of(pipe)
     watch = Watch(pipe, run, standing=True, instead_of=before)
     try:
