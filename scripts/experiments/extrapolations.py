@@ -135,10 +135,10 @@ def through_three(
 
 def by_share(
     before: Prediction, after: Prediction, level: Level, past: Sequence[Prediction], layout: Layout,
-    node: Callable[[Level], float], power: float = 1.0,
+    node: Callable[[Level], float], power: float = 1.0, settled: bool = False,
 ) -> Tensor:  # fmt: skip
     """On the line in another measure of the noise level, or nearer to one end of it."""
-    before = _as_called(before, past)
+    before = before if settled else _as_called(before, past)
     start, at, end = (node(each) for each in (before.level, level, after.level))
     return before.x0 + ((at - start) / (end - start)) ** power * (after.x0 - before.x0)
 
@@ -163,6 +163,8 @@ VARIANTS = {
     "corrector: linear in λ": Variant(interpolate=partial(by_share, node=lambda level: level.log_snr)),
     "corrector: share to the power 0.8":
         Variant(interpolate=partial(by_share, node=lambda level: level.angle, power=0.8)),
+    "corrector: as shipped, share to the power 0.8":
+        Variant(interpolate=partial(by_share, node=lambda level: level.angle, power=0.8, settled=True)),
     "corrector: twice": Variant(twice=True),
     "corrector: twice, half of the curvature": Variant(interpolate=half_bend, twice=True),
     "predictor: two bands": Variant(partial(in_parts, split=partial(bands, edges=(0.13,)))),

@@ -5,9 +5,9 @@
 
 Each video of the calibration prompts is made at the default tolerance, and then once for each of its gaps: with the
 same steps up to the gap and all of the gap's. What x̂₀ has there beyond the straight line between the gap's two calls is
-regressed on cos(d, D)·d, where d is what the later call has beyond the extrapolation to it and D what it has beyond the
-call before. Writes samples/results/gaps.json and gaps.md, a column for each model: by share of the gap, the coefficient
-and how much of the deviation from the line it explains.
+regressed on D, what the later call has beyond the call before, and on cos(d, D)·d, where d is what it has beyond the
+extrapolation to it. Writes samples/results/gaps.json and gaps.md, two columns for each model: by share of the gap, the
+coefficient and how much of the deviation from the line it explains.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from videoada.skipping.skip_steps import skip_steps
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 RESULT = SAMPLES / "results" / "gaps.json"
 EDGES = (0.25, 0.5, 0.75, 1.0)  # shares of a gap; the call itself comes last
+REGRESSORS = ("D", "cos(d, D)·d")
 NAMES = ("first quarter", "second", "third", "last", "at the next call")
 
 
@@ -48,10 +49,11 @@ def predictions(pipe: Any, request: Any, skip: Any, last: int | None = None, **s
     found: dict[int, Prediction] = {}
 
     def read(step: int, *args: Any) -> Prediction:
-        found[step] = read_prediction(step, *args)
+        prediction = read_prediction(step, *args)
+        found.setdefault(step, prediction)  # at a call after a gap the guard then reads the extrapolation to it
         if step == last:
             raise EnoughError
-        return found[step]
+        return prediction
 
     reading = mock.patch.object(correction, "read_prediction", read)
     with contextlib.suppress(EnoughError), reading, skip_steps(pipe, skip, **settings):
@@ -59,11 +61,12 @@ def predictions(pipe: Any, request: Any, skip: Any, last: int | None = None, **s
     return found
 
 
-def measure(name: str, limit: int) -> list[dict[str, float]]:
-    """For each part of a gap, the regression over all gaps, each weighed by 1/|D|²."""
+def measure(name: str, limit: int) -> dict[str, list[dict[str, float]]]:
+    """By regressor, for each part of a gap, the regression over all gaps, each weighed by 1/|D|²."""
     pipe = videoada.load_pipeline(name)
     requests = with_recommended(pipe, read_requests(SAMPLES / PROMPTS[name][1]))[:limit]
-    sums = np.zeros((len(NAMES), 4))  # steps; products of the deviation and cos(d, D)·d, squares of both
+    # steps; products of the deviation and the regressor, squares of both
+    sums = {name: np.zeros((len(NAMES), 4)) for name in REGRESSORS}
     for i, request in enumerate(requests):
         own = predictions(pipe, request, SkipConfig())
         steps = sorted(own)
@@ -73,26 +76,31 @@ def measure(name: str, limit: int) -> list[dict[str, float]]:
                 continue
             mask = Mask(tuple(step in own if step <= a else True for step in range(request.num_inference_steps)))
             true = predictions(pipe, request, mask, last=b, predictor="linear", corrector=True)
-            regressor, change = beyond_extrapolation(past, after), after.x0 - past[-1].x0
+            change = after.x0 - past[-1].x0
+            regressors = dict(zip(REGRESSORS, (change, beyond_extrapolation(past, after)), strict=True))
             weight = 1 / float(change.dot(change))
             for step in range(a + 1, b + 1):
                 angles = [p.level.angle for p in (past[-1], true[step], after)]
                 share = (angles[1] - angles[0]) / (angles[2] - angles[0])
                 deviation = true[step].x0 - past[-1].x0 - share * change
                 part = len(EDGES) if step == b else int(np.searchsorted(EDGES, min(share, 1.0)))
-                sums[part] += [1, *(weight * float(x.dot(y)) for x, y in (
-                    (deviation, regressor), (regressor, regressor), (deviation, deviation)))]  # fmt: skip
+                for about, regressor in regressors.items():
+                    sums[about][part] += [1, *(weight * float(x.dot(y)) for x, y in (
+                        (deviation, regressor), (regressor, regressor), (deviation, deviation)))]  # fmt: skip
         print(f"{name}: {i + 1} of {len(requests)} videos", flush=True)
-    return [
-        {"steps": int(n), "coefficient": round(xy / xx, 3), "explained": round(xy**2 / (xx * yy), 3)}
-        for n, xy, xx, yy in sums
-    ]
+    return {
+        about: [
+            {"steps": int(n), "coefficient": round(xy / xx, 3), "explained": round(xy**2 / (xx * yy), 3)}
+            for n, xy, xx, yy in rows
+        ] for about, rows in sums.items()
+    }  # fmt: skip
 
 
 def table(results: dict[str, Any]) -> str:
-    lines = [f"| part of the gap | {' | '.join(results)} |", "|---|" + "---|" * len(results)]
+    columns = {f"{name}: {about}": rows for name, own in results.items() for about, rows in own.items()}
+    lines = [f"| part of the gap | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
     for part, name in enumerate(NAMES):
-        cells = (f"{own[part]['coefficient']:.2f}, {own[part]['explained']:.0%}" for own in results.values())
+        cells = (f"{rows[part]['coefficient']:.2f}, {rows[part]['explained']:.0%}" for rows in columns.values())
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -10,38 +10,25 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from gaps import predictions
 from torch import Tensor
 
 import videoada
-from videoada.models.denoisers import denoiser_of
+from videoada.models.recommended import with_recommended
 from videoada.plots import BLUE, GREEN, GREY, OTHERS, write_svg
-from videoada.skipping.owners import run_of
-from videoada.skipping.rules.build import build_policy, build_predictor
+from videoada.skipping.rules.build import build_predictor
+from videoada.skipping.rules.decision import Mask
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import Prediction, PredictionType, read_prediction
-from videoada.skipping.rules.predictors import interpolate
+from videoada.skipping.rules.predictors import interpolate, settled
 
 RED = OTHERS[0]
 FIRST_SHOWN = 14  # before it x̂₀ moves thirty times as far, and would press the rest into a line
-
-
-@dataclass
-class Watched:
-    """Another policy, and every prediction of the first prompt that it was shown."""
-
-    policy: Any
-    seen: dict[int, Prediction] = field(default_factory=dict)
-    num_latents = 0
-    num_predictions = 3
-
-    def decide(self, state: videoada.SkipState) -> videoada.Decision:
-        self.seen |= {past.step: past for past in state.past[0]} if state.past else {}
-        return self.policy.decide(state)
 
 
 @dataclass
@@ -58,33 +45,15 @@ class Listening:
         return output
 
 
-def follow(pipe: Any, prompt: str, seed: int, policy: Any, **fields: Any) -> tuple[Watched, Listening, list[Level]]:
-    """One run under `policy`: every prediction that was computed, every x̂₀ that was extrapolated, all noise levels."""
-    watched = Watched(policy)
-    listening = Listening(build_predictor(videoada.SkipConfig()))
-    with videoada.skip_steps(pipe, watched, predictor=listening, **fields):
-        pipe(prompt, guidance_scale=9.0, num_frames=16, generator=torch.Generator().manual_seed(seed))
-        run = run_of(denoiser_of(pipe))
-        watched.seen |= {past.step: past for past in run.correction.past[0]}
-        levels = list(run.schedule.levels)
-    return watched, listening, levels
-
-
-class ComputeAll:
-    """The full run, watched."""
-
-    num_latents = 0
-
-    def decide(self, state: videoada.SkipState) -> videoada.Decision:
-        return videoada.Decision.all(state)
-
-
 def corrected(computed: dict[int, Prediction], levels: Sequence[Level]) -> dict[int, Tensor]:
     """x̂₀ of every skipped step between two computed ones, as the corrector takes it."""
     steps, values = sorted(computed), {}
     for before, after in zip(steps, steps[1:], strict=False):
+        past = [computed[step] for step in steps if step <= before]
+        if after > before + 1:
+            begin = replace(past[-1], x0=settled(past, computed[after]))
         for step in range(before + 1, after):
-            values[step] = interpolate(computed[before], computed[after], levels[step])
+            values[step] = interpolate(begin, computed[after], levels[step])
     return values
 
 
@@ -184,18 +153,23 @@ def main() -> None:
     torch.set_num_threads(1)  # sums in one order, so that the file's bytes depend on the machine alone
     args.output.parent.mkdir(parents=True, exist_ok=True)
     pipe = videoada.load_pipeline("tiny-t2v", device="cpu")
-    full, _, levels = follow(pipe, args.prompt, args.seed, ComputeAll())
-    fast, said, _ = follow(pipe, args.prompt, args.seed, build_policy(videoada.SkipConfig()), corrector=True)
+    request = videoada.GenerationConfig(prompt=args.prompt, seed=args.seed)
+    [request], skip = with_recommended(pipe, [request]), videoada.SkipConfig()
+    every = predictions(pipe, request, Mask((True,) * request.num_steps), predictor="linear", corrector=True)
+    listening = Listening(build_predictor(skip))
+    computed = predictions(pipe, request, skip, predictor=listening)
+    levels = [every[step].level for step in range(request.num_steps)]
     angles = [level.angle for level in levels]
+    skipped = {step: angle for step, angle in enumerate(angles) if step not in computed}
     figure = make_figure(
         angles,
-        torch.stack([full.seen[step].x0 for step in range(len(levels))]),
-        {step: prediction.x0 for step, prediction in fast.seen.items()},
-        {step: said.said[angle] for step, angle in enumerate(angles) if angle in said.said},
-        corrected(fast.seen, levels),
+        torch.stack([every[step].x0 for step in range(len(levels))]),
+        {step: prediction.x0 for step, prediction in computed.items()},
+        {step: listening.said[angle] for step, angle in skipped.items()},
+        corrected(computed, levels),
     )
     write_svg(figure, args.output)
-    print(f"{args.output}: {len(fast.seen)} of {len(levels)} predictions")
+    print(f"{args.output}: {len(computed)} of {len(levels)} predictions")
 
 
 if __name__ == "__main__":
