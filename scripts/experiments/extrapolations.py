@@ -98,7 +98,7 @@ def fitted(past: Sequence[Prediction], level: Level, layout: Layout, order: int)
 def as_shipped(
     before: Prediction, after: Prediction, level: Level, past: Sequence[Prediction], layout: Layout
 ) -> Tensor:
-    """From x̂₀ where it settled, which `before` holds."""
+    """From further on than the call before the gap, which `before` holds."""
     return interpolate(before, after, level)
 
 
@@ -135,10 +135,10 @@ def through_three(
 
 def by_share(
     before: Prediction, after: Prediction, level: Level, past: Sequence[Prediction], layout: Layout,
-    node: Callable[[Level], float], power: float = 1.0, settled: bool = False,
+    node: Callable[[Level], float], power: float = 1.0, further_on: bool = False,
 ) -> Tensor:  # fmt: skip
     """On the line in another measure of the noise level, or nearer to one end of it."""
-    before = before if settled else _as_called(before, past)
+    before = before if further_on else _as_called(before, past)
     start, at, end = (node(each) for each in (before.level, level, after.level))
     return before.x0 + ((at - start) / (end - start)) ** power * (after.x0 - before.x0)
 
@@ -155,7 +155,7 @@ three_bands = partial(in_parts, split=partial(bands, edges=(0.07, 0.26)))
 some_curve = partial(curved, share=0.3)
 LINE = Variant()
 VARIANTS = {
-    "corrector: as shipped, a settled start": Variant(interpolate=as_shipped),
+    "corrector: as shipped, from further on": Variant(interpolate=as_shipped),
     "corrector: a quarter of the curvature": Variant(interpolate=partial(through_three, share=0.25)),
     "corrector: half of the curvature": Variant(interpolate=half_bend),
     "corrector: all of the curvature": Variant(interpolate=partial(through_three, share=1.0)),
@@ -163,8 +163,8 @@ VARIANTS = {
     "corrector: linear in λ": Variant(interpolate=partial(by_share, node=lambda level: level.log_snr)),
     "corrector: share to the power 0.8":
         Variant(interpolate=partial(by_share, node=lambda level: level.angle, power=0.8)),
-    "corrector: as shipped, share to the power 0.8":
-        Variant(interpolate=partial(by_share, node=lambda level: level.angle, power=0.8, settled=True)),
+    "corrector: from further on, share to the power 0.8":
+        Variant(interpolate=partial(by_share, node=lambda level: level.angle, power=0.8, further_on=True)),
     "corrector: twice": Variant(twice=True),
     "corrector: twice, half of the curvature": Variant(interpolate=half_bend, twice=True),
     "predictor: two bands": Variant(partial(in_parts, split=partial(bands, edges=(0.13,)))),

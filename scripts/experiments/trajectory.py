@@ -25,7 +25,7 @@ from videoada.skipping.rules.build import build_predictor
 from videoada.skipping.rules.decision import Mask
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import Prediction, PredictionType, read_prediction
-from videoada.skipping.rules.predictors import interpolate, settled
+from videoada.skipping.rules.predictors import gap_start, interpolate
 
 RED = OTHERS[0]
 FIRST_SHOWN = 14  # before it x̂₀ moves thirty times as far, and would press the rest into a line
@@ -51,7 +51,7 @@ def corrected(computed: dict[int, Prediction], levels: Sequence[Level]) -> dict[
     for before, after in zip(steps, steps[1:], strict=False):
         past = [computed[step] for step in steps if step <= before]
         if after > before + 1:
-            begin = replace(past[-1], x0=settled(past, computed[after]))
+            begin = replace(past[-1], x0=gap_start(past, computed[after]))
         for step in range(before + 1, after):
             values[step] = interpolate(begin, computed[after], levels[step])
     return values

@@ -1,5 +1,5 @@
 """Frames of ten runs, held to those that were drawn before the package moved into its rooms. Those that the
-corrector takes part in are of a later day, since when it begins gaps where the network settled.
+corrector takes part in are of a later day, since when it begins gaps further on.
 
 `python tests/generation/test_frames_stay.py` draws them again; do so only where frames are meant to change, and say
 why. The hashes are of one kind of processor: where torch takes other kernels, frames are compared instead, and may

@@ -150,7 +150,7 @@ def test_records_of_schema_1_are_read_as_schema_2(name):
 @pytest.mark.parametrize("name", ["default", "paper", "learned"])
 def test_records_of_schema_1_repeat_their_runs(pipe, one_thread, name, monkeypatch):
     # the corrector begins gaps further on since: with its former start a record still repeats its run
-    monkeypatch.setattr("videoada.skipping.correction.settled", lambda past, after: past[-1].x0)
+    monkeypatch.setattr("videoada.skipping.correction.gap_start", lambda past, after: past[-1].x0)
     record = find_record(OLD / f"{name}.json")
     video, again = repeated(record, pipe)
     assert again.computed == record.computed

@@ -25,7 +25,7 @@ from videoada.skipping.rules.error_controlled import (
 from videoada.skipping.rules.guidance import Difference, GuidanceRule, clean_share, find_guidance_scale, next_term
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import Prediction, noise_in, output_of, read_prediction
-from videoada.skipping.rules.predictors import extrapolate, interpolate, measured_damping, settled
+from videoada.skipping.rules.predictors import extrapolate, gap_start, interpolate, measured_damping
 
 KINDS = ("epsilon", "v_prediction", "sample", "flow_prediction")
 angles = st.floats(0.05, math.pi / 2 - 0.05)
@@ -149,7 +149,7 @@ def test_a_gap_begins_further_on_where_the_next_call_lies_beyond_the_extrapolati
     past = [node(i, levels[i], x, eps, "epsilon") for i, x in enumerate((x0, 2 * x0, 3 * x0))]
 
     def start(after, at=levels[3], known=past):
-        return settled(known, node(6, at, after, eps, "epsilon"))
+        return gap_start(known, node(6, at, after, eps, "epsilon"))
 
     def close(value, expected):
         torch.testing.assert_close(value, expected, rtol=1e-3, atol=1e-3)

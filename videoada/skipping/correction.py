@@ -20,7 +20,7 @@ from videoada.skipping.rewind import Rewind, TakenStep
 from videoada.skipping.rules.decision import Policy
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import Prediction, noise_in, output_of, read_prediction
-from videoada.skipping.rules.predictors import HoldOutput, Predictor, interpolate, settled
+from videoada.skipping.rules.predictors import HoldOutput, Predictor, gap_start, interpolate
 from videoada.skipping.schedule import RunSchedule
 
 REVISION = 2  # of what corrected runs come to, to be raised when that changes: figures of another are measured again
@@ -133,7 +133,7 @@ class Correction:
 
     def _corrected(self, scheduler: Any, present: Tensor, after: dict[int, Prediction]) -> Tensor:
         """The sample of this step as it would be if the skipped steps had been taken with the interpolated x̂₀."""
-        before = {i: replace(self.past[i][-1], x0=settled(self.past[i], call)) for i, call in after.items()}
+        before = {i: replace(self.past[i][-1], x0=gap_start(self.past[i], call)) for i, call in after.items()}
 
         def outputs_of(taken: TakenStep, sample: Tensor) -> Tensor:
             latents, outputs = self.schedule.rescaled(self._flat(sample), taken.step), taken.outputs

@@ -21,7 +21,7 @@ from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import LEAST, Prediction, PredictionType, noise_in, output_of
 
 UNKNOWN_DAMPING = 0.5  # before the first two increments
-SETTLING = 0.4
+FURTHER = 0.4
 FAINTEST = math.atan(20)  # latents of a higher level hold less than a twentieth of x₀ for each part of noise
 
 
@@ -131,20 +131,19 @@ def extrapolate(values: Sequence[Tensor], nodes: Sequence[float], at: float, dam
     return result
 
 
-def settled(past: Sequence[Prediction], after: Prediction) -> Tensor:
+def gap_start(past: Sequence[Prediction], after: Prediction) -> Tensor:
     """x̂₀ (N,) at the last call of `past`, oldest first, once the next call is known: where the line to it shall start.
 
-    At a call after a gap the network sees latents that come from extrapolated x̂₀; at the corrected ones, a step on,
-    it answers otherwise, and the next call shows how. With d what that call has beyond the extrapolation to it and D
-    what it has beyond the last one, the answer lies about SETTLING·cos(d, D)·d further on, on trained networks a little
-    more (scripts/experiments/gaps.py). Near pure noise an extrapolation says nothing, and the last x̂₀ is kept.
+    FURTHER·cos(d, D)·d beyond the last one, with d what the next call has beyond the extrapolation to it and D what it
+    has beyond the last one: so skipped runs of trained networks come nearer to the full run at the same calls
+    (scripts/experiments/variants.py). Near pure noise an extrapolation says nothing, and the last x̂₀ is kept.
     """
     last = past[-1].x0
-    return last if after.level.angle > FAINTEST else last + SETTLING * beyond_extrapolation(past, after)
+    return last if after.level.angle > FAINTEST else last + FURTHER * beyond_extrapolation(past, after)
 
 
 def beyond_extrapolation(past: Sequence[Prediction], after: Prediction) -> Tensor:
-    """cos(d, D)·d of `settled`, (N,); zeros where the cosine is negative."""
+    """cos(d, D)·d of `gap_start`, (N,); zeros where the cosine is negative."""
     values, nodes = [p.x0 for p in past[-3:]], [p.level.angle for p in past[-3:]]
     beyond = after.x0 - extrapolate(values[-2:], nodes[-2:], after.level.angle, measured_damping(values, nodes))
     change = after.x0 - past[-1].x0
