@@ -15,8 +15,7 @@ def adaptivity(folder: Path) -> str:
 
 def adaptivity_needs(name: Path) -> str:
     """For each family of masks, what share of the rows 95 % of each model's prompts take to be within 40 or 45 dB."""
-    figures = {path.stem: read(path) for path in models_of(name.parent / "adaptivity")}
-    found = {model: values["needs"] for model, values in figures.items() if "needs" in values}
+    found = {path.stem: read(path)["needs"] for path in models_of(name.parent / "adaptivity")}
     levels = list(dict.fromkeys(need["level"] for every in found.values() for need in every))
     shares = {
         (need["family"], model, need["level"]): need["one_setting"] for model, every in found.items() for need in every
