@@ -126,6 +126,7 @@ TABLES = [
     ("budgets", "tiny-i2v"),
     ("budgets", "tiny-wan"),
     ("baselines", "tiny-t2v"),
+    ("baselines", "tiny-i2v"),
     ("baselines", "tiny-wan"),
 ]
 
