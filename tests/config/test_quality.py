@@ -169,7 +169,7 @@ def test_a_promise_is_of_what_was_calibrated():
 
 @pytest.mark.parametrize("goal", [{"target_psnr": 44}, {"target_speedup": 3}], ids=str)
 @pytest.mark.parametrize("model", ["tiny-t2v", "tiny-i2v", "tiny-wan", "emoji-t2v"])
-def test_a_target_beside_a_calibrated_file_is_promised(model, goal, tmp_path):
+def test_a_target_beside_a_calibrated_file_is_promised(model, goal):
     """`calibrate` writes the policy and the predictor, too: those that it calibrated."""
     goal = {"target_psnr": 40} if model == "tiny-wan" and "target_psnr" in goal else goal
     config = read_settings(f"calibrated-{model}")

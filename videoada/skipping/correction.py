@@ -2,7 +2,7 @@
 
 Both happen at the scheduler's step, where the guided output and the latents are known. Of each prompt the last few
 computed outputs are kept; a predictor makes the approximation from them. With the corrector, the first output that is
-computed after a gap says where the gap began and what lay between: its steps are taken again with x̂₀ interpolated.
+computed after a gap says what lay between: the gap's steps are taken again with x̂₀ interpolated.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import LEAST, Prediction, PredictionType, noise_in, output_of
 
 UNKNOWN_DAMPING = 0.5  # before the first two increments
-FURTHER = 0.4
+FURTHER = 0.4  # more brings trained networks nearer still, and UniPC and DPM++ on known mixtures further above DDIM
 FAINTEST = math.atan(20)  # latents of a higher level hold less than a twentieth of x₀ for each part of noise
 
 
