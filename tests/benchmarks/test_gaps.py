@@ -31,6 +31,24 @@ def test_calls_are_read_and_not_what_was_extrapolated_to_them(pipe, monkeypatch)
     assert all(torch.equal(own[step].x0, masked[step].x0) for step in own)
 
 
+def test_variants_measure_again_only_the_tolerances_that_lack_one(pipe, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    import variants
+
+    shipped = variants.VARIANTS["corrector: as shipped, from further on"]
+    monkeypatch.setattr(variants, "VARIANTS", {"as shipped": shipped})
+    request = videoada.GenerationConfig(prompt=PROMPTS[0], num_inference_steps=12, num_frames=2)
+    psnr = {"0.3": {"line": 1.0, "as shipped": 2.0}, "0.6": {"line": 3.0}}
+    known = {"psnr": psnr, "predictions": {"0.3": 7, "0.6": 8}}
+    found = variants.measure(pipe, request, (0.3, 0.6), known)
+    assert found["psnr"]["0.3"] == known["psnr"]["0.3"]
+    assert found["predictions"]["0.3"] == 7
+    assert found["psnr"]["0.6"].keys() == {"line", "as shipped"}
+    assert 20 < found["psnr"]["0.6"]["line"] != found["psnr"]["0.6"]["as shipped"]
+    monkeypatch.setattr(variants, "generate", None)  # nothing is generated where all is known
+    assert variants.measure(pipe, request, (0.3,), known)["psnr"] == {"0.3": known["psnr"]["0.3"]}
+
+
 @pytest.mark.slow
 def test_the_picture_of_a_trajectory_is_drawn(tmp_path):
     command = [sys.executable, EXPERIMENTS / "trajectory.py", "--output", tmp_path / "t.svg"]
