@@ -31,8 +31,8 @@ class ErrorControlled:
     """Compute when the estimated error since the last call exceeds `tolerance`, in units of the noise (variance 1).
 
     The first `warmup_steps` (three at least, which the estimate needs; None: three calls, which near pure noise leave
-    out every second step that shows less of x₀ than the tolerance) and the last `final_steps` always compute, and so does a step after `max_skip_steps` skips in
-    a row, or at the end of the `widest_gap`.
+    out every second step that shows less of x₀ than the tolerance) and the last `final_steps` always compute, and so
+    does a step after `max_skip_steps` skips in a row, or at the end of the `widest_gap`.
     """
 
     tolerance: float
