@@ -34,7 +34,8 @@ ROUNDS = 12  # of bisection
 @dataclass(frozen=True)
 class Budget:
     """Compute at exactly `budget` steps, among them the first `warmup_steps` (three at least; None: three calls, which
-    near pure noise leave out every second step) and the last `final_steps`.
+    near pure noise leave out every second step that shows less of x₀ than `usual_tolerance`) and the last
+    `final_steps`.
 
     Where a history begins again (another network, guidance turned off) its first three steps compute, too, as far as
     calls are left. With `batch_decision` "mean" the batch has one plan for the mean turning, with "any" all compute
@@ -53,7 +54,8 @@ class Budget:
     def decide(self, state: SkipState) -> Decision:
         known = all(len(past) >= 3 for past in state.past) and bool(state.past)
         if not known or state.step < self.first_step(state.num_steps):
-            wait = not known and self.warmup_steps is None and self.skip_from is None and waits(state)
+            own = self.warmup_steps is None and self.skip_from is None
+            wait = not known and own and waits(state, usual_tolerance(self.budget / state.num_steps))
             return self._decision(state, (not wait,) * state.num_prompts, (None,) * state.num_prompts)
         turnings = torch.stack([turning(past) for past in state.past])
         if self.batch_decision == "mean":
@@ -103,6 +105,11 @@ class Budget:
                 free = left - (state.num_steps - end)
                 compute.append(free > 0 and (want or free >= end - state.step))
         return Decision(tuple(compute), signal, (None,) * state.num_prompts)
+
+
+def usual_tolerance(share: float) -> float:
+    """The tolerance of `error_controlled` that takes about such a share of the steps, on the embedded models."""
+    return 0.05 * (0.34 / share) ** 4
 
 
 @functools.lru_cache(maxsize=256)  # it is asked for at each step of a gap
