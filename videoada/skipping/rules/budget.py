@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from videoada.skipping.rules.decision import BatchDecision, Decision, SkipState
-from videoada.skipping.rules.error_controlled import LEAST_LEFT, lowest_angle, turning, waits, weight
+from videoada.skipping.rules.error_controlled import LEAST_LEFT, least_turning, lowest_angle, turning, waits, weight
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import Prediction
 from videoada.skipping.rules.window import end_step, first_step
@@ -57,7 +57,7 @@ class Budget:
             own = self.warmup_steps is None and self.skip_from is None
             wait = not known and own and waits(state, usual_tolerance(self.budget / state.num_steps))
             return self._decision(state, (not wait,) * state.num_prompts, (None,) * state.num_prompts)
-        turnings = torch.stack([turning(past) for past in state.past])
+        turnings = torch.stack([turning(past, least_turning(past[-3].level, state.schedule[0])) for past in state.past])
         if self.batch_decision == "mean":
             turnings = turnings.mean().expand(len(turnings))
         rates = turnings.tolist()  # the one transfer of this step
