@@ -22,6 +22,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "budgets": tables.curves,
     "frontier": tables.budgets,
     "baselines": tables.budgets,
+    "baselines-dpm": tables.at_budgets,
+    "baselines-euler": tables.at_budgets,
     "default": tables.curves,
     "batches": tables.batches,
     "efficiency": tables.efficiency,

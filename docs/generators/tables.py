@@ -40,6 +40,11 @@ def budgets(folder: Path) -> str:
     )
 
 
+def at_budgets(folder: Path) -> str:
+    """The first of these alone."""
+    return "\n".join(map(budgets_of, models_of(folder)))
+
+
 def budgets_of(path: Path) -> str:
     figures = read(path)
     return f"{figures['model']}:\n\n{budgets_table(points_of(path), figures['budgets'])}\n"

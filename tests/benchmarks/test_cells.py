@@ -128,6 +128,9 @@ TABLES = [
     ("baselines", "tiny-t2v"),
     ("baselines", "tiny-i2v"),
     ("baselines", "tiny-wan"),
+    ("baselines-dpm", "tiny-wan"),
+    ("baselines-dpm", "tiny-t2v"),
+    ("baselines-euler", "tiny-wan"),
 ]
 
 

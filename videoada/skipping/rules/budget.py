@@ -17,7 +17,15 @@ from dataclasses import dataclass
 import torch
 
 from videoada.skipping.rules.decision import BatchDecision, Decision, SkipState
-from videoada.skipping.rules.error_controlled import LEAST_LEFT, least_turning, lowest_angle, turning, waits, weight
+from videoada.skipping.rules.error_controlled import (
+    FAINT,
+    LEAST_LEFT,
+    least_turning,
+    lowest_angle,
+    turning,
+    waits,
+    weight,
+)
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import Prediction
 from videoada.skipping.rules.window import end_step, first_step
@@ -57,7 +65,7 @@ class Budget:
             own = self.warmup_steps is None and self.skip_from is None
             wait = not known and own and waits(state, usual_tolerance(self.budget / state.num_steps))
             return self._decision(state, (not wait,) * state.num_prompts, (None,) * state.num_prompts)
-        turnings = torch.stack([turning(past, least_turning(past[-3].level, state.schedule[0])) for past in state.past])
+        turnings = torch.stack([turning(past, self._least(past, state)) for past in state.past])
         if self.batch_decision == "mean":
             turnings = turnings.mean().expand(len(turnings))
         rates = turnings.tolist()  # the one transfer of this step
@@ -77,6 +85,12 @@ class Budget:
     def end_step(self, num_steps: int) -> int:
         """The first of the last steps, which all compute."""
         return end_step(self.final_steps, self.skip_to, num_steps)
+
+    def _least(self, past: Sequence[Prediction], state: SkipState) -> float:
+        """The estimate's floor near pure noise, where calls are so many that none of the first waits long: with fewer
+        they are worth more later."""
+        rich = usual_tolerance(self.budget / state.num_steps) < FAINT
+        return least_turning(past[-3].level, state.schedule[0]) if rich else 0.0
 
     def _left(self, state: SkipState) -> list[int]:
         """For each prompt, the calls that are left."""
