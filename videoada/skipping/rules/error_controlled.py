@@ -31,8 +31,8 @@ class ErrorControlled:
     """Compute when the estimated error since the last call exceeds `tolerance`, in units of the noise (variance 1).
 
     The first `warmup_steps` (three at least, which the estimate needs; None: three calls, which near pure noise leave
-    out every second step that shows less of x₀ than the tolerance) and the last `final_steps` always compute, and so
-    does a step after `max_skip_steps` skips in a row, or at the end of the `widest_gap`.
+    out every second step that shows less of x₀ than two thirds of the tolerance) and the last `final_steps` always
+    compute, and so does a step after `max_skip_steps` skips in a row, or at the end of the `widest_gap`.
     """
 
     tolerance: float
@@ -82,21 +82,22 @@ class ErrorControlled:
 
 
 FAINT = 0.03  # of x₀ in the latents: with less, two steps in a row show a network the same
+SEEN = 2 / 3  # of a tolerance of x₀, too; up to one is as good on the embedded model, less so on known mixtures
 
 
-def waits(state: SkipState, most: float = math.inf) -> bool:
+def waits(state: SkipState, tolerance: float) -> bool:
     """Whether one of the first three calls can wait a step: the step before was computed, and the latents after this
-    one hold less than FAINT and less than `most` of x₀ (a share, α).
+    one hold less than FAINT and less than SEEN tolerances of x₀ (a share, α).
 
     Flow matching begins at pure noise, in steps far smaller than those of diffusions: its first three show a network
     nearly the same. Calls at steps 0, 2 and 4 of 50 in place of 0, 1 and 2 are worth 1 to 2 dB on the embedded model
     where calls are few. Where they are many, the little that a step shows first is what all of them are off by, and
-    some prompts part there: `most` is the tolerance.
+    some prompts part there.
     """
     if not state.past or not all(state.past) or any(state.skipped_in_a_row):
         return False
     after = state.schedule[state.step + 1] if state.step + 1 < len(state.schedule) else state.end
-    return after.alpha < min(FAINT, most)
+    return after.alpha < min(FAINT, SEEN * tolerance)
 
 
 BLIND = 0.02  # of x₀: a schedule whose first step holds less begins at pure noise
