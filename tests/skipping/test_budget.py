@@ -57,7 +57,7 @@ def test_near_pure_noise_every_second_of_the_first_steps_waits():
 
 
 def test_they_wait_under_a_tolerance_too_unless_it_is_small():
-    """They may while α is below two thirds of the tolerance: a smaller one must come nearer to the full run, down to 0."""
+    """They may while α is below two thirds of it: a smaller one must come nearer to the full run, down to 0."""
     flow = ClosedForm("flow-3", Mixture(1))
     assert first_calls(flow, 50, tolerance=0.05) == "x.x.x"
     assert first_calls(flow, 50, tolerance=0.025).startswith("x.xx")
