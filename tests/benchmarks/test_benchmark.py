@@ -10,7 +10,7 @@ from conftest import PROMPTS
 
 import videoada
 from videoada import GenerationConfig, SkipConfig
-from videoada.benchmarks.benchmark import digest
+from videoada.benchmarks.benchmark import benchmark, digest
 from videoada.benchmarks.methods import Method
 from videoada.benchmarks.timing import in_turn, time_pairs
 from videoada.skipping.correction import REVISION
@@ -99,3 +99,14 @@ def test_cells_of_another_corrector_are_generated_again(pipe, monkeypatch):
     plain, corrected = (digest(method, pipe) for method in methods)
     assert plain == before[0]
     assert corrected != before[1]
+
+
+def test_what_was_measured_in_another_order_comes_in_the_methods_order(pipe, tmp_path):
+    """The first family of a plot is its thick line: it was another one wherever rows had been measured again."""
+    methods = [Method(family=f"every {n}", knob="", skip=SkipConfig(policy="every-n", every=n)) for n in (4, 2, 3)]
+    requests = [GenerationConfig(prompt=prompt, num_inference_steps=6, num_frames=2) for prompt in PROMPTS[:2]]
+    cells = benchmark(pipe, requests, methods, tmp_path, reference_steps=None)
+    assert [(cell.family, cell.prompt) for cell in cells] == [(f"every {n}", i) for n in (4, 2, 3) for i in (0, 1)]
+    rows = (tmp_path / "cells.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "cells.jsonl").write_text("".join(reversed(rows)))
+    assert benchmark(pipe, requests, methods, tmp_path, reference_steps=None) == cells

@@ -121,12 +121,10 @@ def benchmark(
                 append_row(folder / "cells.jsonl", asdict(cell))
                 if on_cell:
                     on_cell(cell)
-    by_name = {method.name: method for method in methods}
-    return [
-        cell for cell in cells.values()
-        if cell.model == info.name and cell.prompt < len(requests) and cell.method in by_name
-        and by_name[cell.method].is_for(cell.prompt)
-    ]  # fmt: skip
+    of_methods = (
+        cells.get((info.name, method.name, i)) for method in methods for i in range(len(requests)) if method.is_for(i)
+    )
+    return [cell for cell in of_methods if cell is not None]
 
 
 def _that_fit(
