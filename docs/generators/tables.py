@@ -41,7 +41,7 @@ def budgets(folder: Path) -> str:
 
 
 def at_budgets(folder: Path) -> str:
-    """The first of these alone."""
+    """What each family's best curve reaches at each budget, model by model."""
     return "\n".join(map(budgets_of, models_of(folder)))
 
 

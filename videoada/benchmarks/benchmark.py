@@ -78,7 +78,8 @@ def benchmark(
     on_cell: Callable[[Cell], None] | None = None,
     on_failure: Callable[[Method, Exception], None] | None = None,
 ) -> list[Cell]:
-    """Measure every method on every request; what `folder` already holds is not generated again.
+    """Measure every method on every request; what `folder` already holds is not generated again. Cells come method by
+    method, in their order.
 
     `reference_steps` adds a run of that many steps, against which all are measured too (None: none). Raises PromptError
     when the folder belongs to other prompts, ConfigError for a method that the pipeline can't do. With `on_failure`, a

@@ -87,8 +87,7 @@ class Budget:
         return end_step(self.final_steps, self.skip_to, num_steps)
 
     def _least(self, past: Sequence[Prediction], state: SkipState) -> float:
-        """The estimate's floor near pure noise, where calls are so many that none of the first waits long: with fewer
-        they are worth more later."""
+        """The estimate's floor near pure noise; none where calls are few: they are worth more later."""
         rich = usual_tolerance(self.budget / state.num_steps) < FAINT
         return least_turning(past[-3].level, state.schedule[0]) if rich else 0.0
 
@@ -122,7 +121,10 @@ class Budget:
 
 
 def usual_tolerance(share: float) -> float:
-    """The tolerance of `error_controlled` that takes about such a share of the steps, on the embedded models."""
+    """The tolerance of `error_controlled` that takes about such a share of the steps.
+
+    Through what it takes on the embedded models: a half of 50 steps at 0.01, a third at 0.05, 0.28 at 0.12.
+    """
     return 0.05 * (0.34 / share) ** 4
 
 

@@ -82,7 +82,7 @@ class ErrorControlled:
 
 
 FAINT = 0.03  # of x₀ in the latents: with less, two steps in a row show a network the same
-SEEN = 2 / 3  # of a tolerance of x₀, too; up to one is as good on the embedded model, less so on known mixtures
+SEEN = 2 / 3  # of a tolerance of x₀, too: one is as good on tiny-wan, and over the aim in test_closeness.py
 
 
 def waits(state: SkipState, tolerance: float) -> bool:
