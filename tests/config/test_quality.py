@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import videoada
 from videoada import SkipConfig
-from videoada.benchmarks.calibrate import calibrate, promised
+from videoada.benchmarks.calibrate import calibrate
+from videoada.benchmarks.every_prompt import CONFIDENCE, ENOUGH, limit_of_nearly_all, of_nearly_all
 from videoada.benchmarks.presets import preset
 from videoada.config.merging import merged
 from videoada.config.prompts import read_requests
@@ -107,6 +108,8 @@ def test_a_target_is_read_off_the_curve():
     assert RunSettings(target_psnr=41, calibration=FOUND).skip().tolerance == pytest.approx(0.02)
     older = FOUND | {"curve": [{k: v for k, v in point.items() if k != "psnr_of_95"} for point in CURVE]}
     assert read_calibration(older).tolerance_for_psnr(30) == pytest.approx(0.04)  # of the worst, the next that it has
+    surer = FOUND | {"curve": [point | {"psnr_promised": point["psnr_of_95"] - 3} for point in CURVE]}
+    assert read_calibration(surer).tolerance_for_psnr(33) == pytest.approx(0.04)
     assert RunSettings(target_speedup=4, calibration=FOUND).skip().tolerance == pytest.approx(0.08)
     assert RunSettings(target_speedup=4, calibration=FOUND).skip().policy == "error-controlled"
     with pytest.raises(ConfigError, match=r"reaches from 26\.0 to 46\.0 dB for 95 % of its prompts; 60 dB is outside"):
@@ -182,10 +185,22 @@ def test_a_promise_holds_for_videos_that_were_not_seen():
     """After 32 that were, 95 % of them are above it on average; above the 32's own quantile less are."""
     rng = np.random.default_rng(5)
     seen, unseen = rng.normal(45, 5, (2000, 32)), rng.normal(45, 5, (2000, 100))
-    limits = np.array([[promised(row)] for row in seen])
+    limits = np.array([[of_nearly_all(row)] for row in seen])
     assert np.mean(unseen >= limits) == pytest.approx(0.95, abs=0.005)
     assert np.mean(unseen >= np.quantile(seen, 0.05, axis=1, keepdims=True)) < 0.935
-    assert promised([41.0, 40.0, 55.0]) == 40.0
+    assert of_nearly_all([41.0, 40.0, 55.0]) == 40.0
+
+
+@pytest.mark.parametrize("count", [8, 32, 45, 96, 200])
+def test_a_promise_is_as_sure_as_it_says(count):
+    """For videos of any distribution: of 4,000 calibrations so many promise what 95 % of all videos have."""
+    rng = np.random.default_rng(count)
+    for draw, quantile in ((rng.standard_normal, -1.6449), (rng.standard_exponential, 0.0513)):
+        found = [limit_of_nearly_all(list(row)) for row in draw((4000, count))]
+        [sure] = {sure for _, sure in found}
+        assert np.mean([limit <= quantile for limit, _ in found]) == pytest.approx(sure, abs=0.02)
+        assert (sure >= CONFIDENCE) == (count >= ENOUGH)
+    assert of_nearly_all(range(96)) > limit_of_nearly_all(range(96))[0] == 1  # the second smallest
 
 
 def small(count):
@@ -202,7 +217,8 @@ def test_calibration_measures_and_holds_out(pipe):
     assert 0.005 <= tolerance <= 0.5
     assert (found.prompts, found.held_out_prompts) == (2, 2)
     assert len(found.curve) == 5  # refined twice
-    assert all(point.psnr_worst <= point.psnr_of_95 <= point.psnr for point in found.curve)
+    assert all(point.psnr_worst <= point.psnr_promised <= point.psnr_of_95 <= point.psnr for point in found.curve)
+    assert found.confidence == pytest.approx(1 - 0.95**2, abs=0.001)
     assert found.curve[0].psnr > found.curve[-1].psnr
     assert found.curve[0].rows > found.curve[-1].rows
     assert 0.4 < found.held_out.rows < 0.9
@@ -235,6 +251,7 @@ def test_the_command_writes_a_configuration_that_generate_takes(tmp_path, capsys
     assert code == 0, err
     assert "tiny-t2v (small embedded model)" in out
     assert "on 1 prompt held out" in out
+    assert "sure" not in out  # a speed-up is a mean
     settings = yaml.safe_load(config.read_text())
     assert len(settings["calibration"]["curve"]) >= 5
     code, out, err = run(capsys, "generate", "--config", str(config), "--prompt", PROMPT, "--json", "--quiet",

@@ -47,7 +47,7 @@ def calibrate(
 
     from videoada.benchmarks.calibrate import calibrate as find
     from videoada.benchmarks.calibrate import check_configuration, write_configuration
-    from videoada.benchmarks.every_prompt import FEW
+    from videoada.benchmarks.every_prompt import CONFIDENCE, ENOUGH, FEW
     from videoada.cli.show import say_with
     from videoada.config.prompts import read_requests
     from videoada.errors import ConfigError
@@ -78,7 +78,10 @@ def calibrate(
     assert held is not None
     small = " (small embedded model)" if model_info(pipe).embedded else ""
     print(f"{found.model}{small}: tolerance {tolerance:.4g} for {goal}")
-    of_95 = f"95 % have {held.promised:.1f}, the" if found.held_out_prompts >= FEW else "the"
+    if target_psnr is not None:
+        unsure = "" if found.prompts >= ENOUGH else f"; with {ENOUGH * 3 // 2 + 1} prompts it would be {CONFIDENCE:.0%}"
+        print(f"the {found.prompts} prompts that measured make that {found.confidence:.0%} sure{unsure}")
+    of_95 = f"95 % have {held.psnr_of_95:.1f}, the" if found.held_out_prompts >= FEW else "the"
     print(
         f"on {counted(found.held_out_prompts, 'prompt')} held out: mean {held.psnr:.1f} dB, {of_95} worst has "
         f"{held.psnr_worst:.1f}; {held.rows:.1%} of the UNet rows"
