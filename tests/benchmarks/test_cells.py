@@ -131,6 +131,7 @@ TABLES = [
     ("baselines-dpm", "tiny-wan"),
     ("baselines-dpm", "tiny-t2v"),
     ("baselines-euler", "tiny-wan"),
+    ("baselines-euler", "tiny-t2v"),
 ]
 
 
