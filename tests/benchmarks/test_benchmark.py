@@ -13,7 +13,8 @@ from videoada import GenerationConfig, SkipConfig
 from videoada.benchmarks.benchmark import benchmark, digest
 from videoada.benchmarks.methods import Method
 from videoada.benchmarks.timing import in_turn, time_pairs
-from videoada.skipping.correction import REVISION
+from videoada.skipping import correction
+from videoada.skipping.rules import error_controlled
 
 
 def test_runs_take_turns_and_only_their_own_time_counts():
@@ -95,10 +96,22 @@ def test_cells_of_another_corrector_are_generated_again(pipe, monkeypatch):
         for corrector in (False, True)
     ]
     before = [digest(method, pipe) for method in methods]
-    monkeypatch.setattr("videoada.benchmarks.benchmark.REVISION", REVISION + 1)
+    monkeypatch.setattr(correction, "REVISION", correction.REVISION + 1)
     plain, corrected = (digest(method, pipe) for method in methods)
     assert plain == before[0]
     assert corrected != before[1]
+
+
+def test_cells_of_another_rule_are_generated_again(pipe, monkeypatch):
+    methods = [
+        Method(family=policy, knob="", skip=SkipConfig(policy=policy, **knob))
+        for policy, knob in (("every-n", {"every": 2}), ("error-controlled", {}), ("budget", {"num_predictions": 9}))
+    ]
+    before = [digest(method, pipe) for method in methods]
+    monkeypatch.setattr(error_controlled, "REVISION", error_controlled.REVISION + 1)
+    other, *own = (digest(method, pipe) for method in methods)
+    assert other == before[0]
+    assert not {*own} & {*before}
 
 
 def test_what_was_measured_in_another_order_comes_in_the_methods_order(pipe, tmp_path):

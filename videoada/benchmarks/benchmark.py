@@ -30,9 +30,11 @@ from videoada.models.denoisers import device_of, dtype_of
 from videoada.models.pipelines import load_config, model_info
 from videoada.models.recommended import with_recommended
 from videoada.shapes import agreement, is_scene, measure, parse
-from videoada.skipping.correction import REVISION
+from videoada.skipping import correction
+from videoada.skipping.rules import error_controlled
 
 REFERENCE_STEPS = 500
+OWN_RULES = ("error-controlled", "budget")
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,9 @@ def digest(method: Method, pipe: Any, batch: Sequence[GenerationConfig] = ()) ->
     if info.lora:
         about["lora"] = [(weights.sha256, weights.scale) for weights in info.lora]
     if method.skip.corrector:
-        about["corrector"] = REVISION
+        about["corrector"] = correction.REVISION
+    if method.skip.policy in OWN_RULES and error_controlled.REVISION > 1:  # the first was not noted
+        about["rule"] = error_controlled.REVISION
     if method.skip.batch_decision != "prompt":
         size = method.batch_size or len(batch)
         about["batch"] = [(request.prompt, request.seed) for request in batch] + [size]

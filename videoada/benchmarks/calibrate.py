@@ -67,7 +67,8 @@ def calibrate(
         point = _measure(pipe, seen, full, tolerance, batch_size)
         curve.append(point)
         curve.sort(key=lambda point: point.tolerance)
-        say(f"tolerance {tolerance:g}: {point.psnr:.1f} dB, 95 % have {point.psnr_of_95:.1f}, surely {point.promised:.1f}, {point.rows:.0%} of the rows")
+        of_95 = f"95 % have {point.psnr_of_95:.1f}, surely {point.promised:.1f}"
+        say(f"tolerance {tolerance:g}: {point.psnr:.1f} dB, {of_95}, {point.rows:.0%} of the rows")
 
     def beyond(point: CurvePoint) -> float:
         """Above 0 where the point is better than the goal asks for."""

@@ -25,6 +25,8 @@ from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import Prediction
 from videoada.skipping.rules.window import end_step, first_step
 
+REVISION = 1  # of which steps it and a budget compute, to be raised when that changes, as that of the corrector
+
 
 @dataclass(frozen=True)
 class ErrorControlled:
