@@ -67,7 +67,7 @@ def calibrate(
         point = _measure(pipe, seen, full, tolerance, batch_size)
         curve.append(point)
         curve.sort(key=lambda point: point.tolerance)
-        of_95 = f"95 % have {point.psnr_of_95:.1f}, surely {point.promised:.1f}"
+        of_95 = f"95 % have {point.psnr_of_95:.1f}, {point.promised:.1f} promised"
         say(f"tolerance {tolerance:g}: {point.psnr:.1f} dB, {of_95}, {point.rows:.0%} of the rows")
 
     def beyond(point: CurvePoint) -> float:
@@ -91,15 +91,17 @@ def calibrate(
             prompts=len(seen), confidence=round(limit_of_nearly_all([0.0] * len(seen))[1], 3), curve=tuple(curve),
         )  # fmt: skip
 
-    def for_goal() -> float:
+    def near_goal() -> float:
         if target_psnr is not None:
-            return so_far().tolerance_for_psnr(target_psnr)
+            return so_far().tolerance_near_psnr(target_psnr)
         return so_far().tolerance_for_rows(1 / (target_speedup or 1))
 
     for _ in range(REFINED):
-        if (tolerance := round(for_goal(), 6)) not in {point.tolerance for point in curve}:
+        if (tolerance := round(near_goal(), 6)) not in {point.tolerance for point in curve}:
             add(tolerance)
-    about, tolerance = so_far(), for_goal()
+    about, tolerance = so_far(), near_goal()
+    if target_psnr is not None:
+        tolerance = about.tolerance_for_psnr(target_psnr)
     say(f"{len(held_out)} held-out prompts at tolerance {tolerance:.4g}")
     full = [video for video, _ in generate(pipe, held_out, skip=SkipConfig(policy="none"), batch_size=batch_size)]
     check = _measure(pipe, held_out, full, tolerance, batch_size)

@@ -51,11 +51,21 @@ class Calibration(FrozenConfig):
     held_out_prompts: int = 0
 
     def tolerance_for_psnr(self, target: float) -> float:
-        """The tolerance at which 95 % of the prompts have `target` dB, on straight lines between the points in log
-        tolerance.
+        """The largest tolerance measured at which 95 % of the prompts are promised `target` dB: between two of them the
+        curve can fall at once, where a prompt parts from its full run.
 
         Raises ConfigError for a target outside the curve.
         """
+        return max(tolerance for tolerance, psnr in self._promises(target) if psnr >= target)
+
+    def tolerance_near_psnr(self, target: float) -> float:
+        """Where the promise would be `target` dB if it fell on straight lines between the points, in log tolerance.
+
+        Raises ConfigError as above.
+        """
+        return between(self._promises(target), target)
+
+    def _promises(self, target: float) -> list[tuple[float, float]]:
         points = falling([(p.tolerance, p.promised) for p in self.curve])
         if not points[-1][1] <= target <= points[0][1]:
             who = "the worst" if self.curve[0].psnr_of_95 is None else "95 %"
@@ -63,7 +73,7 @@ class Calibration(FrozenConfig):
                 f"the calibration of {self.model} reaches from {points[-1][1]:.1f} to {points[0][1]:.1f} dB for {who} "
                 f"of its prompts; {target:g} dB is outside"
             )
-        return between(points, target)
+        return points
 
     def tolerance_for_rows(self, share: float) -> float:
         """The tolerance whose runs take that share of the full run's UNet rows. Raises ConfigError as above."""
@@ -150,7 +160,10 @@ def target_fields(
             raise ConfigError(
                 f"the calibration is of {what} {shown}, and the run has {wanted}; calibrate for it, or give `tolerance`"
             )
-    tolerance = found.tolerance_for_psnr(value) if name == "target_psnr" else found.tolerance_for_rows(1 / value)
+    try:
+        tolerance = found.tolerance_for_psnr(value) if name == "target_psnr" else found.tolerance_for_rows(1 / value)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; make one for it with `videoada calibrate`, or give `tolerance`") from None
     return {"policy": "error-controlled", "predictor": "linear", "tolerance": round(tolerance, 6), name: value}
 
 
