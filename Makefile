@@ -55,7 +55,7 @@ wheel:
 # again, which takes hours.
 RESULTS := samples/results
 # A full run of emoji-t2v takes minutes on a CPU: fewer methods.
-OF_EMOJI := full run;tolerance 0.025;tolerance 0.05;tolerance 0.12;tolerance 0.3;tolerance 0.6;release threshold 0.04;release threshold 0.08;release threshold 0.2;paper threshold 0.4;every 3;DeepCache interval 3;fewer steps 16 trailing;dpm++, fewer steps 25 leading;dpm++, fewer steps 20 leading
+OF_EMOJI := full run;tolerance 0.01;tolerance 0.025;tolerance 0.05;tolerance 0.12;tolerance 0.3;tolerance 0.6;release threshold 0.04;release threshold 0.08;release threshold 0.2;paper threshold 0.4;every 3;DeepCache interval 3;fewer steps 16 trailing;dpm++, fewer steps 25 leading;dpm++, fewer steps 20 leading
 bench: $(READY)
 	$(BIN)/python scripts/experiments/cells.py unpack
 	$(BIN)/videoada benchmark --preset frontier --model emoji-t2v --prompts samples/prompts_emoji.txt --limit 16 \

@@ -130,6 +130,7 @@ TABLES = [
     ("baselines", "tiny-wan"),
     ("baselines-dpm", "tiny-wan"),
     ("baselines-dpm", "tiny-t2v"),
+    ("baselines-dpm", "tiny-i2v"),
     ("baselines-euler", "tiny-wan"),
     ("baselines-euler", "tiny-t2v"),
 ]

@@ -69,8 +69,9 @@ class Calibration(FrozenConfig):
         points = falling([(p.tolerance, p.promised) for p in self.curve])
         if not points[-1][1] <= target <= points[0][1]:
             who = "the worst" if self.curve[0].psnr_of_95 is None else "95 %"
+            least, most = math.ceil(points[-1][1] * 10) / 10, math.floor(points[0][1] * 10) / 10  # may be asked for
             raise ConfigError(
-                f"the calibration of {self.model} reaches from {points[-1][1]:.1f} to {points[0][1]:.1f} dB for {who} "
+                f"the calibration of {self.model} reaches from {least:.1f} to {most:.1f} dB for {who} "
                 f"of its prompts; {target:g} dB is outside"
             )
         return points
