@@ -125,6 +125,7 @@ TABLES = [
     ("budgets", "tiny-t2v"),
     ("budgets", "tiny-i2v"),
     ("budgets", "tiny-wan"),
+    ("baselines", "emoji-t2v"),
     ("baselines", "tiny-t2v"),
     ("baselines", "tiny-i2v"),
     ("baselines", "tiny-wan"),
