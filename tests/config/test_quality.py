@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -19,7 +20,15 @@ from videoada.benchmarks.every_prompt import CONFIDENCE, ENOUGH, limit_of_nearly
 from videoada.benchmarks.presets import preset
 from videoada.config.merging import merged
 from videoada.config.prompts import read_requests
-from videoada.config.quality import QUALITIES, Calibration, between, falling, quality_fields, read_calibration
+from videoada.config.quality import (
+    QUALITIES,
+    Calibration,
+    CurvePoint,
+    between,
+    falling,
+    quality_fields,
+    read_calibration,
+)
 from videoada.config.settings import RunSettings, read_settings
 from videoada.errors import ConfigError, PromptError
 from videoada.rendering.jobs import batches, plan_job
@@ -113,7 +122,7 @@ def test_a_target_is_read_off_the_curve():
     assert read_calibration(surer).tolerance_for_psnr(33) == pytest.approx(0.04)
     assert RunSettings(target_speedup=4, calibration=FOUND).skip().tolerance == pytest.approx(0.08)
     assert RunSettings(target_speedup=4, calibration=FOUND).skip().policy == "error-controlled"
-    with pytest.raises(ConfigError, match=r"reaches from 26\.0 to 46\.0 dB for 95 % of its prompts; 60 dB is outside"):
+    with pytest.raises(ConfigError, match=r"promises from 26 to 46 dB, by its tolerances; 60 dB is outside"):
         calibration.tolerance_for_psnr(60)
     with pytest.raises(ConfigError, match=r"from 2\.00 to 5\.00 times as fast; 8\.00 is outside"):
         calibration.tolerance_for_rows(1 / 8)
@@ -272,10 +281,70 @@ def test_the_command_writes_a_configuration_that_generate_takes(tmp_path, capsys
     assert "outside" in err
 
 
-@pytest.mark.parametrize("model", ["tiny-t2v", "tiny-i2v"])
+@pytest.mark.parametrize("model", ["tiny-t2v", "tiny-i2v", "tiny-wan"])
 def test_embedded_models_come_calibrated(model):
-    tolerances = [RunSettings(model=model, target_psnr=target).skip().tolerance for target in (43, 41, 39)]
-    assert tolerances == sorted(tolerances)
+    found = read_calibration(read_settings(f"calibrated-{model}")["calibration"])
+    assert found.prompts == 96
+    assert found.confidence >= CONFIDENCE
+    promised = {point.tolerance: point.promised for point in found.curve}
+    for target in (42, 41, 40, 39):
+        assert promised[RunSettings(model=model, target_psnr=target).skip().tolerance] >= target
+
+
+CURVES = {  # of 90 prompts, by tolerance: what all but the worst of them have, and the worst
+    "smooth": lambda tolerance: (45 - 100 * tolerance, 30),
+    "at once": lambda tolerance: (50 if tolerance < 0.11 else 30, 20),
+    "and a lone rise": lambda tolerance: (45 - 100 * tolerance + 8 * (0.3 < tolerance < 0.34), 15),
+    "far above": lambda tolerance: (70 - 10 * tolerance, 69 - 10 * tolerance),
+}
+
+
+@pytest.mark.parametrize("curve", CURVES)
+def test_what_was_promised_was_measured(curve, monkeypatch):
+    """At a tolerance of the curve the second worst of 90 prompts has the target, at the next one it has not."""
+    calibration = sys.modules[calibrate.__module__]
+
+    asked = []
+
+    def measure(pipe, requests, full, tolerance, batch_size):
+        asked.append((len(requests), tolerance))
+        most, worst = CURVES[curve](tolerance)
+        psnr = [most] * (len(requests) - 1) + [worst]
+        return CurvePoint(
+            tolerance=tolerance, psnr=float(np.mean(psnr)), psnr_of_95=of_nearly_all(psnr),
+            psnr_promised=limit_of_nearly_all(psnr)[0], psnr_worst=min(psnr), rows=min(1, 0.2 / tolerance**0.1),
+        )  # fmt: skip
+
+    monkeypatch.setattr(calibration, "_measure", measure)
+    monkeypatch.setattr(calibration, "generate", lambda *args, **settings: [])
+    requests = small(135)
+    monkeypatch.setattr(calibration, "with_recommended", lambda pipe, requests: requests)
+    monkeypatch.setattr(calibration, "check_request", lambda *args: None)
+    pipe = videoada.load_pipeline("tiny-t2v", device="cpu")
+    tolerance, found = calibrate(pipe, requests, target_psnr=40)
+    promised = {point.tolerance: point.psnr_promised for point in found.curve}
+    assert promised[tolerance] >= 40 > min(v for t, v in promised.items() if t > tolerance)
+    assert tolerance > 0.03
+    assert (found.confidence >= CONFIDENCE, found.prompts) == (True, 90)
+    assert asked[-1] == (45, tolerance)
+    assert (found.held_out.tolerance, found.held_out.psnr_promised) == (tolerance, None)
+
+
+@pytest.mark.parametrize(("count", "said"), [(3, "9% sure; with 68"), (68, "90% sure\n")])
+def test_the_command_says_how_sure_it_is(count, said, tmp_path, capsys, monkeypatch):
+    def find(pipe, requests, **settings):
+        seen = len(requests) * 2 // 3
+        sure = limit_of_nearly_all([40.0] * seen)[1]
+        point = CurvePoint(tolerance=0.05, psnr=45, psnr_of_95=41, psnr_worst=40, rows=0.4)
+        about = FOUND | {"prompts": seen, "held_out": point, "held_out_prompts": count - seen, "confidence": sure}
+        return 0.05, Calibration.model_validate(about)
+
+    monkeypatch.setattr("videoada.benchmarks.calibrate.calibrate", find)
+    (tmp_path / "p.txt").write_text(f"{PROMPT}\n" * count)
+    code, out, err = run(capsys, "calibrate", "--prompts", str(tmp_path / "p.txt"), "--target-psnr", "40", "--output",
+                         str(tmp_path / "c.yaml"))  # fmt: skip
+    assert code == 0, err
+    assert said in out
 
 
 def test_prompt_files(tmp_path):

@@ -73,13 +73,13 @@ def test_what_is_entered_is_what_generate_takes_and_comes_back(uploads, entered,
 
 def test_a_videos_own_calibration_comes_back_with_its_target(uploads):
     curve = read_settings("calibrated-tiny-t2v")["calibration"] | {"model": "tiny-t2v"}
-    run = RunSettings(prompt=PROMPTS[0], target_psnr=45, calibration=curve)
+    run = RunSettings(prompt=PROMPTS[0], target_psnr=43, calibration=curve)
     values = {name: value for name, value in run.model_dump().items() if value is not None}
     back = entered_of(values, uploads)
     assert runs_of(back, uploads) == [run]
     other = replace(back, model="emoji-t2v")  # which has one of its own
-    assert runs_of(other, uploads) == [RunSettings(prompt=PROMPTS[0], model="emoji-t2v", target_psnr=45)]
-    file = uploads.add_prompts("p.jsonl", json.dumps({"prompt": PROMPTS[0], "target_psnr": 45}).encode())
+    assert runs_of(other, uploads) == [RunSettings(prompt=PROMPTS[0], model="emoji-t2v", target_psnr=43)]
+    file = uploads.add_prompts("p.jsonl", json.dumps({"prompt": PROMPTS[0], "target_psnr": 43}).encode())
     assert runs_of(replace(back, file=file, more={}), uploads) == [run]
     assert runs_of(replace(back, amount="fast", more={}), uploads) == [RunSettings(prompt=PROMPTS[0], quality="fast")]
 

@@ -105,6 +105,7 @@ def calibrate(
     say(f"{len(held_out)} held-out prompts at tolerance {tolerance:.4g}")
     full = [video for video, _ in generate(pipe, held_out, skip=SkipConfig(policy="none"), batch_size=batch_size)]
     check = _measure(pipe, held_out, full, tolerance, batch_size)
+    check = check.model_copy(update={"psnr_promised": None})
     return tolerance, about.model_copy(update={"held_out": check, "held_out_prompts": len(held_out)})
 
 

@@ -15,10 +15,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import greenlet
-import numpy as np
 import torch
 
-from videoada.benchmarks.every_prompt import FEW, SHARE
+from videoada.benchmarks.every_prompt import FEW, of_nearly_all
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.devices import synchronize
 from videoada.errors import ConfigError
@@ -164,7 +163,7 @@ def time_pairs(
         policy_share=median(p.own / p.num_steps / p.call for p in measured),
         psnr=None if same else statistics.fmean(psnrs),
         videos=len(psnrs),
-        psnr_of_95=None if same or len(psnrs) < FEW else float(np.quantile(psnrs, 1 - SHARE)),
+        psnr_of_95=None if same or len(psnrs) < FEW else of_nearly_all(psnrs),
         versions=package_versions(),
     )
 

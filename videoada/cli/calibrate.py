@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,7 +81,9 @@ def calibrate(
     print(f"{found.model}{small}: tolerance {tolerance:.4g} for {goal}")
     if target_psnr is not None:
         unsure = "" if found.prompts >= ENOUGH else f"; with {ENOUGH * 3 // 2 + 1} prompts it would be {CONFIDENCE:.0%}"
-        print(f"the {found.prompts} prompts that measured make that {found.confidence:.0%} sure{unsure}")
+        # of several tolerances one was chosen: no surer than each was to be
+        sure = math.floor(100 * min(found.confidence or 0.0, CONFIDENCE))
+        print(f"the {found.prompts} prompts that measured make that {sure}% sure{unsure}")
     of_95 = f"95 % have {held.psnr_of_95:.1f}, the" if found.held_out_prompts >= FEW else "the"
     print(
         f"on {counted(found.held_out_prompts, 'prompt')} held out: mean {held.psnr:.1f} dB, {of_95} worst has "

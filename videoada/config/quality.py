@@ -20,8 +20,8 @@ QUALITIES = ("near-lossless", "high", "balanced", "fast")
 
 class CurvePoint(FrozenConfig):
     """What one tolerance gave on the prompts of a calibration, in dB: the mean PSNR over them, that which 95 % of all
-    such videos have or exceed as these let expect, a lower limit of it that holds with the calibration's confidence,
-    and the worst; `rows` is the mean share of the full run."""
+    such videos have or exceed as these let expect, a lower limit of it that holds with the calibration's confidence
+    (None of prompts that only check), and the worst; `rows` is the mean share of the full run."""
 
     tolerance: float = Field(gt=0, allow_inf_nan=False)
     psnr: float = Field(allow_inf_nan=False)
@@ -54,7 +54,7 @@ class Calibration(FrozenConfig):
         """The largest tolerance measured at which 95 % of the prompts are promised `target` dB: between two of them the
         curve can fall at once, where a prompt parts from its full run.
 
-        Raises ConfigError for a target outside the curve.
+        Raises ConfigError for a target outside the curve, on which a lone rise counts as chance (`falling`).
         """
         return max(tolerance for tolerance, psnr in self._promises(target) if psnr >= target)
 
@@ -68,11 +68,10 @@ class Calibration(FrozenConfig):
     def _promises(self, target: float) -> list[tuple[float, float]]:
         points = falling([(p.tolerance, p.promised) for p in self.curve])
         if not points[-1][1] <= target <= points[0][1]:
-            who = "the worst" if self.curve[0].psnr_of_95 is None else "95 %"
-            least, most = math.ceil(points[-1][1] * 10) / 10, math.floor(points[0][1] * 10) / 10  # may be asked for
+            least, most = math.ceil(points[-1][1] * 100) / 100, math.floor(points[0][1] * 100) / 100  # may be asked for
             raise ConfigError(
-                f"the calibration of {self.model} reaches from {least:.1f} to {most:.1f} dB for {who} "
-                f"of its prompts; {target:g} dB is outside"
+                f"the calibration of {self.model} promises from {least:g} to {most:g} dB, by its tolerances; "
+                f"{target:g} dB is outside"
             )
         return points
 

@@ -25,7 +25,7 @@ from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import Prediction
 from videoada.skipping.rules.window import end_step, first_step
 
-REVISION = 1  # of which steps it and a budget compute, to be raised when that changes, as that of the corrector
+REVISION = 1  # of which steps it and a budget compute, to be raised when that changes; rows of before it have none
 
 
 @dataclass(frozen=True)
