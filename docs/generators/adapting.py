@@ -89,17 +89,19 @@ def _interval(value: list[float]) -> str:
 def variants(path: Path) -> str:
     """Other predictors and correctors at the same calls: the difference in mean and in worst PSNR, model by model."""
     found = read(path)["models"]
-    columns = [
-        (name, tolerance, each) for name, model in found.items() for tolerance, each in model["differences"].items()
-    ]
-    rows = [
-        " | ".join((variant, *(_beside_line(each["variants"][variant]) for _, _, each in columns)))
-        for variant in columns[0][2]["variants"]
-    ]
+    return "\n\n".join(_variants_of(name, model["differences"]) for name, model in found.items())
+
+
+def _variants_of(name: str, differences: Any) -> str:
     heads = []
-    for name, tolerance, each in columns:
+    for tolerance, each in differences.items():
         mean, worst = each["line"]
         heads.append(f"{name} at {tolerance} ({each['predictions']:.1f} predictions, {mean:.1f} · {worst:.1f})")
+    [first, *_] = differences.values()
+    rows = [
+        " | ".join((variant, *(_beside_line(each["variants"][variant]) for each in differences.values())))
+        for variant in first["variants"]
+    ]
     return table(" | ".join(("in place of the line", *heads)), rows)
 
 
