@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import videoada
 from videoada import SkipConfig
 from videoada.benchmarks.calibrate import calibrate
-from videoada.benchmarks.every_prompt import CONFIDENCE, ENOUGH, limit_of_nearly_all, of_nearly_all
+from videoada.benchmarks.every_prompt import CONFIDENCE, ENOUGH, limit_of_nearly_all, limit_rank, of_nearly_all
 from videoada.benchmarks.presets import preset
 from videoada.config.merging import merged
 from videoada.config.prompts import read_requests
@@ -124,6 +124,8 @@ def test_a_target_is_read_off_the_curve():
     assert RunSettings(target_speedup=4, calibration=FOUND).skip().policy == "error-controlled"
     with pytest.raises(ConfigError, match=r"promises from 26 to 46 dB, by its tolerances; 60 dB is outside"):
         calibration.tolerance_for_psnr(60)
+    with pytest.raises(ConfigError, match=r"20 dB is outside; make one for it with `videoada calibrate`, or give `tol"):
+        RunSettings(target_psnr=20, calibration=FOUND).skip()
     with pytest.raises(ConfigError, match=r"from 2\.00 to 5\.00 times as fast; 8\.00 is outside"):
         calibration.tolerance_for_rows(1 / 8)
 
@@ -207,10 +209,10 @@ def test_a_promise_is_as_sure_as_it_says(count):
     rng = np.random.default_rng(count)
     for draw, quantile in ((rng.standard_normal, -1.6449), (rng.standard_exponential, 0.0513)):
         found = [limit_of_nearly_all(list(row)) for row in draw((4000, count))]
-        [sure] = {sure for _, sure in found}
-        assert np.mean([limit <= quantile for limit, _ in found]) == pytest.approx(sure, abs=0.02)
+        _, sure = limit_rank(count)
+        assert np.mean([limit <= quantile for limit in found]) == pytest.approx(sure, abs=0.02)
         assert (sure >= CONFIDENCE) == (count >= ENOUGH)
-    assert of_nearly_all(range(96)) > limit_of_nearly_all(range(96))[0] == 1  # the second smallest
+    assert of_nearly_all(range(96)) > limit_of_nearly_all(range(96)) == 1  # the second smallest
 
 
 def small(count):
@@ -312,7 +314,7 @@ def test_what_was_promised_was_measured(curve, monkeypatch):
         psnr = [most] * (len(requests) - 1) + [worst]
         return CurvePoint(
             tolerance=tolerance, psnr=float(np.mean(psnr)), psnr_of_95=of_nearly_all(psnr),
-            psnr_promised=limit_of_nearly_all(psnr)[0], psnr_worst=min(psnr), rows=min(1, 0.2 / tolerance**0.1),
+            psnr_promised=limit_of_nearly_all(psnr), psnr_worst=min(psnr), rows=min(1, 0.2 / tolerance**0.1),
         )  # fmt: skip
 
     monkeypatch.setattr(calibration, "_measure", measure)
@@ -334,7 +336,7 @@ def test_what_was_promised_was_measured(curve, monkeypatch):
 def test_the_command_says_how_sure_it_is(count, said, tmp_path, capsys, monkeypatch):
     def find(pipe, requests, **settings):
         seen = len(requests) * 2 // 3
-        sure = limit_of_nearly_all([40.0] * seen)[1]
+        sure = limit_rank(seen)[1]
         point = CurvePoint(tolerance=0.05, psnr=45, psnr_of_95=41, psnr_worst=40, rows=0.4)
         about = FOUND | {"prompts": seen, "held_out": point, "held_out_prompts": count - seen, "confidence": sure}
         return 0.05, Calibration.model_validate(about)

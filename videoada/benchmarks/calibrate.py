@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from videoada.benchmarks.every_prompt import limit_of_nearly_all, of_nearly_all
+from videoada.benchmarks.every_prompt import ENOUGH, limit_of_nearly_all, limit_rank, of_nearly_all
 from videoada.config.quality import Calibration, CurvePoint
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.config.settings import RunSettings
@@ -23,6 +24,7 @@ from videoada.models.recommended import with_recommended
 TOLERANCES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 NOT_KEPT = {"prompt", "image", "num_videos", "seed", "batch_size", "device", "offload", "target_psnr", "target_speedup",
             "calibration"}  # fmt: skip
+ENOUGH_IN_ALL = math.ceil(ENOUGH * 3 / 2)  # prompts for a promise as sure as can be: two thirds measure
 MOST_MORE = 6  # tolerances tried beyond them, each twice or half the last, where the goal lies outside
 REFINED = 2  # tolerances tried then, each where the curve so far says that the goal is: it falls steeply at its end
 
@@ -88,7 +90,7 @@ def calibrate(
         return Calibration(
             model=model_info(pipe).name, scheduler=seen[0].scheduler, num_inference_steps=seen[0].num_steps,
             guidance_scale=seen[0].guidance_scale,
-            prompts=len(seen), confidence=round(limit_of_nearly_all([0.0] * len(seen))[1], 3), curve=tuple(curve),
+            prompts=len(seen), confidence=round(limit_rank(len(seen))[1], 3), curve=tuple(curve),
         )  # fmt: skip
 
     def near_goal() -> float:
@@ -122,7 +124,7 @@ def _measure(
     rows = [record.unet_rows / record.unet_rows_full for _, record in generated]
     return CurvePoint(
         tolerance=tolerance, psnr=round(sum(psnr) / len(psnr), 3),
-        psnr_of_95=round(of_nearly_all(psnr), 3), psnr_promised=round(limit_of_nearly_all(psnr)[0], 3),
+        psnr_of_95=round(of_nearly_all(psnr), 3), psnr_promised=round(limit_of_nearly_all(psnr), 3),
         psnr_worst=round(min(psnr), 3),
         rows=round(sum(rows) / len(rows), 4),
     )  # fmt: skip

@@ -114,13 +114,22 @@ def of_nearly_all(psnr: Sequence[float]) -> float:
     return float(np.quantile(psnr, 1 - SHARE, method="weibull"))
 
 
-def limit_of_nearly_all(psnr: Sequence[float]) -> tuple[float, float]:
-    """A PSNR that 95 % of all such videos have or exceed, whatever its distribution is, and how sure that is, 0 to 1.
+def limit_of_nearly_all(psnr: Sequence[float]) -> float:
+    """A PSNR that 95 % of all such videos have or exceed, whatever its distribution is, as sure as `limit_rank` says.
 
-    The largest value of which that is at least 90 % sure: of 96 the second smallest, of 45 the smallest; of fewer the
-    smallest, too, but it is less sure. A one-sided tolerance limit (Wilks 1941).
+    A one-sided tolerance limit (Wilks 1941).
     """
-    ranks = np.arange(1, len(psnr) + 1)
-    sure = binom.sf(ranks - 1, len(psnr), 1 - SHARE)  # so many or more of them are below what 95 % have
+    rank, _ = limit_rank(len(psnr))
+    return sorted(psnr)[rank - 1]
+
+
+def limit_rank(count: int) -> tuple[int, float]:
+    """Which of so many values, from the smallest, is that limit, and how sure it is, 0 to 1.
+
+    The largest that is at least 90 % sure: of 96 the second smallest, of 45 the smallest; of fewer the smallest, too,
+    but it is less sure.
+    """
+    ranks = np.arange(1, count + 1)
+    sure = binom.sf(ranks - 1, count, 1 - SHARE)  # so many or more of them are below what 95 % have
     rank = max(int(np.sum(sure >= CONFIDENCE)), 1)
-    return sorted(psnr)[rank - 1], float(sure[rank - 1])
+    return rank, float(sure[rank - 1])

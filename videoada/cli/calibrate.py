@@ -46,8 +46,8 @@ def calibrate(
     """Find the tolerance for a fidelity or a speed-up on a model of yours; writes a configuration for --config."""
     from rich.console import Console
 
+    from videoada.benchmarks.calibrate import ENOUGH_IN_ALL, check_configuration, write_configuration
     from videoada.benchmarks.calibrate import calibrate as find
-    from videoada.benchmarks.calibrate import check_configuration, write_configuration
     from videoada.benchmarks.every_prompt import CONFIDENCE, ENOUGH, FEW
     from videoada.cli.show import say_with
     from videoada.config.prompts import read_requests
@@ -80,7 +80,7 @@ def calibrate(
     small = " (small embedded model)" if model_info(pipe).embedded else ""
     print(f"{found.model}{small}: tolerance {tolerance:.4g} for {goal}")
     if target_psnr is not None:
-        unsure = "" if found.prompts >= ENOUGH else f"; with {ENOUGH * 3 // 2 + 1} prompts it would be {CONFIDENCE:.0%}"
+        unsure = "" if found.prompts >= ENOUGH else f"; with {ENOUGH_IN_ALL} prompts it would be {CONFIDENCE:.0%}"
         # of several tolerances one was chosen: no surer than each was to be
         sure = math.floor(100 * min(found.confidence or 0.0, CONFIDENCE))
         print(f"the {found.prompts} prompts that measured make that {sure}% sure{unsure}")
