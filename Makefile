@@ -51,18 +51,11 @@ docs: $(READY)
 wheel:
 	PYTHON=$(PYTHON) scripts/check_wheel.sh
 
-# Continues what samples/cells holds: remove samples/results/frontier and samples/cells/frontier-* to measure everything
-# again, which takes hours.
-RESULTS := samples/results
-# A full run of emoji-t2v takes minutes on a CPU: fewer methods.
-OF_EMOJI := full run;tolerance 0.01;tolerance 0.025;tolerance 0.05;tolerance 0.12;tolerance 0.3;tolerance 0.6;release threshold 0.04;release threshold 0.08;release threshold 0.2;paper threshold 0.4;every 3;DeepCache interval 3;fewer steps 16 trailing;dpm++, fewer steps 25 leading;dpm++, fewer steps 20 leading
+# Prints all tables of samples/results again, from the rows in samples/cells where they are of today's code. To measure a
+# table's rows again, which takes hours, remove samples/results/FOLDER/cells.jsonl and samples/cells/FOLDER-*.
 bench: $(READY)
 	$(BIN)/python scripts/experiments/cells.py unpack
-	$(BIN)/videoada benchmark --preset frontier --model emoji-t2v --prompts samples/prompts_emoji.txt --limit 16 \
-	    --families "$(OF_EMOJI)" --output $(RESULTS)/frontier
-	$(BIN)/videoada benchmark --preset frontier --model tiny-t2v --prompts samples/prompts.txt --reference-steps 500 --output $(RESULTS)/frontier
-	$(BIN)/videoada benchmark --preset frontier --model tiny-i2v --prompts samples/prompts_i2v.jsonl --reference-steps 500 --output $(RESULTS)/frontier
-	$(BIN)/videoada benchmark --preset frontier --model tiny-wan --prompts samples/prompts.txt --output $(RESULTS)/frontier
+	$(BIN)/python scripts/experiments/bench.py
 	$(BIN)/videoada benchmark --prompts samples/prompts.txt --pairs 9
 	$(BIN)/videoada benchmark --prompts samples/prompts.txt --pairs 5 --batch-size 8
 	$(BIN)/python scripts/experiments/cells.py pack

@@ -19,7 +19,7 @@ from videoada.errors import OutputError, VideoAdaError
 from videoada.files import model_folder, written_aside
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
-ADAPTIVITY = ("tiny-t2v", "tiny-i2v", "tiny-wan")
+TINY = ("tiny-t2v", "tiny-i2v", "tiny-wan")
 # Files whose rows do not name their model, or name several: archive → file.
 OTHERS = {
     "early-exit-tiny-t2v": "early-exit/cells.jsonl",
@@ -29,8 +29,8 @@ OTHERS = {
     "adaptivity-calibration": "adaptivity/calibration/cells.jsonl",
 } | {
     f"adaptivity-{kind}-{model}": f"adaptivity/calibration/{kind}-{model}.jsonl"
-    for kind in ("segments", "oracle") for model in ADAPTIVITY
-}  # fmt: skip
+    for kind in ("segments", "oracle") for model in TINY
+} | {f"analysis-{model}": f"analysis/{model}/prompts.jsonl" for model in TINY}  # fmt: skip
 
 
 def pack(results: Path = SAMPLES / "results", archives: Path = SAMPLES / "cells") -> list[Path]:

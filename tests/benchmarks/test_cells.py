@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 import json
 import lzma
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
-from videoada.benchmarks.benchmark import read_cells
-from videoada.benchmarks.every_prompt import Need, needs_table
-from videoada.benchmarks.every_prompt import needs as needs_of
-from videoada.benchmarks.frontier import Point, budgets_table, points_table, psnr_table, summarize
+from videoada.cli import main
 from videoada.errors import OutputError
 from videoada.files import model_folder
 
@@ -110,46 +107,33 @@ def unpacked(tmp_path_factory):
     return folder
 
 
-PRESETS = ("frontier", "batches", "guidance", "predictors", "quality", "quality-stress", "schedulers")
+sys.path.insert(0, str(SCRIPT.parent))
+from bench import TABLES  # noqa: E402
+
+sys.path.remove(str(SCRIPT.parent))
 
 
-TABLES = [
-    *itertools.product(PRESETS, ("tiny-t2v", "tiny-i2v")),
-    ("frontier", "emoji-t2v"),
-    ("default", "emoji-t2v"),
-    ("quality", "emoji-t2v"),
-    ("schedulers", "emoji-t2v"),
-    ("batches", "emoji-t2v"),
-    ("frontier", "tiny-wan"),
-    ("quality", "tiny-wan"),
-    ("budgets", "tiny-t2v"),
-    ("budgets", "tiny-i2v"),
-    ("budgets", "tiny-wan"),
-    ("baselines", "emoji-t2v"),
-    ("baselines", "tiny-t2v"),
-    ("baselines", "tiny-i2v"),
-    ("baselines", "tiny-wan"),
-    ("baselines-dpm", "tiny-wan"),
-    ("baselines-dpm", "tiny-t2v"),
-    ("baselines-dpm", "tiny-i2v"),
-    ("baselines-euler", "tiny-wan"),
-    ("baselines-euler", "tiny-t2v"),
-]
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: f"{table.folder}-{table.model}")
+def test_make_bench_prints_what_is_committed(unpacked, table, capsys, monkeypatch):
+    """From the committed rows alone: none is of another corrector, rule, method or model, so that nothing is measured."""
+
+    def measure(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a row is missing, or is of other code")
+
+    for name in ("benchmark.generate_with", "oracle.analyse.call_pipeline"):
+        monkeypatch.setattr(f"videoada.benchmarks.{name}", measure)
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as ended:
+        main(table.command(unpacked))
+    assert ended.value.code == 0, capsys.readouterr().err
+    made = Path(table.command(unpacked)[-1]) / table.printed
+    committed = RESULTS / table.folder / made.relative_to(unpacked / table.folder)
+    assert made.read_text() == committed.read_text()
 
 
-@pytest.mark.parametrize(("preset", "model"), TABLES)
-def test_the_committed_cells_give_the_committed_tables(unpacked, preset, model):
-    figures = json.loads((RESULTS / preset / f"{model}.json").read_text())
-    shown = [point["method"] for point in figures["points"]]
-    by_method = {}
-    for cell in read_cells(unpacked / preset):
-        if cell.model == model:
-            by_method.setdefault(cell.method, []).append(cell)
-    cells = [cell for method in shown for cell in by_method[method]]
-    found = summarize(cells)
-    points = [Point(**point.as_dict()) for point in found]
-    tables = points_table(points), budgets_table(points, figures["budgets"]), psnr_table(points)
-    needs = [Need(**need.as_dict()) for need in needs_of(cells)]
-    assert [need.as_dict() for need in needs] == figures["needs"]
-    tables += (needs_table(needs),) if needs else ()
-    assert "\n\n".join([figures["model"], *tables]) + "\n" == (RESULTS / preset / f"{model}.md").read_text()
+def test_make_bench_prints_every_table_of_the_results():
+    """None is left that no command prints."""
+    listed = {(table.folder, table.model) for table in TABLES}
+    of_models = {path for path in RESULTS.glob("*/*.json") if (path.parent / f"requests-{path.name}").is_file()}
+    assert {(path.parent.name, path.stem) for path in of_models} == {pair for pair in listed if pair[0] != "analysis"}
+    assert {path.name for path in (RESULTS / "analysis").iterdir()} == {model for folder, model in listed if folder == "analysis"}

@@ -121,7 +121,7 @@ def test_differences_by_hand():
 
 
 @pytest.mark.slow
-def test_analyse_end_to_end_and_resumed(tmp_path, capsys):
+def test_analyse_end_to_end_and_resumed(tmp_path, capsys, monkeypatch):
     (tmp_path / "p.txt").write_text(f"{PROMPT}\na blue square growing on a gray background\n")
     arguments = ["analyse", "--prompts", str(tmp_path / "p.txt"), "--limit", "2", "--steps", "8", "--num-frames", "1",
                  "--max-skips", "2", "--output", str(tmp_path / "a")]  # fmt: skip
@@ -135,10 +135,15 @@ def test_analyse_end_to_end_and_resumed(tmp_path, capsys):
     assert 0 < costs[0] < costs[-1] < 1
     for name in ("errors", "agreement", "differences", "latent-errors", "predictions"):
         assert (tmp_path / "a" / f"{name}.svg").stat().st_size > 1000
-    before = (tmp_path / "a" / "prompts" / "000.json").stat().st_mtime_ns
+    kept = tmp_path / "a" / "prompts.jsonl"
+    before = kept.read_bytes()
+    assert before.count(b"\n") == 2
     plots = {path: path.read_bytes() for path in (tmp_path / "a").glob("*.svg")}
     code, again, _ = run(capsys, *arguments)
     assert code == 0
     assert again == out
     assert all(path.read_bytes() == plot for path, plot in plots.items())
-    assert (tmp_path / "a" / "prompts" / "000.json").stat().st_mtime_ns == before
+    assert kept.read_bytes() == before
+    monkeypatch.setattr("videoada.skipping.correction.REVISION", 0)  # of another corrector: not what is asked for
+    assert run(capsys, *arguments, "--limit", "1")[0] == 0
+    assert kept.read_bytes().count(b"\n") == 3

@@ -112,7 +112,9 @@ FOUND = {"model": "tiny-t2v", "scheduler": "ddim", "num_inference_steps": 50, "p
 def test_a_target_is_read_off_the_curve():
     calibration = read_calibration(FOUND)
     assert calibration.tolerance_for_psnr(36) == pytest.approx(0.04)  # what 95 % of the prompts have, not the mean
-    assert calibration.tolerance_near_psnr(41) == pytest.approx(0.02)  # halfway in the logarithm
+    assert calibration.tolerance_to_try(41) == pytest.approx(0.02)  # halfway in the logarithm
+    assert calibration.tolerance_to_try(45.9) == pytest.approx(0.02)  # wherever the curve may fall
+    assert calibration.tolerance_to_try(26) == pytest.approx(0.16)  # none falls short
     assert calibration.tolerance_for_psnr(41) == pytest.approx(0.01)  # where as much was measured
     assert calibration.tolerance_for_rows(0.25) == pytest.approx(0.08)
     assert RunSettings(target_psnr=41, calibration=FOUND).skip().tolerance == pytest.approx(0.01)
@@ -326,6 +328,7 @@ def test_what_was_promised_was_measured(curve, monkeypatch):
     tolerance, found = calibrate(pipe, requests, target_psnr=40)
     promised = {point.tolerance: point.psnr_promised for point in found.curve}
     assert promised[tolerance] >= 40 > min(v for t, v in promised.items() if t > tolerance)
+    assert min(t for t in promised if t > tolerance) < tolerance * 1.2  # of neighbours that were twice as large
     assert tolerance > 0.03
     assert (found.confidence >= CONFIDENCE, found.prompts) == (True, 90)
     assert asked[-1] == (45, tolerance)

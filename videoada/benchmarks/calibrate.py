@@ -26,7 +26,7 @@ NOT_KEPT = {"prompt", "image", "num_videos", "seed", "batch_size", "device", "of
             "calibration"}  # fmt: skip
 ENOUGH_IN_ALL = math.ceil(ENOUGH * 3 / 2)  # prompts for a promise as sure as can be: two thirds measure
 MOST_MORE = 6  # tolerances tried beyond them, each twice or half the last, where the goal lies outside
-REFINED = 2  # tolerances tried then, each where the curve so far says that the goal is: it falls steeply at its end
+REFINED = 2  # tried then: midway from the last that keeps the PSNR to the first that does not, or where the rows are
 
 
 def calibrate(
@@ -95,7 +95,7 @@ def calibrate(
 
     def near_goal() -> float:
         if target_psnr is not None:
-            return so_far().tolerance_near_psnr(target_psnr)
+            return so_far().tolerance_to_try(target_psnr)
         return so_far().tolerance_for_rows(1 / (target_speedup or 1))
 
     for _ in range(REFINED):

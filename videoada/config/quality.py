@@ -58,12 +58,14 @@ class Calibration(FrozenConfig):
         """
         return max(tolerance for tolerance, psnr in self._promises(target) if psnr >= target)
 
-    def tolerance_near_psnr(self, target: float) -> float:
-        """Where the promise would be `target` dB if it fell on straight lines between the points, in log tolerance.
+    def tolerance_to_try(self, target: float) -> float:
+        """The next one to measure: midway, in log tolerance, from `tolerance_for_psnr` to the first that falls short.
 
         Raises ConfigError as above.
         """
-        return between(self._promises(target), target)
+        found = self.tolerance_for_psnr(target)
+        larger = [point.tolerance for point in self.curve if point.tolerance > found]
+        return math.sqrt(found * min(larger)) if larger else found
 
     def _promises(self, target: float) -> list[tuple[float, float]]:
         points = falling([(p.tolerance, p.promised) for p in self.curve])

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from videoada.benchmarks.oracle.search import Mask, OracleStep, greedy_masks
 from videoada.config.run import GenerationConfig, SkipConfig
-from videoada.files import results_folder, written_aside
+from videoada.files import append_row, read_appended, results_folder
 from videoada.generation.generate import check_request
 from videoada.models.call import call_pipeline
 from videoada.models.denoisers import denoisers_of, device_of, dtype_of
@@ -27,7 +27,9 @@ from videoada.models.pipelines import model_info
 from videoada.models.recommended import with_recommended
 from videoada.models.schedulers import scheduler_of
 from videoada.patching import replaced
+from videoada.skipping import correction
 from videoada.skipping.outputs import first_tensor
+from videoada.skipping.rules import error_controlled
 from videoada.skipping.skip_steps import skip_steps
 
 PROTECTED = 3  # first steps, which every policy computes; so is the last
@@ -233,7 +235,8 @@ def analyse(
     max_skips: int | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> Analysis:
-    """Every prompt's oracle and policies; each is kept in `folder` when it is done, and not searched again.
+    """Every prompt's oracle and policies; each is a line of `prompts.jsonl` in `folder` when it is done, and not searched
+    again.
 
     Raises ConfigError for a request that the pipeline can't run, OutputError for a folder that can't be written to.
     """
@@ -245,18 +248,20 @@ def analyse(
     network = {
         "model": info.name, "weights": info.weights_sha256 or f"{info.source} {info.revision}",
         "device": device_of(pipe).type, "dtype": str(dtype_of(pipe)),
+        "revisions": {"corrector": correction.REVISION, "rule": error_controlled.REVISION},
     }  # fmt: skip
     requests = with_recommended(pipe, requests)
     for request in requests:
         check_request(pipe, request, with_what)
+    path = folder / "prompts.jsonl"
+    kept = {json.dumps(row.pop("about", None), sort_keys=True): row for row in read_appended(path)}
     for i, request in enumerate(requests):
-        path = folder / "prompts" / f"{i:03d}.json"
         about = network | settings | request.model_dump(exclude={"image"}, mode="json") | {
             "image": image_name(request.image),
             "policies": {name: [c.model_dump(mode="json") for c in each] for name, each in POLICIES.items()},
         }  # fmt: skip
-        if path.is_file() and (kept := json.loads(path.read_text())).get("about") == about:
-            found.prompts.append(_from_json(kept))
+        if known := kept.get(json.dumps(about, sort_keys=True)):
+            found.prompts.append(_from_json(known))
             continue
 
         def report(step: OracleStep, calls: int, i: int = i) -> None:
@@ -266,9 +271,7 @@ def analyse(
         analysed = analyse_prompt(
             pipe, request, POLICIES, predictor=with_what, max_skips=max_skips, on_oracle=report
         )  # fmt: skip
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with written_aside(path) as aside:
-            aside.write_text(json.dumps(asdict(analysed) | {"about": about}))
+        append_row(path, asdict(analysed) | {"about": about})
         found.prompts.append(analysed)
     return found
 
