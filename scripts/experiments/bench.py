@@ -3,8 +3,8 @@
     python scripts/experiments/bench.py                     # all of it
     python scripts/experiments/bench.py baselines budgets   # the tables of these folders
 
-Rows at hand (`cells.py unpack`) that are of today's methods, weights and corrector are not measured again: where all are,
-it takes minutes. What is not at hand takes hours.
+Rows at hand (`cells.py unpack`) that are of today's methods, weights and corrector are not measured again: where all
+are, it takes minutes. What is not at hand takes hours.
 """
 
 from __future__ import annotations
@@ -58,7 +58,6 @@ def few(count: int, *names: str) -> tuple[str, ...]:
     return *first(count), "--families", ";".join(names)
 
 
-
 TABLES = [
     Table("frontier", "emoji-t2v", few(
         16, "full run", "tolerance 0.01", "tolerance 0.025", "tolerance 0.05", "tolerance 0.12", "tolerance 0.3",
@@ -100,8 +99,8 @@ TABLES = [
     Table("schedulers", "emoji-t2v", few(8, "full run", "tolerance 0.05", "threshold 0.04")),
     *(Table("batches", model) for model in UNETS),
     Table("batches", "emoji-t2v", few(
-        8, "full run", "videoada tolerance 0.05", "release threshold 0.04", "mean tolerance 0.05", "mean threshold 0.04",
-        "any tolerance 0.12", "any threshold 0.08",
+        8, "full run", "videoada tolerance 0.05", "release threshold 0.04", "mean tolerance 0.05",
+        "mean threshold 0.04", "any tolerance 0.12", "any threshold 0.08",
     )),
     *(Table("analysis", model, first(8)) for model in UNETS),
     Table("analysis", "tiny-wan", first(4)),
@@ -112,8 +111,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", metavar="FOLDER", help="Only these of samples/results.")
     folders = parser.parse_args().folders
-    if unknown := sorted(set(folders) - {table.folder for table in TABLES}):
-        parser.error(f"no table is of {', '.join(unknown)}; there are {', '.join(dict.fromkeys(t.folder for t in TABLES))}")
+    known = dict.fromkeys(table.folder for table in TABLES)
+    if unknown := [folder for folder in folders if folder not in known]:
+        parser.error(f"no table is of {', '.join(unknown)}; there are {', '.join(known)}")
     for table in TABLES:
         if not folders or table.folder in folders:
             print(f"\n{table.folder}, {table.model}", flush=True)

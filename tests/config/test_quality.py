@@ -31,6 +31,8 @@ from videoada.config.quality import (
 )
 from videoada.config.settings import RunSettings, read_settings
 from videoada.errors import ConfigError, PromptError
+from videoada.generation.describe import describe
+from videoada.records.record import RunRecord
 from videoada.rendering.jobs import batches, plan_job
 
 PROMPT = "a red circle moving right on a black background"
@@ -148,20 +150,24 @@ def test_a_record_holds_what_was_promised(pipe, tmp_path, capsys):
     curve = [point | {"tolerance": point["tolerance"] * 2} for point in CURVE]
     config = tmp_path / "c.yaml"
     config.write_text(yaml.safe_dump({"steps": 8, "num_frames": 1, "calibration": FOUND | {
-        "num_inference_steps": 8, "curve": curve}}))  # fmt: skip
+        "num_inference_steps": 8, "confidence": 0.62, "curve": curve}}))  # fmt: skip
     code, out, err = run(capsys, "generate", "--config", str(config), "--prompt", PROMPT, "--target-psnr", "36",
                          "--compare", "--json", "--output", str(tmp_path / "a.mkv"))  # fmt: skip
     assert code == 0, err
     record = json.loads(out.splitlines()[-1])
     assert (record["skip"]["target_psnr"], record["skip"]["tolerance"]) == (36, pytest.approx(0.08))
+    assert record["skip"]["target_confidence"] == 0.62
     assert record["fidelity"]["psnr"] is None or record["fidelity"]["psnr"] > 0
     code, out, err = run(capsys, "generate", "--from-record", str(tmp_path / "a.json"), "--print-config")
     assert code == 0, err
     again = yaml.safe_load(out)
     assert again["tolerance"] == pytest.approx(0.08)
-    assert "target_psnr" not in again
+    assert not {"target_psnr", "target_confidence"} & again.keys()
     code, out, _ = run(capsys, "inspect", str(tmp_path / "a.json"))
     assert "target_psnr 36" in out
+    assert "target_confidence 0.62" in out
+    said = describe(RunRecord.from_file(tmp_path / "a.json"))
+    assert "Its tolerance was calibrated so that 95 % of such videos have 36 dB to the full run, 62% sure." in said
     with pytest.raises(ConfigError, match="read off a model's calibration"):
         videoada.SkipConfig(target_psnr=36)
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from videoada.config.frozen import unknown_key
 from videoada.config.quality import quality_fields, target_fields
-from videoada.config.run import EXIT_FIELDS, TARGETS, GenerationConfig, SkipConfig
+from videoada.config.run import EXIT_FIELDS, OF_TARGETS, TARGETS, GenerationConfig, SkipConfig
 from videoada.errors import ConfigError
 
 GOALS = ("quality", *TARGETS, "threshold", "tolerance", "num_predictions")
-SKIP_FIELDS = tuple(name for name in SkipConfig.model_fields if name not in TARGETS)
+SKIP_FIELDS = tuple(name for name in SkipConfig.model_fields if name not in OF_TARGETS)
 WAY_FIELDS = tuple(name for name in SKIP_FIELDS if name not in EXIT_FIELDS)  # of one way to skip steps
 
 
@@ -52,7 +52,7 @@ def make_skip(
         )  # fmt: skip
         calibrated, others = SkipConfig(**of_goal), {k: v for k, v in values.items() if k not in EXIT_FIELDS}
         if SkipConfig(**(of_goal | others)) != calibrated:  # the tolerance is as good as any, the promise is not
-            del of_goal[name]
+            of_goal = {k: v for k, v in of_goal.items() if k not in OF_TARGETS}
     return SkipConfig(**(of_goal | values))
 
 

@@ -166,7 +166,8 @@ def target_fields(
         tolerance = found.tolerance_for_psnr(value) if name == "target_psnr" else found.tolerance_for_rows(1 / value)
     except ConfigError as error:
         raise ConfigError(f"{error}; make one for it with `videoada calibrate`, or give `tolerance`") from None
-    return {"policy": "error-controlled", "predictor": "linear", "tolerance": round(tolerance, 6), name: value}
+    return {"policy": "error-controlled", "predictor": "linear", "tolerance": round(tolerance, 6), name: value,
+            "target_confidence": found.confidence if name == "target_psnr" else None}  # fmt: skip
 
 
 def read_calibration(values: Any) -> Calibration:

@@ -72,6 +72,7 @@ class SkipConfig(FrozenConfig):
     exit_heads: str | None = None
     target_psnr: float | None = Field(default=None, gt=0, le=100)  # what the tolerance was read off a calibration for
     target_speedup: float | None = Field(default=None, ge=1, le=1000)
+    target_confidence: float | None = Field(default=None, ge=0, le=1)  # with which `target_psnr` is promised
 
     @field_validator("policy")
     @classmethod
@@ -88,7 +89,7 @@ class SkipConfig(FrozenConfig):
     def _fill(cls, values: Any) -> Any:
         """Refuse fields of other policies, then fill in the policy's own defaults."""
         values = {k: v for k, v in dict(values).items() if v is not None}
-        for name in TARGETS:
+        for name in OF_TARGETS:
             if name in values and "tolerance" not in values:
                 raise ValueError(f"`{name}` is read off a model's calibration: give it to `generate`")
         policy = values.setdefault("policy", next((p for f, p in NAMED_BY.items() if f in values), "error-controlled"))
@@ -171,6 +172,7 @@ def is_hash(image: Any) -> bool:
 
 
 TARGETS = ("target_psnr", "target_speedup")  # read off a calibration
+OF_TARGETS = (*TARGETS, "target_confidence")  # noted beside the tolerance that was read for one
 EXIT_FIELDS = ("early_exit", "exit_threshold", "exit_heads")
 SHARES = {"skip_from": "warmup_steps", "skip_to": "final_steps"}  # of the steps, and the numbers that they replace
 EXTRAPOLATING = ("linear", "linear-eps", "taylor2")

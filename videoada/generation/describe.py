@@ -11,7 +11,10 @@ def describe(record: RunRecord) -> list[str]:
     frames hang together, and what somebody who looks at the video would want to know."""
     lines = [*_steps(record), _seconds(record)]
     if (promised := record.skip.target_psnr) is not None:
-        lines.append(f"Its tolerance was calibrated so that 95 % of such videos have {promised:g} dB to the full run.")
+        sure = "" if (share := record.skip.target_confidence) is None else f", {share:.0%} sure"
+        lines.append(
+            f"Its tolerance was calibrated so that 95 % of such videos have {promised:g} dB to the full run{sure}."
+        )
     if (promised := record.skip.target_speedup) is not None:
         lines.append(f"Its tolerance was calibrated for {promised:g} times fewer network rows, on average.")
     if (fidelity := record.fidelity) is not None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from videoada.config.encodings import read_text
 from videoada.config.loading import LoadConfig
-from videoada.config.run import OF_POLICIES, SHARES, TARGETS, GenerationConfig, is_hash
+from videoada.config.run import OF_POLICIES, OF_TARGETS, SHARES, GenerationConfig, is_hash
 from videoada.config.wanted import problem_of
 from videoada.errors import ConfigError, OutputError, PromptError
 from videoada.failures import wrong_with
@@ -74,7 +74,7 @@ def settings_of(record: RunRecord, given: Collection[str] = (), ending: str = ""
     load = record.load or LoadConfig()
     values = {
         **{name: getattr(request, name) for name in GenerationConfig.model_fields if name not in NOT_REPEATED},
-        **{name: value for name, value in skip.model_dump().items() if name not in ("batch_decision", *TARGETS)},
+        **{name: value for name, value in skip.model_dump().items() if name not in ("batch_decision", *OF_TARGETS)},
         **{name: getattr(load, name) for name in ("variant", "vae_slicing", "vae_tiling", "quantize", "lora")},
         "model": record.model.name, "revision": record.model.revision,
         # with a strength fewer steps run than are asked for; a step policy's choice is repeated by its number

@@ -14,7 +14,7 @@ from typing import Any
 
 from videoada.config.merging import merged, problems_of
 from videoada.config.prompts import PromptEntry
-from videoada.config.run import SHARES, TARGETS, GenerationConfig, SkipConfig
+from videoada.config.run import OF_TARGETS, SHARES, GenerationConfig, SkipConfig
 from videoada.config.seeds import RANDOM, seed_after
 from videoada.config.settings import SHIPPED, RunSettings
 from videoada.errors import ConfigError, ImageError, PromptError, counted
@@ -205,7 +205,7 @@ def _common(settings: RunSettings, own: dict[str, Any], format: str, lora: list[
     parts += [f"{name}={value}" for name, value in Encoding.of(entry).named.items()]
     parts += [f"lora={identity}" for identity in lora]
     later = {name for name in (*SHARES, "num_predictions") if getattr(skip, name) is None}  # hashes of before stay
-    later |= {*TARGETS}  # the tolerance that was read for it says all
+    later |= {*OF_TARGETS}  # the tolerance that was read for it says all
     hashed = skip
     if skip.policy == "error-controlled" and skip.warmup_steps in (None, 3):  # 3 was the default
         hashed = skip.model_copy(update={"warmup_steps": 3})

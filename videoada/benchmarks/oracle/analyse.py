@@ -235,8 +235,7 @@ def analyse(
     max_skips: int | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> Analysis:
-    """Every prompt's oracle and policies; each is a line of `prompts.jsonl` in `folder` when it is done, and not searched
-    again.
+    """Every prompt's oracle and policies; what is done is kept in `folder`/prompts.jsonl and not searched again.
 
     Raises ConfigError for a request that the pipeline can't run, OutputError for a folder that can't be written to.
     """
