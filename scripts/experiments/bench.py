@@ -40,7 +40,7 @@ class Table(NamedTuple):
         return "analysis.md" if self.folder == "analysis" else f"{self.model}.md"
 
     def command(self, results: Path) -> list[str]:
-        """Arguments of `videoada`, with `results` in the place of samples/results."""
+        """Arguments of `videoada`, with `results` instead of samples/results."""
         prompts = self.prompts or PROMPTS.get(self.model, "prompts.txt")
         common = ["--model", self.model, "--prompts", f"samples/{prompts}"]
         if self.folder == "analysis":

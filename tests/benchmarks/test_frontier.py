@@ -79,6 +79,8 @@ def test_tables_say_what_they_hold():
     budgets = budgets_table(points, [0.3, 0.2])
     assert "| videoada | 44.0 · 44.0 · 30.0 · 100.0% | — |" in budgets
     assert "| old | 34.0 (-10.0)" in budgets
+    dear = budgets_table(points, [0.5, 0.3])  # a cheaper setting's value is no value at the budget
+    assert "| videoada | 44.0 · 44.0 · 30.0 · 100.0% [30%] | 44.0 · 44.0 · 30.0 · 100.0% |" in dear
 
 
 def test_presets_hold_what_their_names_say():

@@ -144,7 +144,8 @@ def points_table(points: Sequence[Point]) -> str:
 def budgets_table(points: Sequence[Point], budgets: Sequence[float], first: str = "videoada") -> str:
     """A Markdown table: each family's best curve at each budget, and how far below the first family it is.
 
-    With the worst prompt, and where they were measured the distance to the reference run and the agreement.
+    With the worst prompt, and where they were measured the distance to the reference run and the agreement; then, in
+    square brackets, what it takes where that is less than the budget: no setting that takes more is better.
     """
     most = max((p.prompts for p in points), default=0)
     points = [p for p in points if p.prompts == most]  # means over other prompts do not compare
@@ -167,7 +168,9 @@ def budgets_table(points: Sequence[Point], budgets: Sequence[float], first: str 
                 continue
             behind = f" ({found - ours:+.1f})" if ours is not None and family != first else ""
             more = (_text(at_budget(own, budget, name), form) for name, form in also.items())
-            cells.append(" · ".join((f"{found:.1f}{behind}", *more)))
+            takes = best_curve(own)[-1][0]
+            less = f" [{takes:.0%}]" if round(takes, 2) < round(budget, 2) else ""
+            cells.append(" · ".join((f"{found:.1f}{behind}", *more)) + less)
         lines.append(f"| {family} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
