@@ -257,7 +257,9 @@ def analyse(
     for i, request in enumerate(requests):
         about = network | settings | request.model_dump(exclude={"image"}, mode="json") | {
             "image": image_name(request.image),
-            "policies": {name: [c.model_dump(mode="json") for c in each] for name, each in POLICIES.items()},
+            "policies": {
+                name: [c.model_dump(mode="json", exclude_none=True) for c in each] for name, each in POLICIES.items()
+            },
         }  # fmt: skip
         if known := kept.get(json.dumps(about, sort_keys=True)):
             found.prompts.append(_from_json(known))
