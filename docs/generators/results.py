@@ -24,6 +24,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "baselines": tables.budgets,
     "baselines-dpm": tables.at_budgets,
     "baselines-euler": tables.at_budgets,
+    "baselines-unipc": tables.at_budgets,
     "default": tables.curves,
     "batches": tables.batches,
     "efficiency": tables.efficiency,
