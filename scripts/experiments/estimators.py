@@ -29,6 +29,7 @@ from videoada.config.prompts import read_requests
 from videoada.config.run import SkipConfig
 from videoada.metrics.paired import IDENTICAL, paired_fidelity
 from videoada.models.call import call_pipeline
+from videoada.models.schedulers import scheduler_of
 from videoada.records.record import package_versions
 from videoada.skipping.rules.decision import Decision, SkipState
 from videoada.skipping.rules.error_controlled import ErrorControlled
@@ -114,7 +115,7 @@ def generate_once(pipe: Any, request: Any, policy: Any) -> tuple[Any, float]:
 def measure(name: str, limit: int) -> dict[str, Any]:
     pipe = videoada.load_pipeline(name)
     found: dict[str, list[list[tuple[float, float]]]] = {e: [[] for _ in knobs] for e, knobs in ESTIMATORS.items()}
-    with videoada.models.pipelines.scheduler_of(pipe, "ddim"):
+    with scheduler_of(pipe, "ddim"):
         for i, request in enumerate(read_requests(PROMPTS[name])[:limit]):
             with skip_steps(pipe, SkipConfig(policy="none")):
                 [full], _ = call_pipeline(pipe, [request])
