@@ -91,7 +91,8 @@ def analyses(folder: Path) -> str:
     for path in sorted(folder.glob("tiny-*/analysis.json"), reverse=True):
         figures = read(path)
         own = path.with_suffix(".md").read_text(encoding="utf-8")
-        parts.append(f"{figures['model']}, {len(figures['prompts'])} prompts:\n\n{own}")
+        named = f"{figures['model']} (small embedded model), {len(figures['prompts'])} prompts"
+        parts.append(f"{named}:\n\n{own}")
     return "\n".join(parts)
 
 
