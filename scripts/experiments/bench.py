@@ -19,8 +19,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PROMPTS = {"emoji-t2v": "prompts_emoji.txt", "tiny-i2v": "prompts_i2v.jsonl"}  # of others prompts.txt
 TINY = ("tiny-t2v", "tiny-i2v", "tiny-wan")
 UNETS = TINY[:2]
-
-
 # Under the zero terminal SNR of tiny-i2v, Karras' sigmas fail inside diffusers, at the end of the run.
 NO_KARRAS = "full run;videoada;AdaptiveDiffusion;every n;DeepCache;adaptive DPM;leading;trailing"
 
@@ -50,6 +48,7 @@ class Table(NamedTuple):
 
 
 def first(count: int) -> tuple[str, ...]:
+    """The first prompts of the file."""
     return "--limit", str(count)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import lzma
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -107,10 +108,7 @@ def unpacked(tmp_path_factory):
     return folder
 
 
-sys.path.insert(0, str(SCRIPT.parent))
-from bench import TABLES  # noqa: E402
-
-sys.path.remove(str(SCRIPT.parent))
+TABLES = runpy.run_path(str(SCRIPT.with_name("bench.py")))["TABLES"]
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: f"{table.folder}-{table.model}")

@@ -104,7 +104,7 @@ def calibrate(
     about, tolerance = so_far(), near_goal()
     if target_psnr is not None:
         tolerance = about.tolerance_for_psnr(target_psnr)
-    say(f"{len(held_out)} held-out prompts at tolerance {tolerance:.4g}")
+    say(f"{counted(len(held_out), 'held-out prompt')} at tolerance {tolerance:.4g}")
     full = [video for video, _ in generate(pipe, held_out, skip=SkipConfig(policy="none"), batch_size=batch_size)]
     check = _measure(pipe, held_out, full, tolerance, batch_size)
     check = check.model_copy(update={"psnr_promised": None})

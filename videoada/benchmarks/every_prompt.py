@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import binom
 
+from videoada.config.quality import CONFIDENCE
 from videoada.metrics.paired import IDENTICAL
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 SHARE = 0.95  # of the prompts, which have to be as near as the level
 FEW = round(1 / (1 - SHARE))  # of fewer prompts the rest is less than one
 LEVELS = (40.0, 45.0)  # PSNR to the full run, dB
-CONFIDENCE = 0.9  # with which a limit holds, where there are prompts enough
 ENOUGH = math.ceil(math.log(1 - CONFIDENCE) / math.log(SHARE))  # prompts, of which the worst is below what 95 % have
 
 

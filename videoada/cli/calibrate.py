@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,9 +47,10 @@ def calibrate(
 
     from videoada.benchmarks.calibrate import ENOUGH_IN_ALL, check_configuration, write_configuration
     from videoada.benchmarks.calibrate import calibrate as find
-    from videoada.benchmarks.every_prompt import CONFIDENCE, ENOUGH, FEW
+    from videoada.benchmarks.every_prompt import ENOUGH, FEW
     from videoada.cli.show import say_with
     from videoada.config.prompts import read_requests
+    from videoada.config.quality import CONFIDENCE
     from videoada.errors import ConfigError
     from videoada.models.pipelines import load_pipeline, model_info
     from videoada.models.recommended import filled
@@ -81,9 +81,7 @@ def calibrate(
     print(f"{found.model}{small}: tolerance {tolerance:.4g} for {goal}")
     if target_psnr is not None:
         unsure = "" if found.prompts >= ENOUGH else f"; with {ENOUGH_IN_ALL} prompts it would be {CONFIDENCE:.0%}"
-        # of several tolerances one was chosen: no surer than each was to be
-        sure = math.floor(100 * min(found.confidence or 0.0, CONFIDENCE))
-        print(f"the {found.prompts} prompts that measured make that {sure}% sure{unsure}")
+        print(f"the {found.prompts} prompts that measured make that {found.sure or 0:.0%} sure{unsure}")
     of_95 = f"95 % have {held.psnr_of_95:.1f}, the" if found.held_out_prompts >= FEW else "the"
     print(
         f"on {counted(found.held_out_prompts, 'prompt')} held out: mean {held.psnr:.1f} dB, {of_95} worst has "

@@ -15,6 +15,7 @@ from videoada.config.shipped import read_shipped, shipped_names
 from videoada.config.wanted import problem_of
 from videoada.errors import ConfigError
 
+CONFIDENCE = 0.9  # with which a promise for 95 % holds, where there are prompts enough
 QUALITIES = ("near-lossless", "high", "balanced", "fast")
 
 
@@ -49,6 +50,14 @@ class Calibration(FrozenConfig):
     curve: tuple[CurvePoint, ...]
     held_out: CurvePoint | None = None
     held_out_prompts: int = 0
+
+    @property
+    def sure(self) -> float | None:
+        """The confidence of a promise that is read here, down to whole percents: of several tolerances one is chosen,
+        which makes it no surer than each was to be, however sure the limit is at one alone."""
+        if self.confidence is None:
+            return None
+        return math.floor(round(100 * min(self.confidence, CONFIDENCE), 6)) / 100
 
     def tolerance_for_psnr(self, target: float) -> float:
         """The largest tolerance measured at which 95 % of the prompts are promised `target` dB: between two of them the
@@ -167,7 +176,7 @@ def target_fields(
     except ConfigError as error:
         raise ConfigError(f"{error}; make one for it with `videoada calibrate`, or give `tolerance`") from None
     return {"policy": "error-controlled", "predictor": "linear", "tolerance": round(tolerance, 6), name: value,
-            "target_confidence": found.confidence if name == "target_psnr" else None}  # fmt: skip
+            "target_confidence": found.sure if name == "target_psnr" else None}  # fmt: skip
 
 
 def read_calibration(values: Any) -> Calibration:
