@@ -18,6 +18,16 @@ from videoada.media.video import Video
 from videoada.shapes import render
 
 KINDS = {"video": 80, "record": 40, "result": 40, "statistics": 40}
+STRANGE = [None, True, -1, 1e300, 10**12, "x" * 50, [], {}, [1, "a"], {"a": 1}]
+FIDELITY = {"psnr": 30.0, "psnr_frame_mean": 31.0, "psnr_worst_frame": 29.0, "ssim": 0.9, "tof": 0.1,
+            "identical": False, "speedup": 2.0, "latent_error": [0.0, 0.1, 0.1, 0.1]}  # fmt: skip
+COHERENCE = {"failed": ["still_share"], "passed": False, "still_share": 1.0}
+MORE = {
+    "fidelity": FIDELITY, "coherence": COHERENCE, "guidance_skipped": [False] * 4, "taken_again": [False] * 4,
+    "early_exit": {"threshold": 0.1, "num_exits": 3, "steps": [3, 1, None, 3], "macs": 0.8},
+    "savings": {"step_count": 0.1, "skipping": 0.1, "early_exit": 0.1, "computed": 0.7},
+    "signal_percentiles": {"p10": 0.1, "p50": 0.2, "p90": 0.4}, "model_defaults": ["fps"], "not_used": ["seed"],
+}  # fmt: skip
 SLOWEST = 20  # seconds of one call; a hang, not a measurement
 
 
@@ -136,12 +146,32 @@ def reshaped(value, rng):
 
     walk(value)
     node, key = places[int(rng.integers(len(places)))]
-    strange = [None, True, -1, 1e300, 10**12, "x" * 50, [], {}, [1, "a"], {"a": 1}]
     if isinstance(node, dict) and rng.random() < 0.3:
         del node[key]
     else:
-        node[key] = strange[int(rng.integers(len(strange)))]
+        node[key] = STRANGE[int(rng.integers(len(STRANGE)))]
     return json.dumps(value).encode()
+
+
+def test_measures_of_another_kind(originals, tmp_path):
+    """Every measure of a record with every strange value: a page of the videos that have one is never refused."""
+    whole = json.loads((originals / "skipped" / "0.json").read_text())
+    groups = [name for name, values in MORE.items() if isinstance(values, dict)]
+    bare = tmp_path / "bare.mkv"  # a record in the file would be read instead
+    Video.read(originals / "skipped" / "0.mkv").write(bare)
+    for kind, name in [(group, name) for group in groups for name in MORE[group]]:
+        folder = tmp_path / f"{kind}-{name}"
+        folder.mkdir()
+        for i, value in enumerate(STRANGE):
+            shutil.copy(bare, folder / f"{i}.mkv")
+            changed = whole | MORE | {kind: MORE[kind] | {name: value}}
+            (folder / f"{i}.json").write_text(json.dumps(changed))
+            command("inspect", folder / f"{i}.mkv", "--steps")
+        shutil.copy(bare, folder / "whole.mkv")
+        (folder / "whole.json").write_text(json.dumps(whole | MORE))
+        code, _ = command("report", folder, "--output", tmp_path / "report.html", "--videos", "none")
+        assert code == 0, name
+        assert "whole" in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.slow
@@ -149,10 +179,7 @@ def test_records_and_results_of_another_shape(originals, tmp_path):
     rng = np.random.default_rng(5)
     whole = (originals / "result.json").read_text()
     kept = json.loads((originals / "skipped" / "0.json").read_text())
-    fidelity = {"psnr": 30.0, "psnr_frame_mean": 31.0, "psnr_worst_frame": 29.0, "ssim": 0.9, "tof": 0.1,
-                "identical": False, "speedup": 2.0, "latent_error": [0.0, 0.1, 0.1, 0.1]}  # fmt: skip
-    coherence = {"failed": ["still_share"], "passed": False, "still_share": 1.0}
-    kept = json.dumps(kept | {"fidelity": fidelity, "coherence": coherence})
+    kept = json.dumps(kept | MORE)
     for i in range(60):
         file = tmp_path / f"{i}.json"
         file.write_bytes(reshaped(json.loads(whole), rng))

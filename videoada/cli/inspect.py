@@ -41,10 +41,10 @@ def inspect(
         shown_fields.pop("batch_decision")
     policy = ", ".join(f"{name} {value}" for name, value in shown_fields.items())
     guidance = f"guidance {request.guidance_scale:g}, " if request.guidance_scale is not None else ""
+    rate = "" if request.fps is None else f" at {request.fps:.6g} a second"  # a record from elsewhere may lack it
     for name, value in (
         ("model", f"{record.model.name}{embedded}"),
-        ("size", f"{counted(record.num_frames, 'frame')} of {record.width}×{record.height} at "
-                 f"{request.fps:.6g} a second"),
+        ("size", f"{counted(record.num_frames, 'frame')} of {record.width}×{record.height}{rate}"),
         ("run", f"{request.scheduler or 'its own scheduler'}, {guidance}seed {request.seed}, {record.device} "
                 f"{record.dtype}"),
         ("policy", f"{skip.policy}{f' ({policy})' if policy else ''}, {predictor}"),

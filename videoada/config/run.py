@@ -88,6 +88,8 @@ class SkipConfig(FrozenConfig):
     @classmethod
     def _fill(cls, values: Any) -> Any:
         """Refuse fields of other policies, then fill in the policy's own defaults."""
+        if not isinstance(values, (dict, cls)):
+            return values  # refused for its kind
         values = {k: v for k, v in dict(values).items() if v is not None}
         for name in OF_TARGETS:
             if name in values and "tolerance" not in values:

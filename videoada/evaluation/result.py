@@ -15,7 +15,8 @@ from videoada.config.wanted import problem_of
 from videoada.errors import OutputError
 from videoada.failures import wrong_with
 from videoada.files import write_text
-from videoada.records.record import COHERENCE, checked_measures, package_versions
+from videoada.records.measures import checked_coherence, checked_measures
+from videoada.records.record import package_versions
 
 MOST_BYTES = 512 * 2**20  # of a result that is read
 
@@ -54,7 +55,7 @@ class VideoResult(BaseModel):
     def _measures(self) -> Self:
         checked_measures(self.fidelity)
         for coherence in (self.coherence, self.coherence_reference):
-            checked_measures(coherence, COHERENCE)
+            checked_coherence(coherence)
         return self
 
     @property

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from videoada.config.loading import LoadConfig
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.errors import ConfigError
+from videoada.records.measures import checked_coherence, checked_exits, checked_fidelity
 from videoada.records.schema1 import upgraded
 
 SCHEMA_VERSION = 2
@@ -41,29 +42,6 @@ class ModelInfo(BaseModel):
     licence: str | None = None
     embedded: bool = False
     lora: tuple[LoraWeights, ...] = ()
-
-
-def checked_measures(values: dict[str, Any] | None, needed: tuple[str, ...] = ()) -> dict[str, Any] | None:
-    """Measures by name: numbers, truth values, None, or lists of numbers or names. Raises ValueError: records come from
-    anywhere."""
-    if values is None:
-        return None
-    for name in needed:
-        if name not in values:
-            raise ValueError(f"{name} is missing")
-    for name, value in values.items():
-        parts = value if isinstance(value, list) else [value]
-        kinds: tuple[type, ...] = (str,) if name == "failed" else (int, float, bool, type(None))
-        if isinstance(value, list) and name != "failed":
-            kinds = (int, float)  # plotted as a line, which has no gaps
-        if not all(isinstance(part, kinds) for part in parts) or isinstance(value, list) != (name in LISTS):
-            raise ValueError(f"{name} can't be {str(value)[:40]}")
-    return values
-
-
-LISTS = ("failed", "latent_error")
-FIDELITY = ("psnr", "psnr_worst_frame", "ssim", "identical")
-COHERENCE = ("failed", "passed")
 
 
 class RunRecord(BaseModel):
@@ -133,13 +111,9 @@ class RunRecord(BaseModel):
         num_steps = self.num_inference_steps
         if not len(self.computed) == len(self.signal) == num_steps or self.num_predictions != sum(self.computed):
             raise ValueError("the steps do not add up")
-        checked_measures(self.fidelity, FIDELITY)
-        checked_measures(self.coherence, COHERENCE)
-        if self.fidelity and not self.fidelity["identical"] and None in (self.fidelity[n] for n in FIDELITY):
-            raise ValueError("a fidelity without its numbers")
-        for name in self.coherence["failed"] if self.coherence else ():
-            if not isinstance(self.coherence and self.coherence.get(name), (int, float)):
-                raise ValueError(f"a failed check without its number: {name[:40]}")
+        checked_fidelity(self.fidelity)
+        checked_coherence(self.coherence)
+        checked_exits(self.early_exit, num_steps)
         return self
 
     def to_json(self, indent: int | None = None) -> str:

@@ -1,0 +1,67 @@
+"""What a record says by name, checked: records come from anywhere, and a page or a table is made of what they hold."""
+
+from __future__ import annotations
+
+from types import NoneType
+from typing import Any
+
+FIDELITY = ("psnr", "psnr_worst_frame", "ssim", "identical")
+COHERENCE = ("failed", "passed")
+LISTS = {"failed": str, "latent_error": float}  # of what; the latter is plotted as a line, which has no gaps
+TRUTHS = ("identical", "passed")
+EXITS = {"threshold": float, "num_exits": int, "macs": float}
+
+
+def checked_measures(values: dict[str, Any] | None, needed: tuple[str, ...] = ()) -> None:
+    """Measures by name: truth values and lists under the names that have them; under all others numbers or None, or
+    truth values, as measures by a user's own name may be.
+
+    Raises ValueError for others, and for a name of `needed` that is missing.
+    """
+    for name in needed if values is not None else ():
+        if name not in (values or {}):
+            raise ValueError(f"{name} is missing")
+    for name, value in (values or {}).items():
+        if name in LISTS:
+            fits = isinstance(value, list) and all(_is_a(LISTS[name], part) for part in value)
+        else:
+            fits = isinstance(value, (bool,) if name in TRUTHS else (int, float, NoneType))
+        if not fits:
+            raise ValueError(f"{name} can't be {str(value)[:40]}")
+
+
+def checked_fidelity(values: dict[str, Any] | None) -> None:
+    """A record's `fidelity`. Raises ValueError for one that lacks a number, unless the videos are identical."""
+    checked_measures(values, FIDELITY)
+    if values and not values["identical"] and None in (values[name] for name in FIDELITY):
+        raise ValueError("a fidelity without its numbers")
+
+
+def checked_coherence(values: dict[str, Any] | None) -> None:
+    """A `coherence`. Raises ValueError for one in which a check failed that has no number."""
+    checked_measures(values, COHERENCE)
+    for name in values["failed"] if values else ():
+        if not _is_a(float, (values or {}).get(name)):
+            raise ValueError(f"a failed check without its number: {name[:40]}")
+
+
+def checked_exits(values: dict[str, Any] | None, num_steps: int) -> None:
+    """A record's `early_exit`. Raises ValueError for one without its numbers, or of another number of steps."""
+    if values is None:
+        return
+    for name, kind in EXITS.items():
+        if not _is_a(kind, values.get(name)):
+            raise ValueError(f"early_exit: {name} is missing, or no number")
+    if values["num_exits"] < 1:
+        raise ValueError("early_exit: num_exits must be at least 1")
+    steps = values.get("steps")
+    if not isinstance(steps, list) or len(steps) != num_steps:
+        raise ValueError("early_exit: steps needs one entry for each step")
+    if not all(exit is None or (_is_a(int, exit) and 0 <= exit <= values["num_exits"]) for exit in steps):
+        raise ValueError("early_exit: an exit of steps is not among the exits")
+
+
+def _is_a(kind: type, value: Any) -> bool:
+    if kind in (int, float):
+        return isinstance(value, (int, kind)) and not isinstance(value, bool)
+    return isinstance(value, kind)
