@@ -78,7 +78,7 @@ def split_lora(text: str) -> tuple[str, float]:
 
 def _lora_names(value: Any) -> Any:
     """A tuple of "FILE[:SCALE]" from one, several or none."""
-    names = () if value is None else (value,) if isinstance(value, str) else tuple(value)
+    names = () if value is None else tuple(value) if isinstance(value, (list, tuple)) else (value,)
     for name in names:
         if not isinstance(name, str):
             raise ValueError(f"`lora`: give the name of a {WEIGHTS} file, got {str(name)[:40]!r}")

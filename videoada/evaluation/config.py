@@ -72,11 +72,11 @@ class EvaluationConfig(FrozenConfig):
         values = {k: v for k, v in dict(values).items() if v is not None}
         if values.get("clips_per_video", 1) != 1 and values.get("num_frames") is None:
             raise ValueError("`clips_per_video` needs `num_frames`: without it a clip is the whole video")
-        if values.get("protocol") in PROTOCOLS:
+        if isinstance(protocol := values.get("protocol"), str) and protocol in PROTOCOLS:
             for name in ("num_frames", "stride", "clips_per_video"):
                 if name in values:
-                    raise ValueError(f"protocol '{values['protocol']}' fixes `{name}`; leave it out")
-            values["num_frames"], values["stride"] = PROTOCOLS[values["protocol"]]
+                    raise ValueError(f"protocol '{protocol}' fixes `{name}`; leave it out")
+            values["num_frames"], values["stride"] = PROTOCOLS[protocol]
         return values
 
     @property
