@@ -18,10 +18,11 @@ def checked_measures(values: dict[str, Any] | None, needed: tuple[str, ...] = ()
 
     Raises ValueError for others, and for a name of `needed` that is missing.
     """
-    for name in needed if values is not None else ():
-        if name not in (values or {}):
-            raise ValueError(f"{name} is missing")
-    for name, value in (values or {}).items():
+    if values is None:
+        return
+    if missing := [name for name in needed if name not in values]:
+        raise ValueError(f"{missing[0]} is missing")
+    for name, value in values.items():
         if name in LISTS:
             fits = isinstance(value, list) and all(_is_a(LISTS[name], part) for part in value)
         else:
@@ -38,11 +39,12 @@ def checked_fidelity(values: dict[str, Any] | None) -> None:
 
 
 def checked_coherence(values: dict[str, Any] | None) -> None:
-    """A `coherence`. Raises ValueError for one in which a check failed that has no number."""
+    """A video's `coherence`. Raises ValueError for one in which a check failed that has no number."""
+    if values is None:
+        return
     checked_measures(values, COHERENCE)
-    for name in values["failed"] if values else ():
-        if not _is_a(float, (values or {}).get(name)):
-            raise ValueError(f"a failed check without its number: {name[:40]}")
+    if nameless := [name for name in values["failed"] if not _is_a(float, values.get(name))]:
+        raise ValueError(f"a failed check without its number: {nameless[0][:40]}")
 
 
 def checked_exits(values: dict[str, Any] | None, num_steps: int) -> None:
@@ -52,16 +54,13 @@ def checked_exits(values: dict[str, Any] | None, num_steps: int) -> None:
     for name, kind in EXITS.items():
         if not _is_a(kind, values.get(name)):
             raise ValueError(f"early_exit: {name} is missing, or no number")
-    if values["num_exits"] < 1:
-        raise ValueError("early_exit: num_exits must be at least 1")
-    steps = values.get("steps")
-    if not isinstance(steps, list) or len(steps) != num_steps:
-        raise ValueError("early_exit: steps needs one entry for each step")
-    if not all(exit is None or (_is_a(int, exit) and 0 <= exit <= values["num_exits"]) for exit in steps):
-        raise ValueError("early_exit: an exit of steps is not among the exits")
+    steps, last = values.get("steps"), values["num_exits"]
+    if last < 1 or not isinstance(steps, list) or len(steps) != num_steps:
+        raise ValueError("early_exit: the steps do not add up")
+    if not all(exit is None or (_is_a(int, exit) and 0 <= exit <= last) for exit in steps):
+        raise ValueError("early_exit: a step left at none of the exits")
 
 
 def _is_a(kind: type, value: Any) -> bool:
-    if kind in (int, float):
-        return isinstance(value, (int, kind)) and not isinstance(value, bool)
-    return isinstance(value, kind)
+    """As JSON means it: an integer is a number too, a truth value is none."""
+    return isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
