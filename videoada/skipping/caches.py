@@ -9,12 +9,15 @@ from videoada.errors import ConfigError
 from videoada.skipping.rules.decision import Policy
 
 
-def active_cache(network: Any) -> str | None:
-    """The name of a cache that is on for a network; None without one."""
+def active_cache(network: Any, look_inside: bool = True) -> str | None:
+    """The name of a cache that is on for a network; None without one.
+
+    A look inside also finds what was hooked to its modules without `enable_cache`. It walks all of them: milliseconds.
+    """
     config = getattr(network, "_cache_config", None)
     if config is not None:
         return type(config).__name__.removesuffix("Config")
-    for module in network.modules() if hasattr(network, "modules") else ():
+    for module in network.modules() if look_inside and hasattr(network, "modules") else ():
         registry = getattr(module, "_diffusers_hook", None)
         for hook in getattr(registry, "hooks", {}).values():
             if getattr(hook, "_is_stateful", False):
@@ -44,9 +47,9 @@ def check_cache(network: Any, num_prompts: int, policy: Policy, config: SkipConf
     )
 
 
-def check_rows(network: Any) -> None:
+def check_rows(network: Any, look_inside: bool) -> None:
     """Raises ConfigError where a cache is on: call it before a network is called with some of the batch's rows."""
-    name = active_cache(network)
+    name = active_cache(network, look_inside)
     if name is not None:
         raise ConfigError(
             f"{name} keeps one state for the whole batch, and this policy's prompts skip apart: decide for all at "

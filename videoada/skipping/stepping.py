@@ -70,6 +70,7 @@ class Stepping:
         self.correction.forget()
         self.halves = GuidedHalves(self.config)
         self.calls = DenoiserCalls()
+        self.cut: set[int] = set()  # networks that were called with some of the rows
         self.decision: Decision | None = None
 
     @property
@@ -202,7 +203,8 @@ class Stepping:
         if any(compute):
             if not (held.shares_rows and can_be_cut(kwargs)):
                 return self._compute_all(inherited, call, denoiser, batch, args, kwargs)
-            check_rows(denoiser)
+            check_rows(denoiser, look_inside=id(denoiser) not in self.cut)
+            self.cut.add(id(denoiser))
             rows = rows_of(compute, num_rows, without_first_half=alone)
             called = rows.padded(num_rows) if is_compiled(denoiser) else rows
             args, kwargs = select_rows(args, kwargs, called, num_rows, names_of_arguments(denoiser))

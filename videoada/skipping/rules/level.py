@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 MOST_LOG_SNR = 10.0  # stands for ±∞: α or σ below 5e-5
 
@@ -16,14 +17,14 @@ class Level:
     alpha: float
     sigma: float
 
-    @property
+    @cached_property
     def log_snr(self) -> float:
         """λ = log(α/σ), kept within ±10 where one of them is 0."""
         if min(self.alpha, self.sigma) <= 0:
             return MOST_LOG_SNR if self.sigma <= 0 else -MOST_LOG_SNR
         return min(max(math.log(self.alpha / self.sigma), -MOST_LOG_SNR), MOST_LOG_SNR)
 
-    @property
+    @cached_property
     def angle(self) -> float:
         """φ = atan(σ/α), in [0, π/2]: λ on a scale without infinities, on which latents move at even speed."""
         return math.atan2(self.sigma, self.alpha)
