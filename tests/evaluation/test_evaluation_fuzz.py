@@ -171,7 +171,7 @@ def test_measures_of_another_kind(originals, tmp_path):
         (folder / "whole.json").write_text(json.dumps(whole | MORE))
         code, _ = command("report", folder, "--output", tmp_path / "report.html", "--videos", "none")
         assert code == 0, name
-        assert "whole" in (tmp_path / "report.html").read_text()
+        assert "whole.mkv" in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.slow

@@ -28,6 +28,12 @@ class FrozenConfig(BaseModel):
         except ValidationError as error:
             raise ConfigError(_first_line(error, type(self))) from None
 
+    @classmethod
+    def values_given(cls, values: Any) -> dict[str, Any] | None:
+        """What raw `values` give, those that are None left out; None where they are no mapping, which pydantic then
+        refuses for its kind."""
+        return {k: v for k, v in dict(values).items() if v is not None} if isinstance(values, (dict, cls)) else None
+
 
 def is_text(value: str | bytes) -> bool:
     """Whether a name or text can be written as UTF-8: those of a file system may hold any bytes."""

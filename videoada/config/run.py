@@ -88,9 +88,9 @@ class SkipConfig(FrozenConfig):
     @classmethod
     def _fill(cls, values: Any) -> Any:
         """Refuse fields of other policies, then fill in the policy's own defaults."""
-        if not isinstance(values, (dict, cls)):
-            return values  # refused for its kind
-        values = {k: v for k, v in dict(values).items() if v is not None}
+        if (given := cls.values_given(values)) is None:
+            return values
+        values = given
         for name in OF_TARGETS:
             if name in values and "tolerance" not in values:
                 raise ValueError(f"`{name}` is read off a model's calibration: give it to `generate`")

@@ -67,9 +67,9 @@ class EvaluationConfig(FrozenConfig):
     @model_validator(mode="before")
     @classmethod
     def _protocol_fixes_frames(cls, values: Any) -> Any:
-        if not isinstance(values, (dict, cls)):
-            return values  # refused for its kind
-        values = {k: v for k, v in dict(values).items() if v is not None}
+        if (given := cls.values_given(values)) is None:
+            return values
+        values = given
         if values.get("clips_per_video", 1) != 1 and values.get("num_frames") is None:
             raise ValueError("`clips_per_video` needs `num_frames`: without it a clip is the whole video")
         if isinstance(protocol := values.get("protocol"), str) and protocol in PROTOCOLS:

@@ -15,7 +15,7 @@ from videoada.config.wanted import problem_of
 from videoada.errors import OutputError
 from videoada.failures import wrong_with
 from videoada.files import write_text
-from videoada.records.measures import checked_coherence, checked_measures
+from videoada.records.measures import check_measures, check_recorded_coherence
 from videoada.records.record import package_versions
 
 MOST_BYTES = 512 * 2**20  # of a result that is read
@@ -53,9 +53,9 @@ class VideoResult(BaseModel):
 
     @model_validator(mode="after")
     def _measures(self) -> Self:
-        checked_measures(self.fidelity)
+        check_measures(self.fidelity)
         for coherence in (self.coherence, self.coherence_reference):
-            checked_coherence(coherence)
+            check_recorded_coherence(coherence)
         return self
 
     @property

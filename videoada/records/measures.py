@@ -12,7 +12,7 @@ TRUTHS = ("identical", "passed")
 EXITS = {"threshold": float, "num_exits": int, "macs": float}
 
 
-def checked_measures(values: dict[str, Any] | None, needed: tuple[str, ...] = ()) -> None:
+def check_measures(values: dict[str, Any] | None, needed: tuple[str, ...] = ()) -> None:
     """Measures by name: truth values and lists under the names that have them; under all others numbers or None, or
     truth values, as measures by a user's own name may be.
 
@@ -31,23 +31,23 @@ def checked_measures(values: dict[str, Any] | None, needed: tuple[str, ...] = ()
             raise ValueError(f"{name} can't be {str(value)[:40]}")
 
 
-def checked_fidelity(values: dict[str, Any] | None) -> None:
+def check_recorded_fidelity(values: dict[str, Any] | None) -> None:
     """A record's `fidelity`. Raises ValueError for one that lacks a number, unless the videos are identical."""
-    checked_measures(values, FIDELITY)
+    check_measures(values, FIDELITY)
     if values and not values["identical"] and None in (values[name] for name in FIDELITY):
         raise ValueError("a fidelity without its numbers")
 
 
-def checked_coherence(values: dict[str, Any] | None) -> None:
+def check_recorded_coherence(values: dict[str, Any] | None) -> None:
     """A video's `coherence`. Raises ValueError for one in which a check failed that has no number."""
     if values is None:
         return
-    checked_measures(values, COHERENCE)
-    if nameless := [name for name in values["failed"] if not _is_a(float, values.get(name))]:
-        raise ValueError(f"a failed check without its number: {nameless[0][:40]}")
+    check_measures(values, COHERENCE)
+    if unmeasured := [name for name in values["failed"] if not _is_a(float, values.get(name))]:
+        raise ValueError(f"a failed check without its number: {unmeasured[0][:40]}")
 
 
-def checked_exits(values: dict[str, Any] | None, num_steps: int) -> None:
+def check_recorded_exits(values: dict[str, Any] | None, num_steps: int) -> None:
     """A record's `early_exit`. Raises ValueError for one without its numbers, or of another number of steps."""
     if values is None:
         return

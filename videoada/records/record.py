@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from videoada.config.loading import LoadConfig
 from videoada.config.run import GenerationConfig, SkipConfig
 from videoada.errors import ConfigError
-from videoada.records.measures import checked_coherence, checked_exits, checked_fidelity
+from videoada.records.measures import check_recorded_coherence, check_recorded_exits, check_recorded_fidelity
 from videoada.records.schema1 import upgraded
 
 SCHEMA_VERSION = 2
@@ -111,9 +111,9 @@ class RunRecord(BaseModel):
         num_steps = self.num_inference_steps
         if not len(self.computed) == len(self.signal) == num_steps or self.num_predictions != sum(self.computed):
             raise ValueError("the steps do not add up")
-        checked_fidelity(self.fidelity)
-        checked_coherence(self.coherence)
-        checked_exits(self.early_exit, num_steps)
+        check_recorded_fidelity(self.fidelity)
+        check_recorded_coherence(self.coherence)
+        check_recorded_exits(self.early_exit, num_steps)
         return self
 
     def to_json(self, indent: int | None = None) -> str:
