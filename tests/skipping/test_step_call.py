@@ -84,3 +84,38 @@ def test_a_step_without_a_sample_is_refused():
 
     with pytest.raises(ConfigError, match="Other's step takes no sample"):
         check_step(Other())
+
+
+def test_a_step_is_taken_with_its_arguments_as_they_were_given():
+    """A method that others put around a scheduler's sees the same positions and names."""
+    seen = []
+
+    def step(model_output, timestep, sample, eta=0.0, generator=None):
+        return (sample,)
+
+    def around(*args, **kwargs):
+        seen.append((args, kwargs))
+        return step(*args, **kwargs)
+
+    output, x = torch.zeros(2), torch.ones(2)
+    made = StepCall(inspect.signature(step), around, (output, 7), {"sample": x, "eta": 0.5})
+    assert (made.timestep, made.sample, made.generator) == (7, x, None)
+    made.take(output + 1, x + 1)
+    [(args, kwargs)] = seen
+    assert args[1:] == (7,)
+    assert torch.equal(args[0], output + 1)
+    assert kwargs.keys() == {"sample", "eta"}
+    assert torch.equal(kwargs["sample"], x + 1)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "said"),
+    [((1, 2), {}, "missing a required argument: 'sample'"), ((1, 2, 3), {"sample": 3}, "multiple values"),
+     ((1, 2, 3, 4), {}, "too many positional")],
+)  # fmt: skip
+def test_a_step_called_wrongly_says_so_as_python_does(args, kwargs, said):
+    def step(model_output, timestep, sample):
+        pass
+
+    with pytest.raises(TypeError, match=said):
+        StepCall(inspect.signature(step), step, args, kwargs)

@@ -19,7 +19,7 @@ from videoada.skipping.guard import Guard
 from videoada.skipping.rewind import Rewind, TakenStep
 from videoada.skipping.rules.decision import Policy
 from videoada.skipping.rules.level import Level
-from videoada.skipping.rules.prediction import Prediction, noise_in, output_of, read_prediction
+from videoada.skipping.rules.prediction import Past, Prediction, noise_in, output_of, read_prediction
 from videoada.skipping.rules.predictors import HoldOutput, Predictor, gap_start, interpolate
 from videoada.skipping.schedule import RunSchedule
 
@@ -42,7 +42,7 @@ class Correction:
         self.forget()
 
     def forget(self) -> None:
-        self.past: list[list[Prediction]] = []
+        self.past: list[Past] = []
         self.gaps: dict[int, int] = {}  # of the present step: for each prompt, how many steps before it are taken again
         self.rewind = Rewind()
         self.guard = Guard(self.policy)
@@ -50,7 +50,7 @@ class Correction:
     def begin(self, num_prompts: int) -> None:
         """Call it with a `schedule` set, at the first step of a history."""
         self.num_prompts = num_prompts
-        self.past = [[] for _ in range(num_prompts)]
+        self.past = [Past() for _ in range(num_prompts)]
 
     def outputs(
         self, scheduler: Any, step: int, model_output: Tensor, sample: Tensor, compute: tuple[bool, ...]
@@ -91,8 +91,7 @@ class Correction:
                 eps = noise_in(latents[i], computed[i].x0, level)
                 outputs[i] = output_of(computed[i].x0, eps, level, kind)
                 computed[i] = Prediction(step, level, outputs[i], computed[i].x0, eps)
-            past.append(computed[i])
-            del past[: -self.num_past]
+            self.past[i] = past.then(computed[i], self.num_past)
         self.rewind.forget_before(min(past[-1].step for past in self.past))
         return outputs.reshape(model_output.shape), sample, corrected
 
@@ -118,7 +117,7 @@ class Correction:
             x0 = read_prediction(prediction.step, output, latents[i], level, kind).x0
             self.guard.met(i, self.past[i], prediction, x0, self.schedule.levels)
 
-    def _approximation(self, past: list[Prediction], sample: Tensor, level: Level) -> Tensor:
+    def _approximation(self, past: Past, sample: Tensor, level: Level) -> Tensor:
         """The predictor's output (N,); the last computed one where that is not finite, without a look from the host.
 
         Raises ConfigError for a predictor of one's own that gives another shape.

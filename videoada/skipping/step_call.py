@@ -71,61 +71,62 @@ class StepCall:
     ):
         self.call = call
         self.surroundings: Callable[[], AbstractContextManager[None]] = nullcontext
-        self.bound = signature.bind(*args, **kwargs)
-        values = self.bound.arguments
-        if isinstance(values.get("generator"), list):
-            values["generator"] = one_for_each_row(values["generator"], len(self.sample))
+        self.positional, self.named = tuple(signature.parameters)[: len(args)], tuple(kwargs)
+        self.values = dict(zip(self.positional, args, strict=False)) | kwargs
+        if len(self.values) < len(args) + len(kwargs) or any(name not in self.values for name in NEEDED):
+            signature.bind(*args, **kwargs)  # says what is missing, too much, or given twice
+        if isinstance(self.generator, list):
+            self.values["generator"] = one_for_each_row(self.generator, len(self.sample))
 
     @property
     def timestep(self) -> Any:
-        return self.bound.arguments["timestep"]
+        return self.values["timestep"]
 
     @property
     def sample(self) -> Tensor:
-        sample: Tensor = self.bound.arguments["sample"]
+        sample: Tensor = self.values["sample"]
         return sample
 
     @property
     def generator(self) -> Any:
-        return self.bound.arguments.get("generator")
+        return self.values.get("generator")
 
     @property
     def output(self) -> Tensor:
         """What the network predicted, guided."""
-        values = self.bound.arguments
-        output: Tensor = values["model_output"] if self._clean is None else self._clean
+        output: Tensor = self.values["model_output"] if self._clean is None else self._clean
         return output
 
     @property
     def _clean(self) -> Any:
         """x₀, where the pipeline reads it out itself (Cosmos)."""
-        return self.bound.arguments.get("pred_original_sample")
+        return self.values.get("pred_original_sample")
 
     def off_the_gpu(self, loop: Loop, scheduler: Any) -> None:
         """Let the scheduler look its timesteps up without a wait for the GPU, now and when the step is taken again."""
-        values = self.bound.arguments
+        values = self.values
         values.update({name: loop.on_host(scheduler, values[name]) for name in TIMESTEPS if name in values})
-        self.surroundings = functools.partial(loop.timesteps_on_host, scheduler)
+        if loop.given.device.type != "cpu":
+            self.surroundings = functools.partial(loop.timesteps_on_host, scheduler)
 
     def read(self, schedule: RunSchedule) -> RunSchedule:
         """The schedule in terms of what this call passes on."""
         if self._clean is not None:
             return schedule.of_clean()
-        if self.bound.arguments.get("per_token_timesteps") is not None:  # LTX: x − Δσ·output, which gets −v
+        if self.values.get("per_token_timesteps") is not None:  # LTX: x − Δσ·output, which gets −v
             return schedule.of_tokens()
         return schedule
 
     def take(self, output: Tensor, sample: Tensor, carried: Any = None) -> Any:
         """The step with another output and sample, and with what the step before it now carries; else as called."""
-        values = self.bound.arguments
-        changed = dict(values) | {"model_output": output, "sample": sample}
+        changed = self.values | {"model_output": output, "sample": sample}
         if self._clean is not None:
             changed["pred_original_sample"] = output
-        if carried is not None and CARRIED in values:
+        if carried is not None and CARRIED in changed:
             changed[CARRIED] = carried
-        call = inspect.BoundArguments(self.bound.signature, type(values)(changed))
+        args, kwargs = [changed[name] for name in self.positional], {name: changed[name] for name in self.named}
         with self.surroundings():
-            return self.call(*call.args, **call.kwargs)
+            return self.call(*args, **kwargs)
 
 
 def latents_of(result: Any) -> Tensor:

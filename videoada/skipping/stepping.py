@@ -266,7 +266,7 @@ class Stepping:
             tuple(self.latents),
             self.trace.skipped_in_a_row(prompts),
             tuple(self.latent_levels),
-            tuple(tuple(past) for past in self.correction.past),
+            tuple(self.correction.past),
             tuple(self.schedule.levels),
             self.schedule.end,
             self.trace.computed_since(self.before, prompts),

@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import functools
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
-from videoada.skipping.rules.decision import BatchDecision, Decision, SkipState
+from videoada.skipping.rules.decision import BatchDecision, Decision, SkipState, signal_of
 from videoada.skipping.rules.error_controlled import (
     FAINT,
     LEAST_LEFT,
     least_turning,
     lowest_angle,
-    turning,
+    turnings,
     waits,
     weight,
 )
@@ -65,10 +64,9 @@ class Budget:
             own = self.warmup_steps is None and self.skip_from is None
             wait = not known and own and waits(state, usual_tolerance(self.budget / state.num_steps))
             return self._decision(state, (not wait,) * state.num_prompts, (None,) * state.num_prompts)
-        turnings = torch.stack([turning(past, self._least(past, state)) for past in state.past])
+        rates = turnings(state.past, [self._least(past, state) for past in state.past])
         if self.batch_decision == "mean":
-            turnings = turnings.mean().expand(len(turnings))
-        rates = turnings.tolist()  # the one transfer of this step
+            rates = [statistics.fmean(rates)] * len(rates)
         wanted = tuple(
             self._plans(state, past, rate, left)
             for past, rate, left in zip(state.past, rates, self._left(state), strict=True)
@@ -76,7 +74,7 @@ class Budget:
         if self.batch_decision != "prompt" or state.together:
             wanted = (any(wanted),) * len(wanted)
         errors = [r * weight(past, state.step, state.schedule) for r, past in zip(rates, state.past, strict=True)]
-        return self._decision(state, wanted, tuple(e if math.isfinite(e) else None for e in errors))
+        return self._decision(state, wanted, tuple(signal_of(error) for error in errors))
 
     def first_step(self, num_steps: int) -> int:
         """The first step that may be skipped."""

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from videoada.skipping.rules.error_controlled import weight
 from videoada.skipping.rules.level import Level
@@ -31,5 +32,5 @@ def contradiction(past: Sequence[Prediction], real: Prediction, x0: Tensor, sche
     gap = abs((z - z2) * (z - z3))
     if gap == 0:
         return None
-    error = (real.x0 - x0).norm() / math.sqrt(x0.numel())
+    error = vector_norm(real.x0 - x0) / math.sqrt(x0.numel())
     return error / gap * weight(past, real.step - 1, schedule)

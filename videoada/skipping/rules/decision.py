@@ -132,4 +132,9 @@ def by_rule(
 
 
 def _ratios(changes: list[float], scales: list[float]) -> tuple[float | None, ...]:
-    return tuple(c / s if s > 0 and math.isfinite(c / s) else None for c, s in zip(changes, scales, strict=True))
+    return tuple(signal_of(c / s) if s > 0 else None for c, s in zip(changes, scales, strict=True))
+
+
+def signal_of(value: float) -> float | None:
+    """What was measured, as a record has it: None where that is no number."""
+    return value if math.isfinite(value) else None

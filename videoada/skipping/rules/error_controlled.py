@@ -14,13 +14,15 @@ on a shifted flow-matching schedule can hold most of the trajectory. And there t
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
-from videoada.skipping.rules.decision import BatchDecision, Decision, SkipState, by_rule
+from videoada.skipping.rules.decision import BatchDecision, Decision, SkipState, signal_of
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import Prediction
 from videoada.skipping.rules.window import end_step, first_step
@@ -55,21 +57,17 @@ class ErrorControlled:
             return Decision.all(state)
         last = state.step >= end_step(self.final_steps, self.skip_to, state.num_steps)
         least = [least_turning(past[-3].level, state.schedule[0]) for past in state.past]
-        error = torch.stack([
-            turning(past, share) * weight(past, state.step, state.schedule)
-            for past, share in zip(state.past, least, strict=True)
-        ])  # fmt: skip
-        return by_rule(
-            error,
-            torch.ones_like(error),
-            self.tolerance,
-            forced=tuple(
-                last or run >= self.max_skip_steps or self.ends_gap(past[-1], state)
-                for run, past in zip(state.skipped_in_a_row, state.past, strict=True)
-            ),
-            compute_when_equal=False,
-            batch_decision=self.batch_decision,
-        )
+        rates = turnings(state.past, least)
+        errors = [rate * weight(past, state.step, state.schedule) for rate, past in zip(rates, state.past, strict=True)]
+        if self.batch_decision == "mean":
+            errors = [statistics.fmean(errors)] * len(errors)
+        compute = [
+            last or run >= self.max_skip_steps or self.ends_gap(past[-1], state) or not error <= self.tolerance
+            for run, past, error in zip(state.skipped_in_a_row, state.past, errors, strict=True)
+        ]  # what is no number computes
+        if self.batch_decision != "prompt":
+            compute = [any(compute)] * len(compute)
+        return Decision(tuple(compute), tuple(signal_of(error) for error in errors), (None,) * len(errors))
 
     def first_step(self, num_steps: int) -> int:
         """The first step that may be skipped."""
@@ -134,16 +132,27 @@ def widest_gap(angle: float, share: float) -> float:
     return min(0.1 + 0.5 * seen if seen >= FAINT else 2 * seen, 0.37) * share / 0.18
 
 
+def turnings(pasts: Sequence[Sequence[Prediction]], least: Sequence[float]) -> list[float]:
+    """The `turning` of each prompt: one transfer after calls, and none at the other steps of their gaps."""
+    known = [getattr(past, "found", {}) for past in pasts]
+    new = [i for i, found in enumerate(known) if (turnings, least[i]) not in found]
+    if new:
+        values = torch.stack([turning(pasts[i], least[i]) for i in new]).tolist()
+        for i, value in zip(new, values, strict=True):
+            known[i][turnings, least[i]] = value
+    return [found[turnings, share] for found, share in zip(known, least, strict=True)]
+
+
 def turning(past: Sequence[Prediction], least: float = 0.0) -> Tensor:
     """The second divided difference in λ of the last three x̂₀, but no less than `least` times the first one of the last
     two: its root mean square, a number on their device."""
     (a, b, c), (z1, z2, z3) = (p.x0 for p in past[-3:]), (p.level.log_snr for p in past[-3:])
     if not z1 < z2 < z3:  # a timestep twice: nothing is known, and a NaN computes
-        return c.norm() * math.nan
+        return vector_norm(c) * math.nan
     slope = (c - b) / (z3 - z2)
-    turns = ((slope - (b - a) / (z2 - z1)) / (z3 - z1)).norm()
+    turns = vector_norm((slope - (b - a) / (z2 - z1)) / (z3 - z1))
     if least:
-        turns = torch.maximum(turns, least * slope.norm())
+        turns = torch.maximum(turns, least * vector_norm(slope))
     return turns / math.sqrt(c.numel())
 
 

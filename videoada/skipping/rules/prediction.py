@@ -7,8 +7,10 @@ path x = α·x₀ + σ·ε: variance-preserving (α² + σ² = 1) or straight (�
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
@@ -16,6 +18,7 @@ from videoada.skipping.rules.level import Level
 
 PredictionType = Literal["epsilon", "v_prediction", "sample", "flow_prediction"]
 LEAST = 1e-4  # α or σ that is divided by
+Found = TypeVar("Found", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,32 @@ class Prediction:
     output: Tensor
     x0: Tensor
     eps: Tensor
+
+
+class Past(tuple[Prediction, ...]):
+    """A prompt's last computed predictions, oldest first, and what was found of them: over a gap it stays the same."""
+
+    def __init__(self, predictions: Iterable[Prediction] = ()):
+        self.found: dict[Any, Any] = {}
+
+    def then(self, prediction: Prediction, length: int) -> Past:
+        """With one more, the last `length` of them."""
+        return Past((*self, prediction)[-length:])
+
+
+def once(function: Found) -> Found:
+    """A function of a sequence of predictions and of hashable values, which asks each `Past` but once."""
+
+    @functools.wraps(function)
+    def found(past: Any, *values: Any) -> Any:
+        if not isinstance(past, Past):
+            return function(past, *values)
+        key = function, *values
+        if key not in past.found:
+            past.found[key] = function(past, *values)
+        return past.found[key]
+
+    return found  # type: ignore[return-value]
 
 
 def read_prediction(step: int, output: Tensor, sample: Tensor, level: Level, kind: PredictionType) -> Prediction:

@@ -13,12 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from videoada.skipping.rules.level import Level
-from videoada.skipping.rules.prediction import LEAST, Prediction, PredictionType, noise_in, output_of
+from videoada.skipping.rules.prediction import LEAST, Prediction, PredictionType, noise_in, once, output_of
 
 UNKNOWN_DAMPING = 0.5  # before the first two increments
 FURTHER = 0.4  # more brings trained networks nearer still, and UniPC and DPM++ on known mixtures further above DDIM
@@ -66,9 +67,7 @@ class Linear:
     num_predictions = 3
 
     def predict(self, past: Sequence[Prediction], sample: Tensor, level: Level, kind: PredictionType) -> Tensor:
-        values, nodes = [p.x0 for p in past], [p.level.angle for p in past]
-        damping = measured_damping(values, nodes) if self.damping is None else self.damping
-        x0 = extrapolate(values[-2:], nodes[-2:], level.angle, damping)
+        x0 = on_the_line(past, "x0", level.angle, self.damping)
         return output_of(x0, noise_in(sample, x0, level), level, kind)
 
 
@@ -80,9 +79,7 @@ class LinearEps:
     num_predictions = 3
 
     def predict(self, past: Sequence[Prediction], sample: Tensor, level: Level, kind: PredictionType) -> Tensor:
-        values, nodes = [p.eps for p in past], [p.level.angle for p in past]
-        damping = measured_damping(values, nodes) if self.damping is None else self.damping
-        eps = extrapolate(values[-2:], nodes[-2:], level.angle, damping)
+        eps = on_the_line(past, "eps", level.angle, self.damping)
         x0 = (sample.float() - level.sigma * eps) / max(level.alpha, LEAST)
         return output_of(x0, eps, level, kind)
 
@@ -96,7 +93,7 @@ class Taylor2:
 
     def predict(self, past: Sequence[Prediction], sample: Tensor, level: Level, kind: PredictionType) -> Tensor:
         values, nodes = [p.x0 for p in past[-3:]], [p.level.angle for p in past[-3:]]
-        damping = measured_damping(values, nodes) if self.damping is None else self.damping
+        damping = damping_of(past, "x0") if self.damping is None else self.damping
         x0 = extrapolate(values, nodes, level.angle, damping)
         return output_of(x0, noise_in(sample, x0, level), level, kind)
 
@@ -115,6 +112,31 @@ def measured_damping(values: Sequence[Tensor], nodes: Sequence[float]) -> Tensor
     predicted = (b - a) * ((z3 - z2) / (z2 - z1))
     size = predicted.dot(predicted)
     return ((c - b).dot(predicted) / size.clamp_min(1e-12)).clamp(0.0, 1.0)
+
+
+Part = Literal["x0", "eps"]
+
+
+@once
+def damping_of(past: Sequence[Prediction], part: Part) -> Tensor | float:
+    """The measured damping of x̂₀ or ε̂ on the angle φ."""
+    return measured_damping([getattr(p, part) for p in past[-3:]], [p.level.angle for p in past[-3:]])
+
+
+@once
+def slope_of(past: Sequence[Prediction], part: Part) -> Tensor:
+    """The first divided difference of the last two x̂₀ or ε̂ on the angle φ, (N,); 0 where these have one angle."""
+    (a, b), (z1, z2) = (getattr(p, part) for p in past[-2:]), (p.level.angle for p in past[-2:])
+    return (b - a) / (z2 - z1) if z1 != z2 else 0 * a
+
+
+def on_the_line(past: Sequence[Prediction], part: Part, at: float, damping: float | None = None) -> Tensor:
+    """`extrapolate` of the last two x̂₀ or ε̂, (N,), to the angle `at`; `damping` is measured if None."""
+    last = past[-1]
+    if len(past) < 2:
+        return getattr(last, part)
+    factor = damping_of(past, part) if damping is None else damping
+    return getattr(last, part) + factor * (at - last.level.angle) * slope_of(past, part)
 
 
 def extrapolate(values: Sequence[Tensor], nodes: Sequence[float], at: float, damping: Tensor | float) -> Tensor:
@@ -144,10 +166,9 @@ def gap_start(past: Sequence[Prediction], after: Prediction) -> Tensor:
 
 def beyond_extrapolation(past: Sequence[Prediction], after: Prediction) -> Tensor:
     """cos(d, D)·d of `gap_start`, (N,); zeros where the cosine is negative."""
-    values, nodes = [p.x0 for p in past[-3:]], [p.level.angle for p in past[-3:]]
-    beyond = after.x0 - extrapolate(values[-2:], nodes[-2:], after.level.angle, measured_damping(values, nodes))
+    beyond = after.x0 - on_the_line(past, "x0", after.level.angle)
     change = after.x0 - past[-1].x0
-    cosine = beyond.dot(change) / (beyond.norm() * change.norm()).clamp_min(1e-12)
+    cosine = beyond.dot(change) / (vector_norm(beyond) * vector_norm(change)).clamp_min(1e-12)
     return cosine.clamp(0.0, 1.0) * beyond
 
 
