@@ -240,7 +240,7 @@ class Stepping:
         if self.begun and self.step - self.begun < self.warmup_steps:
             return Decision.all(state)
         guard = self.correction.guard
-        decided = self.policy.decide(state)  # the one transfer of this step, which what the guard reads came before
+        decided = self.policy.decide(state)  # its transfer, if any, is after what the guard reads
         self.trace.fall_back(guard.look(self.step))
         decision, fallen = guard.apply(state, self._checked(decided, state.num_prompts))
         self.trace.fall_back(fallen)
