@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 
 import pytest
 import torch
@@ -118,6 +120,9 @@ def test_a_function_is_asked_once_of_a_past_and_each_time_of_another_sequence():
     [past] = pasts(1, 1)
     assert [length(past, 2), length(past, 2), length(past, 3), length(list(past), 2)] == [6, 6, 9, 6]
     assert asked == [2, 3, 2]
+    assert [length(past, factor=2), length(past, factor=2)] == [6, 6]
+    copies = pickle.loads(pickle.dumps(past)), copy.deepcopy(past)
+    assert all(isinstance(each, Past) and not each.found and len(each) == len(past) for each in copies)
     longer = past.then(past[-1], 4)
     assert length(longer, 2) == 8
     assert (len(past), len(longer), len(longer.then(past[0], 2))) == (3, 4, 2)

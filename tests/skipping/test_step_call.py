@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-
 import diffusers
 import pytest
 import torch
 
 from videoada.errors import ConfigError
 from videoada.skipping.rewind import Rewind
-from videoada.skipping.step_call import StepCall, carried_of, check_step, latents_of
+from videoada.skipping.step_call import StepArguments, StepCall, carried_of, check_step, latents_of
 
 
 def steps_of_cogvideo():
@@ -19,12 +17,12 @@ def steps_of_cogvideo():
     scheduler.set_timesteps(8)
     generator = torch.Generator().manual_seed(0)
     outputs = torch.randn(8, 1, 2, 4, 2, 2, generator=generator)
-    signature = inspect.signature(scheduler.step)
+    takes = StepArguments(scheduler.step)
 
     def call(i, output, old, x):
         back = scheduler.timesteps[i - 1] if i else None
         arguments = (output, old, scheduler.timesteps[i], back, x)
-        return StepCall(signature, scheduler.step, arguments, {"generator": generator, "return_dict": False})
+        return StepCall(takes, scheduler.step, arguments, {"generator": generator, "return_dict": False})
 
     return scheduler, outputs, torch.randn(1, 2, 4, 2, 2, generator=generator), call
 
@@ -67,9 +65,9 @@ def test_a_clean_prediction_that_the_pipeline_reads_itself_is_the_output():
     scheduler.set_timesteps(6)
     x, clean = torch.ones(1, 4), torch.full((1, 4), 0.25)
     scheduler.scale_model_input(x, scheduler.timesteps[0])
-    signature = inspect.signature(scheduler.step)
+    takes = StepArguments(scheduler.step)
     kwargs = {"return_dict": False, "pred_original_sample": clean}
-    made = StepCall(signature, scheduler.step, (torch.zeros(1, 4), scheduler.timesteps[0], x), kwargs)
+    made = StepCall(takes, scheduler.step, (torch.zeros(1, 4), scheduler.timesteps[0], x), kwargs)
     assert made.output is clean
     [other, seen] = made.take(2 * clean, x)
     assert torch.equal(seen, 2 * clean)
@@ -98,7 +96,7 @@ def test_a_step_is_taken_with_its_arguments_as_they_were_given():
         return step(*args, **kwargs)
 
     output, x = torch.zeros(2), torch.ones(2)
-    made = StepCall(inspect.signature(step), around, (output, 7), {"sample": x, "eta": 0.5})
+    made = StepCall(StepArguments(step), around, (output, 7), {"sample": x, "eta": 0.5})
     assert (made.timestep, made.sample, made.generator) == (7, x, None)
     made.take(output + 1, x + 1)
     [(args, kwargs)] = seen
@@ -108,14 +106,24 @@ def test_a_step_is_taken_with_its_arguments_as_they_were_given():
     assert torch.equal(kwargs["sample"], x + 1)
 
 
+def test_what_a_step_takes_beyond_its_names_is_passed_on():
+    def step(model_output, timestep, sample, *rest, **others):
+        return (sample, rest, others)
+
+    made = StepCall(StepArguments(step), step, (torch.zeros(2), 7, torch.ones(2), 4, 5), {"eta": 0.5})
+    assert made.take(torch.ones(2), torch.zeros(2))[1:] == ((4, 5), {"eta": 0.5})
+
+
 @pytest.mark.parametrize(
     ("args", "kwargs", "said"),
     [((1, 2), {}, "missing a required argument: 'sample'"), ((1, 2, 3), {"sample": 3}, "multiple values"),
-     ((1, 2, 3, 4), {}, "too many positional")],
+     ((1, 2, 3, 4), {}, "too many positional"), ((1, 2, 3), {"etta": 0.5}, "unexpected keyword"),
+     ((1, 2, 3), {}, "missing a required argument: 'eta'")],
 )  # fmt: skip
 def test_a_step_called_wrongly_says_so_as_python_does(args, kwargs, said):
-    def step(model_output, timestep, sample):
+    def step(model_output, timestep, sample, *, eta):
         pass
 
+    kwargs = {"eta": 0.0} | kwargs if "eta" not in said else kwargs
     with pytest.raises(TypeError, match=said):
-        StepCall(inspect.signature(step), step, args, kwargs)
+        StepCall(StepArguments(step), step, args, kwargs)

@@ -63,18 +63,36 @@ class Listeners:
             self.on_report(StepReport(step, trace.num_steps, computed, again, latents, clean))
 
 
+class StepArguments:
+    """What a scheduler's `step` takes, read once for all calls of a loop."""
+
+    def __init__(self, step: Callable[..., Any]):
+        self.signature = inspect.signature(step)
+        parameters = self.signature.parameters.values()
+        self.known = {p.name for p in parameters}
+        self.positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        self.required = {p.name for p in parameters if p.default is p.empty and p.kind not in open_ended}
+
+    def by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Each value by its name. Raises TypeError, as Python does, for what the method does not take."""
+        values = dict(zip(self.positional, args, strict=False)) | kwargs
+        if len(values) < len(args) + len(kwargs) or not self.required <= values.keys() <= self.known:
+            self.signature.bind(*args, **kwargs)
+        return values
+
+
 class StepCall:
     """`call` is the method; what a step returns is its latents and, second, what some carry to the next step."""
 
     def __init__(
-        self, signature: inspect.Signature, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ):
+        self, takes: StepArguments, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ):  # fmt: skip
         self.call = call
         self.surroundings: Callable[[], AbstractContextManager[None]] = nullcontext
-        self.positional, self.named = tuple(signature.parameters)[: len(args)], tuple(kwargs)
-        self.values = dict(zip(self.positional, args, strict=False)) | kwargs
-        if len(self.values) < len(args) + len(kwargs) or any(name not in self.values for name in NEEDED):
-            signature.bind(*args, **kwargs)  # says what is missing, too much, or given twice
+        self.values = takes.by_name(args, kwargs)
+        self.positional, self.named = takes.positional[: len(args)], tuple(kwargs)
+        self.rest = args[len(self.positional) :]
         if isinstance(self.generator, list):
             self.values["generator"] = one_for_each_row(self.generator, len(self.sample))
 
@@ -126,7 +144,7 @@ class StepCall:
             changed[CARRIED] = carried
         args, kwargs = [changed[name] for name in self.positional], {name: changed[name] for name in self.named}
         with self.surroundings():
-            return self.call(*args, **kwargs)
+            return self.call(*args, *self.rest, **kwargs)
 
 
 def latents_of(result: Any) -> Tensor:

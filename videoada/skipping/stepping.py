@@ -9,7 +9,6 @@ begin again, with a warm-up of their own.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -39,7 +38,7 @@ from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.predictors import Predictor
 from videoada.skipping.rules.window import check_budget
 from videoada.skipping.schedule import RunSchedule, read_schedule
-from videoada.skipping.step_call import Listeners, StepCall, carried_of, latents_of
+from videoada.skipping.step_call import Listeners, StepArguments, StepCall, carried_of, latents_of
 from videoada.skipping.trace import StepTrace
 
 
@@ -86,7 +85,7 @@ class Stepping:
         self.forget()
         self.loop = Loop(scheduler, read_schedule(scheduler), steps_said)
         self.before = len(self.trace.decisions)  # of earlier loops
-        self.signature = inspect.signature(scheduler.step)
+        self.step_takes = StepArguments(scheduler.step)
         if self.config.mask and len(self.config.mask) > self.loop.num_steps:
             raise _wrong_mask(self.config.mask, self.loop.num_steps)
         if (self.config.num_predictions or 0) > self.loop.num_steps:
@@ -96,7 +95,7 @@ class Stepping:
     def on_scheduler_step(
         self, inherited: Callable[..., Any], scheduler: Any, *args: Any, **kwargs: Any
     ) -> Any:  # fmt: skip
-        call = StepCall(self.signature, inherited, args, kwargs)
+        call = StepCall(self.step_takes, inherited, args, kwargs)
         self._arrive(scheduler, call)
         if not self.calls.held or not self.calls.in_step:  # another network's step, or too many calls to hold
             self.calls.end_step()

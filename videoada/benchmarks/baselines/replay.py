@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor
 from videoada.benchmarks.baselines.step_level import StepLevel
 from videoada.patching import replaced
 from videoada.skipping.rewind import Rewind, TakenStep
-from videoada.skipping.step_call import StepCall, carried_of, latents_of
+from videoada.skipping.step_call import StepArguments, StepCall, carried_of, latents_of
 
 # Of the steps of the calls and their outputs (N,), ascending, a step between them and the number of steps: its output.
 Estimate = Callable[[Sequence[int], Sequence[Tensor], int, int], Tensor]
@@ -27,7 +26,7 @@ def replayed(scheduler: Any, rule: StepLevel, estimate: Estimate) -> Iterator[No
     which steps are, before the scheduler takes its second.
     """
     rewind = Rewind()
-    signature = inspect.signature(scheduler.step)
+    takes = StepArguments(scheduler.step)
 
     def begin(inherited: Callable[..., Any], scheduler: Any, *args: Any, **kwargs: Any) -> Any:
         nonlocal rewind
@@ -35,7 +34,7 @@ def replayed(scheduler: Any, rule: StepLevel, estimate: Estimate) -> Iterator[No
         return inherited(*args, **kwargs)
 
     def step(inherited: Callable[..., Any], scheduler: Any, *args: Any, **kwargs: Any) -> Any:
-        call = StepCall(signature, inherited, args, kwargs)
+        call = StepCall(takes, inherited, args, kwargs)
         output, sample, index = call.output, call.sample, len(rewind.taken)
         rewind.carried = None
         if index and len(rule.trace.decisions) + 1 == rule.trace.num_steps:

@@ -38,6 +38,9 @@ class Past(tuple[Prediction, ...]):
     def __init__(self, predictions: Iterable[Prediction] = ()):
         self.found: dict[Any, Any] = {}
 
+    def __reduce__(self) -> Any:  # what was found is not of a copy
+        return Past, (tuple(self),)
+
     def then(self, prediction: Prediction, length: int) -> Past:
         """With one more, the last `length` of them."""
         return Past((*self, prediction)[-length:])
@@ -47,12 +50,12 @@ def once(function: Found) -> Found:
     """A function of a sequence of predictions and of hashable values, which asks each `Past` but once."""
 
     @functools.wraps(function)
-    def found(past: Any, *values: Any) -> Any:
+    def found(past: Any, *values: Any, **named: Any) -> Any:
         if not isinstance(past, Past):
-            return function(past, *values)
-        key = function, *values
+            return function(past, *values, **named)
+        key = function, values, tuple(named.items())
         if key not in past.found:
-            past.found[key] = function(past, *values)
+            past.found[key] = function(past, *values, **named)
         return past.found[key]
 
     return found  # type: ignore[return-value]
