@@ -113,9 +113,9 @@ def by_rule(
 ) -> Decision:  # fmt: skip
     """Compute where `change` > `threshold`·`scale` (or ≥), both (B,) and compared in their own dtype, or where forced.
 
-    The signal is change ÷ scale; `of_schedule` is (change, scale) of the schedule's own path. Numbers leave the device in a
-    single transfer for the batch. A NaN computes. `batch_decision` "any" computes all prompts where one needs it, "mean"
-    compares the means over the batch.
+    The signal is change ÷ scale; `of_schedule` is (change, scale) of the schedule's own path. Numbers leave the device
+    in a single transfer for the batch. A NaN computes. `batch_decision` "any" computes all prompts where one needs it,
+    "mean" compares the means over the batch.
     """
     if batch_decision == "mean":
         change, scale = change.mean().expand(len(change)), scale.mean().expand(len(scale))
