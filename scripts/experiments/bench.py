@@ -61,8 +61,8 @@ TABLES = [
     Table("frontier", "emoji-t2v", few(
         16, "full run", "tolerance 0.01", "tolerance 0.025", "tolerance 0.05", "tolerance 0.12", "tolerance 0.3",
         "tolerance 0.6", *(f"release threshold {t}" for t in (0.02, 0.04, 0.08, 0.2)), "paper threshold 0.15",
-        "paper threshold 0.4", "every 3", "DeepCache interval 3", "fewer steps 25", "dpm++, fewer steps 20 leading",
-        "fewer steps 16 trailing",
+        "paper threshold 0.4", "every 2", "every 3", "DeepCache interval 2", "DeepCache interval 3", "fewer steps 25",
+        "dpm++, fewer steps 20 leading", "fewer steps 16 trailing",
     )),
     Table("frontier", "tiny-t2v", ("--reference-steps", "500")),
     Table("frontier", "tiny-i2v", ("--reference-steps", "500", "--families", NO_KARRAS)),
