@@ -193,9 +193,13 @@ def test_words_that_a_model_knows_are_found(client):
 def test_a_page_that_nobody_asks_leaves_the_processor_alone(client):
     """Gradio's queue would look for events a thousand times a second, beside a run on the same cores."""
     client.get("/")
-    began = time.process_time()
-    time.sleep(2)
-    assert time.process_time() - began < 0.02 * 2
+
+    def spent():
+        began = time.process_time()
+        time.sleep(1)
+        return time.process_time() - began
+
+    assert min(spent() for _ in range(3)) < 0.02  # what looks all the time does so in each second
 
 
 def test_our_script_is_before_gradios(client):
