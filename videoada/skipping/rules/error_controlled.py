@@ -64,7 +64,7 @@ class ErrorControlled:
         compute = [
             last or run >= self.max_skip_steps or self.ends_gap(past[-1], state) or not error <= self.tolerance
             for run, past, error in zip(state.skipped_in_a_row, state.past, errors, strict=True)
-        ]  # what is no number computes
+        ]  # `not … <=`: what is no number computes
         if self.batch_decision != "prompt":
             compute = [any(compute)] * len(compute)
         return Decision(tuple(compute), tuple(signal_of(error) for error in errors), (None,) * len(errors))

@@ -21,6 +21,7 @@ from torch.linalg import vector_norm
 from videoada.skipping.rules.level import Level
 from videoada.skipping.rules.prediction import LEAST, Prediction, PredictionType, noise_in, once, output_of
 
+Part = Literal["x0", "eps"]  # of a Prediction
 UNKNOWN_DAMPING = 0.5  # before the first two increments
 FURTHER = 0.4  # more brings trained networks nearer still, and UniPC and DPM++ on known mixtures further above DDIM
 FAINTEST = math.atan(20)  # latents of a higher level hold less than a twentieth of x₀ for each part of noise
@@ -112,9 +113,6 @@ def measured_damping(values: Sequence[Tensor], nodes: Sequence[float]) -> Tensor
     predicted = (b - a) * ((z3 - z2) / (z2 - z1))
     size = predicted.dot(predicted)
     return ((c - b).dot(predicted) / size.clamp_min(1e-12)).clamp(0.0, 1.0)
-
-
-Part = Literal["x0", "eps"]
 
 
 @once
